@@ -1,0 +1,42 @@
+//! What outlives a process: how a job, an outcome and an address are written down, and a run's own folder
+//! (spec, journal, log), in which `work` and a keeper meet.
+//!
+//! Invariant: every form on disk carries a version or can be read without one, and a torn last line of a journal
+//! is no line.
+
+pub mod job;
+pub mod letter;
+pub mod outcome;
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Something on disk that this version cannot read.
+#[derive(Debug, Error)]
+pub enum Unreadable {
+    /// It was written by a newer Landfall.
+    #[error("this {what} is of version {version}, and this Landfall knows up to {known}: run the newer one again")]
+    Newer {
+        /// What it is.
+        what: &'static str,
+        /// Its version.
+        version: u32,
+        /// The newest this program knows.
+        known: u32,
+    },
+    /// It is damaged.
+    #[error("this {what} cannot be read: {why}")]
+    Damaged {
+        /// What it is.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Unreadable {
+    pub(crate) fn new(what: &'static str, why: impl fmt::Display) -> Self {
+        Self::Damaged { what, why: why.to_string() }
+    }
+}

@@ -1,0 +1,104 @@
+//! Jobs: what is to be done, frozen when the push was accepted.
+//!
+//! Invariant: a job holds the hook as it was when the push arrived, so a reload never changes a waiting run.
+
+use std::{fmt, sync::Arc};
+
+use crate::model::{
+    hook::Hook,
+    push::{CommitId, Push, RefName},
+    run::RunId,
+};
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The hook as it was when the push arrived.
+    pub hook: Arc<Hook>,
+    /// Why there is a job at all.
+    pub trigger: Trigger,
+    /// Who is behind it: the pusher, or the person at the command line.
+    pub actor: String,
+    /// Which commit.
+    pub target: Target,
+    /// The push behind it; also kept when the job is a retry of one that a push made.
+    pub push: Option<Push>,
+    /// Which execution of it this is; 1 is the first.
+    pub attempt: u32,
+    /// The run this one repeats.
+    pub retry_of: Option<RunId>,
+}
+
+/// Which commit a job is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Exactly this one.
+    Commit {
+        /// Its id.
+        commit: CommitId,
+        /// The ref it was pushed to, if one is known.
+        ref_name: Option<RefName>,
+    },
+    /// Where this ref points when the run begins; only people ask for that.
+    Ref(RefName),
+    /// Where the remote's default branch points when the run begins; only people ask for that.
+    DefaultBranch,
+}
+
+impl Target {
+    /// The commit, if it is known before the run.
+    pub fn commit(&self) -> Option<&CommitId> {
+        match self {
+            Self::Commit { commit, .. } => Some(commit),
+            Self::Ref(_) | Self::DefaultBranch => None,
+        }
+    }
+
+    /// The ref, if it is known before the run.
+    pub fn ref_name(&self) -> Option<&RefName> {
+        match self {
+            Self::Commit { ref_name, .. } => ref_name.as_ref(),
+            Self::Ref(ref_name) => Some(ref_name),
+            Self::DefaultBranch => None,
+        }
+    }
+}
+
+/// Why there is a job at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A branch was pushed.
+    Push,
+    /// A tag was pushed.
+    Tag,
+    /// A person asked for it.
+    Manual,
+    /// An earlier run ended badly, or a person asked for it again.
+    Retry,
+}
+
+impl Trigger {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Push, Self::Tag, Self::Manual, Self::Retry];
+
+    /// The word of JSON, SQL and `DEPLOY_TRIGGER`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Tag => "tag",
+            Self::Manual => "manual",
+            Self::Retry => "retry",
+        }
+    }
+
+    /// The trigger of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.word() == word)
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.word())
+    }
+}

@@ -1,0 +1,13 @@
+//! The nouns of Landfall and the rules that hold for them everywhere.
+//!
+//! Invariant: nothing here does IO, reads a clock, waits, or knows how it is written down.
+
+pub mod deploy;
+pub mod hook;
+pub mod job;
+pub mod letter;
+pub mod name;
+pub mod push;
+pub mod run;
+pub mod secret;
+pub mod source;
