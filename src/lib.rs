@@ -17,4 +17,7 @@ compile_error!("the `failpoints` feature places crashes and is for tests: build 
 
 pub mod model;
 
+pub mod forge;
 pub mod journal;
+
+pub mod route;
