@@ -1,0 +1,5 @@
+//! Carries out one run.
+//!
+//! Invariant: a keeper serves one run and then exits.
+
+pub mod git;
