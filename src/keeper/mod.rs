@@ -3,3 +3,7 @@
 //! Invariant: a keeper serves one run and then exits.
 
 pub mod git;
+
+mod mask;
+mod output;
+mod user;
