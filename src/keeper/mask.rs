@@ -50,7 +50,7 @@ impl Mask {
         let mut masked = Vec::with_capacity(text.len());
         let mut stream = MaskedStream::default();
         stream.push(self, text.as_bytes(), |bytes| masked.extend_from_slice(bytes));
-        stream.finish(|bytes| masked.extend_from_slice(bytes));
+        stream.finish(self, |bytes| masked.extend_from_slice(bytes));
         String::from_utf8_lossy(&masked).into_owned()
     }
 }
@@ -82,14 +82,28 @@ impl MaskedStream {
             &joined
         };
         let end = bytes.len() - finder.beginning_at_end(bytes);
+        let replaced_to = finder.replace(bytes, self.replaced, end, sink);
+        self.replaced = replaced_to.saturating_sub(end);
+        self.held = bytes[end..].to_vec();
+    }
+
+    /// Passes on what was held back: the stream has ended.
+    pub fn finish(&mut self, mask: &Mask, sink: impl FnMut(&[u8])) {
+        let Self { held, replaced } = std::mem::take(self);
+        if let Some(finder) = &mask.finder {
+            finder.replace(&held, replaced, held.len(), sink);
+        }
+    }
+}
+
+impl Finder {
+    /// Passes on the bytes up to `end`, with secrets replaced; returns where the last of them ended, even behind `end`.
+    fn replace(&self, bytes: &[u8], replaced: usize, end: usize, mut sink: impl FnMut(&[u8])) -> usize {
         let mut done = 0;
-        let mut replaced_to = self.replaced;
-        for place in finder.places(bytes, self.replaced) {
-            if place.start >= end {
-                break;
-            }
+        let mut replaced_to = replaced;
+        for place in self.places(bytes, replaced).into_iter().take_while(|it| it.start < end) {
             // A place at the very beginning may be the rest of one that was replaced before.
-            if place.start > 0 || self.replaced == 0 {
+            if place.start > 0 || replaced == 0 {
                 sink(&bytes[done..place.start]);
                 sink(MASK);
             }
@@ -97,18 +111,9 @@ impl MaskedStream {
             replaced_to = place.end;
         }
         sink(&bytes[done..end]);
-        self.replaced = replaced_to.saturating_sub(end);
-        self.held = bytes[end..].to_vec();
+        replaced_to
     }
 
-    /// Passes on what was held back: the stream has ended.
-    pub fn finish(&mut self, mut sink: impl FnMut(&[u8])) {
-        let held = std::mem::take(&mut self.held);
-        sink(&held[std::mem::take(&mut self.replaced)..]);
-    }
-}
-
-impl Finder {
     /// Where secrets are, in order, joined where they overlap. The first `replaced` bytes belong to one.
     fn places(&self, bytes: &[u8], replaced: usize) -> Vec<Range<usize>> {
         let mut places = Vec::new();
@@ -149,7 +154,7 @@ mod tests {
         for read in reads {
             stream.push(&mask, read, |bytes| out.extend_from_slice(bytes));
         }
-        stream.finish(|bytes| out.extend_from_slice(bytes));
+        stream.finish(&mask, |bytes| out.extend_from_slice(bytes));
         String::from_utf8_lossy(&out).into_owned()
     }
 

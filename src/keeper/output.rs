@@ -79,9 +79,13 @@ impl RunLog {
         if self.trouble.is_some() {
             return;
         }
-        let Self { stream, lines, .. } = self;
+        let Self { mask, stream, lines, .. } = self;
         let mut result = Ok(());
-        stream.finish(|bytes| result = lines.feed(at, bytes));
+        stream.finish(mask, |bytes| {
+            if result.is_ok() {
+                result = lines.feed(at, bytes);
+            }
+        });
         let result = result.and_then(|()| lines.end(at)).and_then(|()| lines.writer.flush());
         self.note_trouble(result);
     }
