@@ -21,3 +21,4 @@ pub mod forge;
 pub mod journal;
 
 pub mod route;
+pub mod keeper;

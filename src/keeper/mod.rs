@@ -1,0 +1,9 @@
+//! Carries out one run.
+//!
+//! Invariant: a keeper serves one run and then exits.
+
+pub mod git;
+
+mod mask;
+mod output;
+mod user;
