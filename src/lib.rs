@@ -21,4 +21,3 @@ pub mod forge;
 pub mod journal;
 
 pub mod route;
-pub mod keeper;

@@ -19,6 +19,8 @@ mod github;
 
 mod gitlab;
 
+pub mod rehearsal;
+
 #[cfg(test)]
 mod tests;
 

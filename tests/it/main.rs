@@ -1,1 +1,3 @@
+//! What the program promises, as tests of what a user or a forge can see.
 
+mod architecture;
