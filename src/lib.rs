@@ -21,3 +21,5 @@ pub mod forge;
 pub mod journal;
 
 pub mod route;
+
+pub mod store;

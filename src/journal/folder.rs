@@ -105,6 +105,11 @@ impl RunDir {
         (!line.is_empty()).then(|| line.to_owned())
     }
 
+    /// What the keeper says when it cannot even write its journal.
+    pub fn keeper_trouble(&self) -> PathBuf {
+        self.0.join("keeper.err")
+    }
+
     /// Removes the folder and everything in it. One that is gone already is fine.
     pub fn remove(&self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {

@@ -11,6 +11,7 @@ pub mod outcome;
 pub mod entries;
 pub mod folder;
 pub mod log;
+pub mod progress;
 pub mod secrets;
 pub mod spec;
 

@@ -1,0 +1,243 @@
+//! What the store shows of itself: plain facts, paged by key.
+//!
+//! Invariant: a view is one consistent look, and no page costs more because history is long.
+
+use jiff::Timestamp;
+
+use crate::{
+    model::{
+        job::Job,
+        letter::{Address, LetterId, Occasion},
+        name::{HookName, LaneName},
+        push::CommitId,
+        run::{Outcome, RunId, RunStep},
+        source::{Forge, SourcePath},
+    },
+    store::arrival::DeliveryNo,
+};
+
+/// A run as it stands.
+#[derive(Clone, Debug)]
+pub struct RunView {
+    /// Its number.
+    pub id: RunId,
+    /// Its hook.
+    pub hook: HookName,
+    /// Its lane.
+    pub lane: LaneName,
+    /// How far it is.
+    pub state: RunState,
+    /// What is, or was, to be done.
+    pub job: Job,
+    /// The commit, once known.
+    pub commit: Option<CommitId>,
+    /// The delivery behind it.
+    pub delivery: Option<DeliveryNo>,
+    /// The run that repeats it.
+    pub repeated_by: Option<RunId>,
+    /// What its scripts told about it.
+    pub fields: Vec<(String, String)>,
+    /// Whether its folder, with log and journal, may still be there.
+    pub has_folder: bool,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+}
+
+/// How far a run is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunState {
+    /// It waits.
+    Queued {
+        /// Not before; `None`: as soon as its lane and a worker are free.
+        not_before: Option<Timestamp>,
+    },
+    /// It has begun.
+    Running {
+        /// When.
+        since: Timestamp,
+        /// The step it is at.
+        step: RunStep,
+        /// Whether a person asked for it to stop.
+        cancel_asked: bool,
+    },
+    /// It has ended.
+    Finished {
+        /// When it began, if it did.
+        started_at: Option<Timestamp>,
+        /// When it ended.
+        at: Timestamp,
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+impl RunState {
+    /// The state without its facts.
+    pub fn stage(&self) -> RunStage {
+        match self {
+            Self::Queued { .. } => RunStage::Queued,
+            Self::Running { .. } => RunStage::Running,
+            Self::Finished { .. } => RunStage::Finished,
+        }
+    }
+}
+
+/// The three states of a run, as people name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunStage {
+    /// It waits.
+    Queued,
+    /// It has begun.
+    Running,
+    /// It has ended.
+    Finished,
+}
+
+impl RunStage {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Queued, Self::Running, Self::Finished];
+
+    /// The word of JSON and the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Finished => "finished",
+        }
+    }
+
+    /// The stage of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.word() == word)
+    }
+}
+
+/// Which runs to show, newest first.
+#[derive(Clone, Debug)]
+pub struct RunFilter {
+    /// Of this hook only.
+    pub hook: Option<HookName>,
+    /// In this state only.
+    pub stage: Option<RunStage>,
+    /// Older than this one: the last of the page before.
+    pub before: Option<RunId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A delivery as it was judged.
+#[derive(Clone, Debug)]
+pub struct DeliveryView {
+    /// Its number.
+    pub id: DeliveryNo,
+    /// Where it was posted to.
+    pub path: SourcePath,
+    /// The kind of its sender.
+    pub forge: Forge,
+    /// The event it named.
+    pub event: Option<String>,
+    /// The sender's own id for it.
+    pub delivery_id: Option<String>,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// The word of the answer.
+    pub result: String,
+    /// The sentence of the answer.
+    pub message: String,
+    /// The runs it made, or, if it is a duplicate, the ones that were there already.
+    pub runs: Vec<(RunId, HookName)>,
+}
+
+/// Which deliveries to show, newest first.
+#[derive(Clone, Debug)]
+pub struct DeliveryFilter {
+    /// Posted here only.
+    pub path: Option<SourcePath>,
+    /// Older than this one: the last of the page before.
+    pub before: Option<DeliveryNo>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A letter as it stands.
+#[derive(Clone, Debug)]
+pub struct LetterView {
+    /// Its number.
+    pub id: LetterId,
+    /// What it tells of.
+    pub occasion: Occasion,
+    /// To whom.
+    pub address: Address,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How far it is.
+    pub state: LetterState,
+}
+
+/// How far a letter is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LetterState {
+    /// It waits, or is being sent.
+    Owed {
+        /// Not before; `None`: at once.
+        due: Option<Timestamp>,
+        /// What went wrong last.
+        why: Option<String>,
+    },
+    /// The far side has it.
+    Sent {
+        /// Since when.
+        at: Timestamp,
+    },
+    /// It will not be sent.
+    GivenUp {
+        /// Since when.
+        at: Timestamp,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A hook at a glance.
+#[derive(Clone, Debug)]
+pub struct HookSummary {
+    /// Its last succeeded commit.
+    pub live: Option<CommitId>,
+    /// Its newest run that has ended.
+    pub last: Option<RunView>,
+    /// Its run that is in somebody's hands.
+    pub active: Option<RunView>,
+    /// How many of its runs wait.
+    pub waiting: u64,
+}
+
+/// A lane from which nothing is claimed until a person opens it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoppedLane {
+    /// Which.
+    pub lane: LaneName,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// How much there is to do. What is done is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Runs that wait.
+    pub queued: u64,
+    /// Runs in somebody's hands.
+    pub running: u64,
+    /// Letters that are owed.
+    pub letters: u64,
+}
+
+/// What retention did in one small step.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Runs whose folders are to be removed from disk now; [`crate::store::Store::folders_removed`] confirms it.
+    pub folders: Vec<RunId>,
+    /// Whether another step would find more to do.
+    pub more: bool,
+}

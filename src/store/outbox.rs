@@ -1,0 +1,42 @@
+//! The verbs of those who send letters.
+//!
+//! Invariant: a letter leaves the outbox only when it was sent or given up.
+
+use jiff::Timestamp;
+
+use crate::store::{
+    Kept, LetterClaim, LetterTurn, Store, StoreError,
+    bells::Rings,
+    sqlite::outbox::{self, End, Turn},
+};
+
+impl Store {
+    /// Takes the letter that is due first.
+    pub async fn next_letter(&self, now: Timestamp) -> Result<LetterTurn, StoreError> {
+        Ok(match self.engine.write(Rings::NONE, move |tx| outbox::next(tx, now)).await? {
+            Turn::Letter(letter) => LetterTurn::Letter(LetterClaim { letter }),
+            Turn::NothingUntil(due) => LetterTurn::NothingUntil(due),
+        })
+    }
+
+    /// The far side has it.
+    pub async fn sent(&self, claim: LetterClaim, now: Timestamp) -> Result<(), Kept<LetterClaim>> {
+        let id = claim.letter.id;
+        let done = self.engine.write(Rings::NONE, move |tx| outbox::end(tx, id, End::Sent, now)).await;
+        done.map_err(|error| Kept { claim, error })
+    }
+
+    /// It could not be sent now, and is due again at `at`.
+    pub async fn try_later(&self, claim: LetterClaim, at: Timestamp, why: &str) -> Result<(), Kept<LetterClaim>> {
+        let (letter, why) = (claim.letter.clone(), why.to_owned());
+        let done = self.engine.write(Rings::LETTERS, move |tx| outbox::try_later(tx, &letter, at, &why)).await;
+        done.map_err(|error| Kept { claim, error })
+    }
+
+    /// It will never be sent.
+    pub async fn give_up(&self, claim: LetterClaim, why: &str, now: Timestamp) -> Result<(), Kept<LetterClaim>> {
+        let (id, why) = (claim.letter.id, why.to_owned());
+        let done = self.engine.write(Rings::NONE, move |tx| outbox::end(tx, id, End::GivenUp(&why), now)).await;
+        done.map_err(|error| Kept { claim, error })
+    }
+}

@@ -1,0 +1,101 @@
+//! The verbs of those who look: history, pages, glances, and what puts away the old.
+//!
+//! Invariant: looking never waits for a writer, and costs no more the longer history is.
+
+use jiff::Timestamp;
+
+use crate::{
+    model::{
+        name::HookName,
+        push::{CommitId, RefName},
+        run::RunId,
+    },
+    store::{
+        Counts, DeliveryFilter, DeliveryNo, DeliveryView, HookSummary, LetterView, Pruned, RunFilter, RunView,
+        StoppedLane, Store, StoreError,
+        bells::Rings,
+        sqlite::{history, lanes, outbox, prune},
+    },
+};
+
+impl Store {
+    /// One run.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunView>, StoreError> {
+        self.engine.read(move |tx| history::run(tx, run)).await
+    }
+
+    /// A page of runs, newest first.
+    pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunView>, StoreError> {
+        self.engine.read(move |tx| history::runs(tx, &filter)).await
+    }
+
+    /// The newest runs that were about a commit with these first digits.
+    pub async fn runs_of_commit(&self, digits: &str, limit: u32) -> Result<Vec<RunView>, StoreError> {
+        let digits = digits.to_owned();
+        self.engine.read(move |tx| history::runs_of_commit(tx, &digits, limit)).await
+    }
+
+    /// One delivery.
+    pub async fn delivery(&self, no: DeliveryNo) -> Result<Option<DeliveryView>, StoreError> {
+        self.engine.read(move |tx| history::delivery(tx, no)).await
+    }
+
+    /// The newest delivery with this id of its sender.
+    pub async fn delivery_by_id(&self, id: &str) -> Result<Option<DeliveryView>, StoreError> {
+        let id = id.to_owned();
+        self.engine.read(move |tx| history::delivery_by_id(tx, &id)).await
+    }
+
+    /// A page of deliveries, newest first.
+    pub async fn deliveries(&self, filter: DeliveryFilter) -> Result<Vec<DeliveryView>, StoreError> {
+        self.engine.read(move |tx| history::deliveries(tx, &filter)).await
+    }
+
+    /// The body of a delivery, while it is kept.
+    pub async fn payload(&self, no: DeliveryNo) -> Result<Option<Vec<u8>>, StoreError> {
+        self.engine.read(move |tx| history::payload(tx, no)).await
+    }
+
+    /// The letters about a run.
+    pub async fn letters_of(&self, run: RunId) -> Result<Vec<LetterView>, StoreError> {
+        self.engine.read(move |tx| outbox::letters_of(tx, run)).await
+    }
+
+    /// The last succeeded commit of a hook, or of a hook and a ref.
+    pub async fn live(&self, hook: &HookName, ref_name: Option<&RefName>) -> Result<Option<CommitId>, StoreError> {
+        let (hook, ref_name) = (hook.clone(), ref_name.cloned());
+        self.engine.read(move |tx| history::live(tx, &hook, ref_name.as_ref())).await
+    }
+
+    /// A hook at a glance.
+    pub async fn hook_summary(&self, hook: &HookName) -> Result<HookSummary, StoreError> {
+        let hook = hook.clone();
+        self.engine.read(move |tx| history::hook_summary(tx, &hook)).await
+    }
+
+    /// The lanes from which nothing is claimed until a person opens them.
+    pub async fn lanes_stopped(&self) -> Result<Vec<StoppedLane>, StoreError> {
+        self.engine.read(lanes::stopped).await
+    }
+
+    /// How much there is to do.
+    pub async fn counts(&self) -> Result<Counts, StoreError> {
+        self.engine.read(history::counts).await
+    }
+
+    /// One small step of retention; call again while there is [`Pruned::more`].
+    pub async fn prune(
+        &self,
+        keep_runs: u64,
+        logs_before: Timestamp,
+        bodies_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Pruned, StoreError> {
+        self.engine.write(Rings::NONE, move |tx| prune::prune(tx, keep_runs, logs_before, bodies_before, now)).await
+    }
+
+    /// The folders of these runs are gone from disk.
+    pub async fn folders_removed(&self, runs: Vec<RunId>) -> Result<(), StoreError> {
+        self.engine.write(Rings::NONE, move |tx| prune::folders_removed(tx, &runs)).await
+    }
+}

@@ -1,0 +1,121 @@
+//! The verbs of those who carry out runs: claim, start, finish, and what comes between.
+//!
+//! Invariant: a run is in at most one pair of hands, and an old pair is refused.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tracing::error;
+
+use crate::{
+    model::{
+        name::LaneName,
+        run::{Outcome, RunFacts, RunId, RunStep},
+    },
+    store::{
+        Adopted, Cancelled, Claim, Claimed, Finished, Kept, Store, StoreError,
+        bells::Rings,
+        sqlite::{
+            finish, lanes,
+            queue::{self, Head, Taken},
+        },
+    },
+};
+
+impl Store {
+    /// Takes the oldest waiting run whose lane is free and whose time has come.
+    ///
+    /// A run whose job cannot be read is ended as `interrupted`, so that the lane behind it goes on.
+    pub async fn claim(&self, now: Timestamp) -> Result<Claimed, StoreError> {
+        loop {
+            match self.engine.write(Rings::NONE, move |tx| queue::claim(tx, now)).await? {
+                Head::NothingUntil(due) => return Ok(Claimed::NothingUntil(due)),
+                Head::Taken(taken) => {
+                    if let Some(claim) = self.read(taken, now).await? {
+                        return Ok(Claimed::Run(claim));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes over every run that was in somebody's hands; earlier claims are void. For the start of a daemon.
+    pub async fn adopt(&self, now: Timestamp) -> Result<Vec<Adopted>, StoreError> {
+        let mut adopted = Vec::new();
+        for taken in self.engine.write(Rings::NONE, queue::adopt).await? {
+            let started = taken.started();
+            if let Some(claim) = self.read(taken, now).await? {
+                adopted.push(Adopted { claim, started });
+            }
+        }
+        Ok(adopted)
+    }
+
+    async fn read(&self, taken: Taken, now: Timestamp) -> Result<Option<Claim>, StoreError> {
+        let right = taken.right();
+        match taken.read() {
+            Ok(claim) => Ok(Some(claim)),
+            Err(why) => {
+                error!(run.id = %right.run, "run {} cannot be carried out: {why}", right.run);
+                let outcome = Outcome::Interrupted { step: None, reason: why.to_string() };
+                self.engine.write(Rings::ENDED, move |tx| finish::condemn(tx, right, &outcome, now)).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// The run has begun. People who want to hear of starts are told.
+    pub async fn start(&self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
+        let (right, job) = (claim.right(), Arc::clone(claim.job()));
+        self.engine.write(Rings::LETTERS, move |tx| queue::start(tx, right, &job, now)).await
+    }
+
+    /// Notes where a run that has begun is.
+    pub async fn note_step(&self, claim: &Claim, step: RunStep) -> Result<(), StoreError> {
+        let right = claim.right();
+        self.engine.write(Rings::NONE, move |tx| queue::note_step(tx, right, step)).await
+    }
+
+    /// Stores how a run ended, with the letters it causes and the retry it leads to. Asked again, it says the same.
+    pub async fn finish(
+        &self,
+        claim: Claim,
+        outcome: Outcome,
+        facts: RunFacts,
+        now: Timestamp,
+    ) -> Result<Finished, Kept<Claim>> {
+        let (right, job) = (claim.right(), Arc::clone(claim.job()));
+        let ended = self.engine.write(Rings::ENDED, move |tx| finish::finish(tx, right, &job, (&outcome, facts), now));
+        ended.await.map_err(|error| Kept { claim, error })
+    }
+
+    /// Queues a run again that never began, in its place.
+    pub async fn release(&self, claim: Claim, now: Timestamp) -> Result<(), Kept<Claim>> {
+        let (right, job) = (claim.right(), Arc::clone(claim.job()));
+        let released = self.engine.write(Rings::ENDED, move |tx| finish::release(tx, right, &job, now));
+        released.await.map_err(|error| Kept { claim, error })
+    }
+
+    /// Ends a waiting run, or asks those who carry it out to end it.
+    pub async fn cancel(&self, run: RunId, reason: &str, now: Timestamp) -> Result<Cancelled, StoreError> {
+        let reason = reason.to_owned();
+        self.engine.write(Rings::ALL, move |tx| finish::cancel(tx, run, &reason, now)).await
+    }
+
+    /// The runs that are to be stopped, and why.
+    pub async fn cancels_asked(&self) -> Result<Vec<(RunId, String)>, StoreError> {
+        self.engine.read(queue::cancels_asked).await
+    }
+
+    /// Claims nothing more from the lane of this run, until [`Store::open_lane`]. The run stays as it is.
+    pub async fn stop_lane(&self, claim: &Claim, reason: &str, now: Timestamp) -> Result<(), StoreError> {
+        let (right, reason) = (claim.right(), reason.to_owned());
+        self.engine.write(Rings::NONE, move |tx| lanes::stop(tx, right, &reason, now)).await
+    }
+
+    /// Claims from a stopped lane again; whether it was stopped.
+    pub async fn open_lane(&self, lane: &LaneName) -> Result<bool, StoreError> {
+        let lane = lane.clone();
+        self.engine.write(Rings::QUEUE, move |tx| lanes::open(tx, &lane)).await
+    }
+}

@@ -1,0 +1,214 @@
+//! How a run leaves somebody's hands, or the line: with an outcome, or back to its place.
+//!
+//! Invariant: an outcome, the letters about it, the retry after it and the lane's next head are one transaction.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    journal,
+    model::{
+        job::Job,
+        letter::Occasion,
+        run::{Mood, Outcome, RunFacts, RunId},
+    },
+    route,
+    store::{
+        StoreError,
+        claims::{Cancelled, Finished, Right},
+        sqlite::{
+            lanes, outbox,
+            rows::{millis, ref_key},
+            runs::{self, Ending, Place, Prepared},
+        },
+    },
+};
+
+/// No retry waits longer, however often the wait was doubled.
+const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// What the store knew of a run in somebody's hands.
+struct Held {
+    lane: i64,
+    seq: i64,
+    started_at: Option<i64>,
+    cancel_asked: Option<String>,
+    hook: i64,
+    delivery: Option<i64>,
+}
+
+/// The run has ended. It is tried again if the hook says so, else people are told.
+pub(in crate::store) fn finish(
+    tx: &Connection,
+    right: Right,
+    job: &Job,
+    (outcome, facts): (&Outcome, RunFacts),
+    now: Timestamp,
+) -> Result<Finished, StoreError> {
+    let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
+    let commit = facts.commit.clone().or_else(|| job.target.commit().cloned());
+    let ending = Ending::unclaimed(right.run, outcome, now);
+    runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
+    let retry = if wants_retry(job, outcome, &held) && runs::replaced_by(tx, held.hook, job)?.is_none() {
+        Some(queue_retry(tx, right.run, job, &held, now)?)
+    } else {
+        tell(tx, right.run, held.hook, job, outcome)?;
+        None
+    };
+    if let (Outcome::Succeeded, Some(commit)) = (outcome, commit) {
+        note_live(tx, right.run, held.hook, job, commit.as_str())?;
+    }
+    lanes::set_head(tx, held.lane)?;
+    Ok(Finished { retry })
+}
+
+fn let_go(tx: &Connection, right: Right) -> Result<Option<Held>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM active WHERE run = ?1 AND fence = ?2 RETURNING lane, seq, started_at, cancel_asked",
+    )?;
+    let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let Some((lane, seq, started_at, cancel_asked)) =
+        statement.query_row(params![right.run.0, right.fence], row).optional()?
+    else {
+        return Ok(None);
+    };
+    let mut statement = tx.prepare_cached("SELECT hook, delivery FROM run WHERE run = ?1")?;
+    let (hook, delivery) = statement.query_row([right.run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Some(Held { lane, seq, started_at, cancel_asked, hook, delivery }))
+}
+
+/// The same end by the same right is no news: the first answer may have been lost.
+fn finished_already(tx: &Connection, right: Right, outcome: &Outcome) -> Result<Finished, StoreError> {
+    let find = "SELECT next_run FROM run WHERE run = ?1 AND fence = ?2 AND outcome = ?3";
+    let same = params![right.run.0, right.fence, journal::outcome::encode(outcome)];
+    let next = tx.query_row(find, same, |row| row.get::<_, Option<i64>>(0)).optional()?;
+    next.map(|retry| Finished { retry: retry.map(RunId) }).ok_or(StoreError::Fenced(right.run))
+}
+
+fn wants_retry(job: &Job, outcome: &Outcome, held: &Held) -> bool {
+    let retry = &job.hook.retry;
+    held.cancel_asked.is_none() && job.attempt <= retry.max && outcome.wants_retry(&retry.on)
+}
+
+/// The next attempt, in the place of the one that just ended.
+fn queue_retry(tx: &Connection, run: RunId, job: &Job, held: &Held, now: Timestamp) -> Result<RunId, StoreError> {
+    let again = Prepared::new(route::again(job, run, job.attempt + 1, None).into_job());
+    let retry = runs::insert(tx, &again, (held.hook, held.lane), held.delivery, now)?;
+    let at = now.saturating_add(wait_before(job, run)).unwrap_or(Timestamp::MAX);
+    let place = Place { lane: held.lane, seq: held.seq, not_before: Some(millis(at)) };
+    runs::wait(tx, retry, held.hook, &again.job, &place)?;
+    Ok(retry)
+}
+
+/// Doubles with each attempt. Up to a tenth is added, a different part for each run, so that hooks that fail
+/// together at one remote do not come back together.
+fn wait_before(job: &Job, run: RunId) -> Duration {
+    let doubled = 2_u32.saturating_pow(job.attempt.saturating_sub(1));
+    let wait = job.hook.retry.backoff.saturating_mul(doubled).min(BACKOFF_MAX);
+    // The multiplier of Fibonacci hashing spreads neighbouring numbers over the whole range.
+    let spread = run.0.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
+    wait + wait / 10 * u32::try_from(spread).unwrap_or(0) / 1024
+}
+
+/// Owes the letters about an outcome, and remembers what people now believe of the hook.
+fn tell(tx: &Connection, run: RunId, hook: i64, job: &Job, outcome: &Outcome) -> Result<(), StoreError> {
+    if matches!(outcome, Outcome::Superseded { .. }) {
+        return Ok(());
+    }
+    let mut statement = tx.prepare_cached("SELECT mood FROM hook WHERE hook = ?1")?;
+    let before: Option<String> = statement.query_row([hook], |row| row.get(0))?;
+    let before = match before.as_deref() {
+        Some("bad") => Mood::Bad,
+        Some(_) => Mood::Good,
+        None => Mood::Neither,
+    };
+    outbox::owe(tx, run, &job.hook.notify, Occasion::of(outcome, before))?;
+    let after = match outcome.mood() {
+        Mood::Good => "good",
+        Mood::Bad => "bad",
+        Mood::Neither => return Ok(()),
+    };
+    tx.prepare_cached("UPDATE hook SET mood = ?2 WHERE hook = ?1")?.execute(params![hook, after])?;
+    Ok(())
+}
+
+fn note_live(tx: &Connection, run: RunId, hook: i64, job: &Job, commit: &str) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached("UPDATE hook SET live_commit = ?2, live_run = ?3 WHERE hook = ?1")?;
+    statement.execute(params![hook, commit, run.0])?;
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO live (hook, ref, commit_id, run) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (hook, ref) DO UPDATE SET commit_id = excluded.commit_id, run = excluded.run",
+    )?;
+    statement.execute(params![hook, ref_key(job.target.ref_name()), commit, run.0])?;
+    Ok(())
+}
+
+/// The run never began: it waits again, in its place. If it was to be stopped, or a newer one waits in its stead,
+/// it ends instead.
+pub(in crate::store) fn release(tx: &Connection, right: Right, job: &Job, now: Timestamp) -> Result<(), StoreError> {
+    let Some(held) = let_go(tx, right)? else {
+        let waits = "SELECT 1 FROM pending p JOIN lane l USING (lane) WHERE p.run = ?1 AND l.fence = ?2";
+        let is_done = tx.prepare_cached(waits)?.exists(params![right.run.0, right.fence])?;
+        return if is_done { Ok(()) } else { Err(StoreError::Fenced(right.run)) };
+    };
+    if held.started_at.is_some() {
+        return Err(StoreError::Started(right.run));
+    }
+    let end = |outcome: &Outcome| {
+        let ending = Ending::unclaimed(right.run, outcome, now);
+        runs::end(tx, &ending.claimed(right.fence, None, RunFacts::default()))?;
+        tell(tx, right.run, held.hook, job, outcome)
+    };
+    if let Some(reason) = held.cancel_asked {
+        end(&Outcome::Cancelled { step: None, reason })?;
+    } else if let Some(by) = runs::replaced_by(tx, held.hook, job)? {
+        end(&Outcome::Superseded { by })?;
+    } else {
+        let place = Place { lane: held.lane, seq: held.seq, not_before: None };
+        runs::wait(tx, right.run, held.hook, job, &place)?;
+    }
+    lanes::set_head(tx, held.lane)
+}
+
+/// Ends a waiting run, or asks the holder of a running one to.
+pub(in crate::store) fn cancel(
+    tx: &Connection,
+    run: RunId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Cancelled, StoreError> {
+    let mut ask = tx.prepare_cached("UPDATE active SET cancel_asked = coalesce(cancel_asked, ?2) WHERE run = ?1")?;
+    if ask.execute(params![run.0, reason])? == 1 {
+        return Ok(Cancelled::Asked);
+    }
+    let mut leave = tx.prepare_cached("DELETE FROM pending WHERE run = ?1 RETURNING lane, hook")?;
+    let left = leave.query_row([run.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((lane, hook)) = left else {
+        let is_known = tx.prepare_cached("SELECT 1 FROM run WHERE run = ?1")?.exists([run.0])?;
+        return Ok(if is_known { Cancelled::AlreadyFinished } else { Cancelled::Unknown });
+    };
+    let outcome = Outcome::Cancelled { step: None, reason: reason.to_owned() };
+    runs::end(tx, &Ending::unclaimed(run, &outcome, now))?;
+    let job: String = tx.query_row("SELECT job FROM job WHERE run = ?1", [run.0], |row| row.get(0))?;
+    // A job that cannot be read names nobody to tell; the stop is what was asked for.
+    if let Ok(job) = journal::job::decode(&job) {
+        tell(tx, run, hook, &job, &outcome)?;
+    }
+    lanes::set_head(tx, lane)?;
+    Ok(Cancelled::Ended)
+}
+
+/// Ends a run whose job cannot be read, so that the lane behind it can go on. Nobody can be told: the job knew whom.
+pub(in crate::store) fn condemn(
+    tx: &Connection,
+    right: Right,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let held = let_go(tx, right)?.ok_or(StoreError::Fenced(right.run))?;
+    let ending = Ending::unclaimed(right.run, outcome, now);
+    runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts::default()))?;
+    lanes::set_head(tx, held.lane)
+}

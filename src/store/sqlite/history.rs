@@ -1,0 +1,231 @@
+//! Reads: pages of runs and deliveries, a hook at a glance.
+//!
+//! Invariant: every page walks an index from its newest end, and nothing here counts history.
+
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+
+use crate::{
+    journal,
+    model::{
+        name::HookName,
+        push::{CommitId, RefName},
+        run::{RunId, RunStep},
+        source::Forge,
+    },
+    store::{
+        StoreError,
+        arrival::DeliveryNo,
+        history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
+        sqlite::rows::{commit_id, hook_name, known, lane_name, ref_key, source_path, time},
+    },
+};
+
+const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit_id, r.delivery, r.next_run, r.fields,
+        r.has_folder, r.created_at, r.started_at, r.finished_at, r.outcome, p.not_before,
+        a.started_at AS begun_at, a.step, a.cancel_asked IS NOT NULL AS cancel_asked
+    FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
+    LEFT JOIN pending p USING (run) LEFT JOIN active a USING (run)";
+
+/// One run.
+pub(in crate::store) fn run(tx: &Connection, run: RunId) -> Result<Option<RunView>, StoreError> {
+    let mut views = views(tx, &format!("{RUN} WHERE r.run = ?1"), &[&run.0])?;
+    Ok(views.pop())
+}
+
+/// A page of runs. Waiting and running ones are looked up where they wait and run, so the page costs the same
+/// whatever lies behind them.
+pub(in crate::store) fn runs(tx: &Connection, filter: &RunFilter) -> Result<Vec<RunView>, StoreError> {
+    let hook = match &filter.hook {
+        None => None,
+        Some(name) => match hook_number(tx, name)? {
+            None => return Ok(Vec::new()),
+            known => known,
+        },
+    };
+    let of_hook = if hook.is_some() { "r.hook = ?1" } else { "?1 IS NULL" };
+    let of_stage = match filter.stage {
+        None => "1",
+        Some(RunStage::Finished) => "r.finished_at IS NOT NULL",
+        Some(RunStage::Running) => "r.run IN (SELECT run FROM active WHERE started_at IS NOT NULL)",
+        Some(RunStage::Queued) => {
+            "r.run IN (SELECT run FROM pending UNION ALL SELECT run FROM active WHERE started_at IS NULL)"
+        }
+    };
+    let before = filter.before.map_or(i64::MAX, |it| it.0);
+    let page = format!("{RUN} WHERE {of_hook} AND {of_stage} AND r.run < ?2 ORDER BY r.run DESC LIMIT ?3");
+    views(tx, &page, &[&hook, &before, &filter.limit])
+}
+
+/// How far back a commit is looked for: a commit is asked about while people remember it, and an index over ids,
+/// which are random, would make every run's end slower for ever.
+const LOOK_BACK_RUNS: u32 = 10_000;
+
+/// The newest runs that ended with a commit of these first digits.
+pub(in crate::store) fn runs_of_commit(tx: &Connection, digits: &str, limit: u32) -> Result<Vec<RunView>, StoreError> {
+    let recent = "r.run > (SELECT coalesce(max(run), 0) FROM run) - ?2";
+    let page = format!("{RUN} WHERE {recent} AND substr(r.commit_id, 1, ?3) = ?1 ORDER BY r.run DESC LIMIT ?4");
+    let length = u32::try_from(digits.len()).unwrap_or(u32::MAX);
+    views(tx, &page, &[&digits, &LOOK_BACK_RUNS, &length, &limit])
+}
+
+fn views(tx: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunView>, StoreError> {
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut views = Vec::new();
+    while let Some(row) = rows.next()? {
+        views.push(view(row)?);
+    }
+    Ok(views)
+}
+
+fn view(row: &Row) -> Result<RunView, StoreError> {
+    let job = journal::job::decode(&row.get::<_, String>("job")?)?;
+    let commit: Option<String> = row.get("commit_id")?;
+    let commit = commit.map(|it| commit_id(&it)).transpose()?.or_else(|| job.target.commit().cloned());
+    let fields: Option<String> = row.get("fields")?;
+    let fields = fields.map(|it| serde_json::from_str(&it)).transpose();
+    Ok(RunView {
+        id: RunId(row.get("run")?),
+        hook: hook_name(&row.get::<_, String>("hook")?)?,
+        lane: lane_name(&row.get::<_, String>("lane")?)?,
+        state: state(row)?,
+        job,
+        commit,
+        delivery: row.get::<_, Option<i64>>("delivery")?.map(DeliveryNo),
+        repeated_by: row.get::<_, Option<i64>>("next_run")?.map(RunId),
+        fields: fields.map_err(|err| StoreError::Damaged(err.to_string()))?.unwrap_or_default(),
+        has_folder: row.get("has_folder")?,
+        created_at: time(row.get("created_at")?)?,
+    })
+}
+
+fn state(row: &Row) -> Result<RunState, StoreError> {
+    let ended: (Option<i64>, Option<String>) = (row.get("finished_at")?, row.get("outcome")?);
+    if let (Some(at), Some(outcome)) = ended {
+        let started_at = row.get::<_, Option<i64>>("started_at")?.map(time).transpose()?;
+        let outcome = journal::outcome::decode(&outcome)?;
+        return Ok(RunState::Finished { started_at, at: time(at)?, outcome });
+    }
+    if let Some(since) = row.get::<_, Option<i64>>("begun_at")? {
+        let step = row.get::<_, Option<String>>("step")?.unwrap_or_else(|| RunStep::Lock.word().into());
+        let step = known("step", &step, RunStep::parse(&step))?;
+        return Ok(RunState::Running { since: time(since)?, step, cancel_asked: row.get("cancel_asked")? });
+    }
+    Ok(RunState::Queued { not_before: row.get::<_, Option<i64>>("not_before")?.map(time).transpose()? })
+}
+
+const DELIVERY: &str = "SELECT delivery, path, forge, event, forge_id, received_at, result, message FROM delivery";
+
+/// One delivery.
+pub(in crate::store) fn delivery(tx: &Connection, no: DeliveryNo) -> Result<Option<DeliveryView>, StoreError> {
+    Ok(delivery_views(tx, &format!("{DELIVERY} WHERE delivery = ?1"), &[&no.0])?.pop())
+}
+
+/// The newest delivery with this id of its sender's.
+pub(in crate::store) fn delivery_by_id(tx: &Connection, id: &str) -> Result<Option<DeliveryView>, StoreError> {
+    let newest = format!("{DELIVERY} WHERE forge_id = ?1 ORDER BY delivery DESC LIMIT 1");
+    Ok(delivery_views(tx, &newest, &[&id])?.pop())
+}
+
+/// A page of deliveries.
+pub(in crate::store) fn deliveries(tx: &Connection, filter: &DeliveryFilter) -> Result<Vec<DeliveryView>, StoreError> {
+    let path = filter.path.as_ref().map(ToString::to_string);
+    let of_path = if path.is_some() { "path = ?1" } else { "?1 IS NULL" };
+    let before = filter.before.map_or(i64::MAX, |it| it.0);
+    let page = format!("{DELIVERY} WHERE {of_path} AND delivery < ?2 ORDER BY delivery DESC LIMIT ?3");
+    delivery_views(tx, &page, &[&path, &before, &filter.limit])
+}
+
+fn delivery_views(tx: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<DeliveryView>, StoreError> {
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut rows = statement.query(values)?;
+    let mut views = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (number, forge): (i64, String) = (row.get(0)?, row.get(2)?);
+        views.push(DeliveryView {
+            id: DeliveryNo(number),
+            path: source_path(&row.get::<_, String>(1)?)?,
+            forge: known("forge", &forge, Forge::parse(&forge))?,
+            event: row.get(3)?,
+            delivery_id: row.get(4)?,
+            received_at: time(row.get(5)?)?,
+            result: row.get(6)?,
+            message: row.get(7)?,
+            runs: runs_of(tx, number)?,
+        });
+    }
+    Ok(views)
+}
+
+fn runs_of(tx: &Connection, delivery: i64) -> Result<Vec<(RunId, HookName)>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT d.run, h.name FROM delivery_run d JOIN hook h USING (hook) WHERE d.delivery = ?1 ORDER BY d.run",
+    )?;
+    let mut rows = statement.query([delivery])?;
+    let mut runs = Vec::new();
+    while let Some(row) = rows.next()? {
+        runs.push((RunId(row.get(0)?), hook_name(&row.get::<_, String>(1)?)?));
+    }
+    Ok(runs)
+}
+
+/// The body of a delivery, if it is still kept.
+pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT size_bytes, zstd FROM body WHERE delivery = ?1")?;
+    let row: Option<(i64, Vec<u8>)> = statement.query_row([no.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((size_bytes, zstd)) = row else { return Ok(None) };
+    let damaged = |why: String| StoreError::Damaged(format!("body of delivery {no}: {why}"));
+    let size_bytes = usize::try_from(size_bytes).map_err(|err| damaged(err.to_string()))?;
+    zstd::bulk::decompress(&zstd, size_bytes).map(Some).map_err(|err| damaged(err.to_string()))
+}
+
+/// The last succeeded commit of a hook, or of a hook and a ref.
+pub(in crate::store) fn live(
+    tx: &Connection,
+    hook: &HookName,
+    ref_name: Option<&RefName>,
+) -> Result<Option<CommitId>, StoreError> {
+    let commit: Option<Option<String>> = match ref_name {
+        None => {
+            let mut statement = tx.prepare_cached("SELECT live_commit FROM hook WHERE name = ?1")?;
+            statement.query_row([hook.as_str()], |row| row.get(0)).optional()?
+        }
+        Some(_) => {
+            let mut statement =
+                tx.prepare_cached("SELECT commit_id FROM live JOIN hook USING (hook) WHERE name = ?1 AND ref = ?2")?;
+            statement.query_row(params![hook.as_str(), ref_key(ref_name)], |row| row.get(0)).optional()?
+        }
+    };
+    commit.flatten().map(|it| commit_id(&it)).transpose()
+}
+
+/// A hook at a glance.
+pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
+    let Some(hook) = hook_number(tx, name)? else {
+        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0 });
+    };
+    let last = format!("{RUN} WHERE r.hook = ?1 AND r.finished_at IS NOT NULL ORDER BY r.run DESC LIMIT 1");
+    let active = format!("{RUN} WHERE r.run IN (SELECT run FROM active) AND r.hook = ?1 ORDER BY r.run DESC LIMIT 1");
+    let mut waiting = tx.prepare_cached("SELECT count(*) FROM pending WHERE hook = ?1")?;
+    Ok(HookSummary {
+        live: live(tx, name, None)?,
+        last: views(tx, &last, &[&hook])?.pop(),
+        active: views(tx, &active, &[&hook])?.pop(),
+        waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),
+    })
+}
+
+fn hook_number(tx: &Connection, name: &HookName) -> Result<Option<i64>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT hook FROM hook WHERE name = ?1")?;
+    Ok(statement.query_row([name.as_str()], |row| row.get(0)).optional()?)
+}
+
+/// How much there is to do. These tables hold what is to be done, never what was.
+pub(in crate::store) fn counts(tx: &Connection) -> Result<Counts, StoreError> {
+    let count = |sql: &str| tx.prepare_cached(sql)?.query_row([], |row| row.get::<_, u32>(0));
+    Ok(Counts {
+        queued: count("SELECT count(*) FROM pending")?.into(),
+        running: count("SELECT count(*) FROM active")?.into(),
+        letters: count("SELECT count(*) FROM letter WHERE due_at IS NOT NULL")?.into(),
+    })
+}

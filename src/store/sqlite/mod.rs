@@ -1,0 +1,87 @@
+//! The embedded engine: SQLite with a write-ahead log, one thread that writes, a few connections that read.
+//!
+//! Invariant: SQL is written in this folder and nowhere else, and every change goes through the one writer.
+
+mod open;
+mod readers;
+mod writer;
+
+mod rows;
+
+pub(super) mod accept;
+pub(super) mod finish;
+pub(super) mod history;
+pub(super) mod lanes;
+pub(super) mod outbox;
+pub(super) mod prune;
+pub(super) mod queue;
+pub(super) mod runs;
+
+use std::{path::Path, sync::Arc};
+
+use rusqlite::Connection;
+
+use crate::store::{
+    StoreError,
+    bells::{Bells, Rings},
+};
+
+pub use open::OpenError;
+
+/// The engine behind a [`crate::store::Store`].
+pub(super) struct Engine {
+    writer: writer::Writer,
+    readers: readers::Readers,
+    /// Rung by the writer.
+    pub(super) bells: Arc<Bells>,
+}
+
+impl Engine {
+    /// Opens the database in a state folder. Letters that were in a sender's hands are due again: nobody sends yet.
+    pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
+        let open::Opened { writer: connection, database, lock } = open::open(folder)?;
+        outbox::take_back(&connection).map_err(|source| OpenError::Database { folder: folder.to_owned(), source })?;
+        let bells = Arc::<Bells>::default();
+        let readers = readers::Readers::new(database);
+        let writer = writer::Writer::start(connection, lock, Arc::clone(&bells))
+            .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+        Ok(Self { writer, readers, bells })
+    }
+
+    /// Makes a change as one transaction; answered once it is on disk.
+    pub(super) async fn write<T, F>(&self, rings: Rings, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.write(rings, work).await
+    }
+
+    /// Reads one state of the database.
+    pub(super) async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.readers.read(work).await
+    }
+
+    /// Finishes what was asked for, closes the database and lets go of the folder.
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..) => Self::Damaged(error.to_string()),
+            // A foreign enum: everything else is a matter of the disk or of the moment.
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Claim, start, adopt: how a waiting run comes into somebody's hands.
+//!
+//! Invariant: a claim looks at lane heads alone, `active(lane)` is a primary key, and every claim raises its lane's
+//! fence: what an earlier holder writes is refused.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{
+    journal,
+    model::{
+        job::Job,
+        letter::Occasion,
+        run::{RunId, RunStep},
+    },
+    store::{
+        StoreError,
+        arrival::DeliveryNo,
+        claims::{Claim, Right},
+        sqlite::{
+            lanes, outbox,
+            rows::{lane_name, millis, time},
+        },
+    },
+};
+
+/// The oldest head that may be claimed at once.
+pub(super) const READY_HEAD: &str = "SELECT lane, ready_run FROM lane
+    WHERE ready_run IS NOT NULL AND ready_at IS NULL ORDER BY ready_run LIMIT 1";
+
+/// The head whose time comes first.
+pub(super) const DUE_HEAD: &str =
+    "SELECT lane, ready_run, ready_at FROM lane WHERE ready_at IS NOT NULL ORDER BY ready_at, ready_run LIMIT 1";
+
+/// What a look at the lane heads gave.
+pub(in crate::store) enum Head {
+    Taken(Taken),
+    NothingUntil(Option<Timestamp>),
+}
+
+/// A run in our hands, its job not yet read.
+pub(in crate::store) struct Taken {
+    run: i64,
+    lane: String,
+    fence: i64,
+    delivery: Option<i64>,
+    job: Option<String>,
+    started: bool,
+}
+
+impl Taken {
+    /// Whether the store knows that it began.
+    pub(in crate::store) fn started(&self) -> bool {
+        self.started
+    }
+
+    /// What goes to the writer about it.
+    pub(in crate::store) fn right(&self) -> Right {
+        Right { run: RunId(self.run), fence: self.fence }
+    }
+
+    /// Reads the job. Not the writer's business: it takes a while to compile a hook's globs.
+    pub(in crate::store) fn read(self) -> Result<Claim, StoreError> {
+        let job = self.job.ok_or_else(|| StoreError::Damaged(format!("run {} has no job", self.run)))?;
+        Ok(Claim {
+            run: RunId(self.run),
+            lane: lane_name(&self.lane)?,
+            fence: self.fence,
+            delivery: self.delivery.map(DeliveryNo),
+            job: Arc::new(journal::job::decode(&job)?),
+        })
+    }
+}
+
+/// Takes the oldest lane head whose time has come.
+pub(in crate::store) fn claim(tx: &Connection, now: Timestamp) -> Result<Head, StoreError> {
+    let ready: Option<(i64, i64)> =
+        tx.prepare_cached(READY_HEAD)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let first_due: Option<(i64, i64, i64)> =
+        tx.prepare_cached(DUE_HEAD)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+    let due = first_due.filter(|(_, _, at)| *at <= millis(now)).map(|(lane, run, _)| (lane, run));
+    // The lower number is the older one; neither kind of head can starve the other.
+    match ready.into_iter().chain(due).min_by_key(|(_, run)| *run) {
+        Some((lane, run)) => take(tx, lane, run).map(Head::Taken),
+        None => Ok(Head::NothingUntil(first_due.map(|(_, _, at)| time(at)).transpose()?)),
+    }
+}
+
+fn take(tx: &Connection, lane: i64, run: i64) -> Result<Taken, StoreError> {
+    let fence = lanes::raise_fence(tx, lane)?;
+    let mut leave = tx.prepare_cached("DELETE FROM pending WHERE run = ?1 AND lane = ?2 RETURNING seq")?;
+    let seq: i64 = leave.query_row([run, lane], |row| row.get(0))?;
+    let mut enter = tx.prepare_cached("INSERT INTO active (lane, run, seq, fence) VALUES (?1, ?2, ?3, ?4)")?;
+    enter.execute([lane, run, seq, fence])?;
+    lanes::set_head(tx, lane)?;
+    taken(tx, lane)
+}
+
+fn taken(tx: &Connection, lane: i64) -> Result<Taken, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT a.run, l.name, a.fence, r.delivery, j.job, a.started_at IS NOT NULL
+         FROM active a JOIN lane l USING (lane) JOIN run r USING (run) LEFT JOIN job j USING (run)
+         WHERE a.lane = ?1",
+    )?;
+    Ok(statement.query_row([lane], |row| {
+        Ok(Taken {
+            run: row.get(0)?,
+            lane: row.get(1)?,
+            fence: row.get(2)?,
+            delivery: row.get(3)?,
+            job: row.get(4)?,
+            started: row.get(5)?,
+        })
+    })?)
+}
+
+/// Every run that is in somebody's hands comes into ours.
+pub(in crate::store) fn adopt(tx: &Connection) -> Result<Vec<Taken>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT lane FROM active ORDER BY run")?;
+    let lanes = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<i64>, _>>()?;
+    let adopted = lanes.into_iter().map(|lane| {
+        let fence = lanes::raise_fence(tx, lane)?;
+        tx.prepare_cached("UPDATE active SET fence = ?2 WHERE lane = ?1")?.execute([lane, fence])?;
+        taken(tx, lane)
+    });
+    adopted.collect()
+}
+
+/// The run has begun. The letters about that are written with it, for the first attempt.
+pub(in crate::store) fn start(tx: &Connection, right: Right, job: &Job, now: Timestamp) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE active SET started_at = ?3, step = coalesce(step, 'lock')
+         WHERE run = ?1 AND fence = ?2 AND started_at IS NULL",
+    )?;
+    let is_news = statement.execute(params![right.run.0, right.fence, millis(now)])? == 1;
+    if !is_news {
+        return holds(tx, right);
+    }
+    if job.attempt == 1 {
+        outbox::owe(tx, right.run, &job.hook.notify, Occasion::Start)?;
+    }
+    Ok(())
+}
+
+/// The run has come to this step.
+pub(in crate::store) fn note_step(tx: &Connection, right: Right, step: RunStep) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached("UPDATE active SET step = ?3 WHERE run = ?1 AND fence = ?2")?;
+    match statement.execute(params![right.run.0, right.fence, step.word()])? {
+        0 => Err(StoreError::Fenced(right.run)),
+        _ => Ok(()),
+    }
+}
+
+/// The runs whose holders are asked to stop them, and why.
+pub(in crate::store) fn cancels_asked(tx: &Connection) -> Result<Vec<(RunId, String)>, StoreError> {
+    let mut statement =
+        tx.prepare_cached("SELECT run, cancel_asked FROM active WHERE cancel_asked IS NOT NULL ORDER BY run")?;
+    let asked = statement.query_map([], |row| Ok((RunId(row.get(0)?), row.get(1)?)))?;
+    Ok(asked.collect::<Result<_, _>>()?)
+}
+
+/// Refuses a right that a later claim has made void.
+fn holds(tx: &Connection, right: Right) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached("SELECT 1 FROM active WHERE run = ?1 AND fence = ?2")?;
+    match statement.exists(params![right.run.0, right.fence])? {
+        true => Ok(()),
+        false => Err(StoreError::Fenced(right.run)),
+    }
+}

@@ -1,0 +1,82 @@
+//! How values stand in columns.
+//!
+//! Invariant: what was stored reads back unchanged, to the millisecond; what does not is `Damaged`, never guessed.
+
+use jiff::Timestamp;
+
+use crate::{
+    forge::DedupeKey,
+    model::{
+        deploy::Strategy,
+        hook::QueuePolicy,
+        job::Job,
+        name::{HookName, LaneName, SourceName},
+        push::{CommitId, RefName},
+        source::SourcePath,
+    },
+    store::StoreError,
+};
+
+/// A time as a number of milliseconds.
+pub(super) fn millis(time: Timestamp) -> i64 {
+    time.as_millisecond()
+}
+
+/// The time of a number of milliseconds.
+pub(super) fn time(millis: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_millisecond(millis).map_err(|err| damaged("time", &err.to_string()))
+}
+
+/// The name of a hook.
+pub(super) fn hook_name(text: &str) -> Result<HookName, StoreError> {
+    HookName::parse(text).ok_or_else(|| damaged("hook", text))
+}
+
+/// The name of a lane.
+pub(super) fn lane_name(text: &str) -> Result<LaneName, StoreError> {
+    LaneName::parse(text).ok_or_else(|| damaged("lane", text))
+}
+
+/// A commit.
+pub(super) fn commit_id(text: &str) -> Result<CommitId, StoreError> {
+    CommitId::parse(text).ok_or_else(|| damaged("commit", text))
+}
+
+/// The path of a source, as its `Display` wrote it.
+pub(super) fn source_path(text: &str) -> Result<SourcePath, StoreError> {
+    let hook = text.strip_prefix("/hooks/").and_then(HookName::parse).map(SourcePath::Hook);
+    let shared = text.strip_prefix("/sources/").and_then(SourceName::parse).map(SourcePath::Shared);
+    hook.or(shared).ok_or_else(|| damaged("path", text))
+}
+
+/// The value of a stored word.
+pub(super) fn known<T>(what: &'static str, word: &str, value: Option<T>) -> Result<T, StoreError> {
+    value.ok_or_else(|| damaged(what, word))
+}
+
+/// A ref in the queue; empty: none is known.
+pub(super) fn ref_key(ref_name: Option<&RefName>) -> String {
+    ref_name.map(RefName::full).unwrap_or_default()
+}
+
+/// Whose place a waiting job takes: nobody's, its hook's and ref's, or its hook's where that deploys to one path.
+pub(super) fn replaces(job: &Job) -> &'static str {
+    match (job.hook.queue, &job.hook.deploy.strategy) {
+        (QueuePolicy::All, _) => "nothing",
+        (QueuePolicy::Latest, Strategy::InPlace { .. }) => "hook",
+        (QueuePolicy::Latest, Strategy::Checkout { .. } | Strategy::None { .. }) => "ref",
+    }
+}
+
+/// A dedupe key, its kind first, so that an id never looks like a hash.
+pub(super) fn key_bytes(key: &DedupeKey) -> Vec<u8> {
+    match key {
+        DedupeKey::Id(id) => [b"i", id.as_bytes()].concat(),
+        DedupeKey::Body(hash) => [b"b", hash.as_slice()].concat(),
+        DedupeKey::BodyWithin(hash, _) => [b"w", hash.as_slice()].concat(),
+    }
+}
+
+fn damaged(what: &str, text: &str) -> StoreError {
+    StoreError::Damaged(format!("`{text}` is not a {what}"))
+}

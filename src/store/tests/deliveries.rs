@@ -1,0 +1,84 @@
+//! What the store promises about deliveries.
+
+use super::{World, all, arrival, failed, latest, ticket};
+use crate::{
+    model::run::{FailureClass, Outcome},
+    store::{Accepted, DeliveryFilter, Verdict},
+};
+
+#[tokio::test]
+async fn the_same_delivery_never_starts_a_second_run() {
+    let world = World::new();
+    let hook = all("site");
+    let first = world.deliver("id-1", "body", &hook, 'a').await;
+    assert_eq!(first.accepted, Accepted::Queued);
+    for (id, body) in [("id-1", "body"), ("id-1", "another body"), ("id-2", "body")] {
+        let again = world.deliver(id, body, &hook, 'a').await;
+        assert_eq!((again.accepted, &again.runs), (Accepted::Duplicate, &first.runs), "{id} {body}");
+    }
+    let world = world.reopen().await;
+    assert_eq!(world.deliver("id-1", "body", &hook, 'a').await.accepted, Accepted::Duplicate, "after a restart");
+    assert_eq!(world.deliver("id-3", "new body", &hook, 'b').await.accepted, Accepted::Queued);
+}
+
+#[tokio::test]
+async fn a_delivery_to_two_hooks_makes_one_run_of_each() {
+    let world = World::new();
+    let (one, two) = (all("one"), all("two"));
+    let tickets = vec![ticket(&one, 'a'), ticket(&two, 'a')];
+    let verdict = Verdict::Queue { tickets, message: "queued".into() };
+    let receipt = world.store.accept(arrival("id", "body", verdict), world.now).await.expect("accepted");
+    assert_eq!(receipt.runs.len(), 2);
+}
+
+#[tokio::test]
+async fn a_redelivery_of_what_ended_badly_queues_it_again_and_of_what_went_well_does_not() {
+    let world = World::new();
+    let hook = all("site");
+    world.deliver("id-1", "body", &hook, 'a').await;
+    world.carry_out(failed(FailureClass::Other)).await;
+    let again = world.deliver("id-1", "body", &hook, 'a').await;
+    assert_eq!(again.accepted, Accepted::Queued);
+    assert_eq!(world.deliver("id-1", "body", &hook, 'a').await.accepted, Accepted::Duplicate, "it waits now");
+    world.carry_out(Outcome::Succeeded).await;
+    assert_eq!(world.deliver("id-1", "body", &hook, 'a').await.accepted, Accepted::Duplicate);
+}
+
+#[tokio::test]
+async fn what_starts_nothing_is_stored_with_its_reason_and_its_body() {
+    let world = World::new();
+    let verdict = Verdict::Aside { result: "ignored", message: "branch `dev` is not in [main]".into() };
+    let receipt = world.store.accept(arrival("id", "the body", verdict), world.now).await.expect("accepted");
+    assert_eq!(receipt.accepted, Accepted::Aside("ignored"));
+    let filter = DeliveryFilter { path: None, before: None, limit: 10 };
+    let deliveries = world.store.deliveries(filter).await.expect("a read");
+    assert_eq!(deliveries.len(), 1);
+    assert_eq!(
+        (deliveries[0].result.as_str(), deliveries[0].message.as_str()),
+        ("ignored", "branch `dev` is not in [main]")
+    );
+    assert_eq!(world.store.payload(receipt.delivery).await.expect("a read"), Some(b"the body".to_vec()));
+}
+
+#[tokio::test]
+async fn many_deliveries_at_once_are_all_stored_in_the_order_of_their_numbers() {
+    let world = World::new();
+    let hook = latest("site");
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..200 {
+        let (store, hook, now) = (world.store.clone(), hook.clone(), world.now);
+        tasks.spawn(async move {
+            let verdict = Verdict::Queue { tickets: vec![ticket(&hook, 'a')], message: "queued".into() };
+            let id = format!("id-{number}");
+            store.accept(arrival(&id, &format!("body {number}"), verdict), now).await.expect("accepted").runs[0].0
+        });
+    }
+    let mut runs = tasks.join_all().await;
+    runs.sort();
+    runs.dedup();
+    assert_eq!(runs.len(), 200);
+    assert_eq!(world.claim().await.run(), runs[199], "all but the newest are superseded");
+    for run in &runs[..199] {
+        assert!(matches!(world.outcome(*run).await, Some(Outcome::Superseded { by }) if by > *run));
+    }
+}

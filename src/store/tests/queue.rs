@@ -1,0 +1,167 @@
+//! The laws of lanes.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{World, all, commit_id, failed, hook, in_lane, latest};
+use crate::{
+    model::{
+        hook::{Hook, QueuePolicy, Retry},
+        run::{FailureClass, Outcome, RetryClass, RunFacts, RunStep},
+    },
+    store::{Cancelled, Kept, RunState, StoreError},
+};
+
+#[tokio::test]
+async fn a_lane_never_has_two_under_way_and_goes_in_the_order_of_acceptance() {
+    let world = World::new();
+    let (one, two) = (in_lane("one", "shared"), in_lane("two", "shared"));
+    let runs = [world.queue(&one, 'a').await, world.queue(&two, 'b').await, world.queue(&one, 'c').await];
+    for run in runs {
+        let claim = world.claim().await;
+        assert_eq!(claim.run(), run);
+        assert_eq!(world.nothing_to_claim().await, None);
+        world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
+    }
+    assert_eq!(world.nothing_to_claim().await, None);
+}
+
+#[tokio::test]
+async fn the_lane_that_has_waited_longest_comes_first() {
+    let world = World::new();
+    let runs =
+        [world.queue(&all("c"), 'a').await, world.queue(&all("a"), 'b').await, world.queue(&all("b"), 'c').await];
+    let claims = [world.claim().await, world.claim().await, world.claim().await];
+    assert_eq!(claims.map(|it| it.run()), runs);
+}
+
+#[tokio::test]
+async fn latest_skips_only_to_a_newer_accepted_push() {
+    let world = World::new();
+    let hook = latest("site");
+    let first = world.queue(&hook, 'a').await;
+    let running = world.claim().await;
+    let (second, third) = (world.queue(&hook, 'b').await, world.queue(&hook, 'c').await);
+    assert_eq!(world.outcome(second).await, Some(Outcome::Superseded { by: third }));
+    assert_eq!(running.run(), first, "what is under way goes on");
+    world.store.finish(running, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
+    assert_eq!(world.claim().await.run(), third);
+}
+
+#[tokio::test]
+async fn an_old_claim_is_refused_after_another_took_over() {
+    let world = World::new();
+    world.queue(&all("site"), 'a').await;
+    let old = world.claim().await;
+    world.store.start(&old, world.now).await.expect("started");
+    let world = world.reopen().await;
+    let adopted = world.store.adopt(world.now).await.expect("adopted");
+    let [adopted] = <[_; 1]>::try_from(adopted).expect("one run");
+    assert!(adopted.started);
+    assert!(adopted.claim.fence() > old.fence());
+    assert!(matches!(world.store.note_step(&old, RunStep::Run).await, Err(StoreError::Fenced(_))));
+    let refused = world.store.finish(old, Outcome::Succeeded, RunFacts::default(), world.now).await;
+    assert!(matches!(refused, Err(Kept { error: StoreError::Fenced(_), .. })));
+    let run = adopted.claim.run();
+    let finished = world.store.finish(adopted.claim, failed(FailureClass::Other), RunFacts::default(), world.now).await;
+    finished.expect("finished");
+    assert_eq!(world.outcome(run).await, Some(failed(FailureClass::Other)));
+}
+
+#[tokio::test]
+async fn what_was_claimed_and_never_began_is_queued_again_in_its_place() {
+    let world = World::new();
+    let hook = all("site");
+    let (first, _) = (world.queue(&hook, 'a').await, world.queue(&hook, 'b').await);
+    let claim = world.claim().await;
+    world.store.release(claim, world.now).await.expect("released");
+    assert_eq!(world.claim().await.run(), first);
+}
+
+#[tokio::test]
+async fn a_retry_keeps_its_place_and_waits_longer_each_time() {
+    let mut world = World::new();
+    let hook = all("site");
+    let (first, behind) = (world.queue(&hook, 'a').await, world.queue(&hook, 'b').await);
+    let (run, retry) = world.carry_out(failed(FailureClass::Tempfail)).await;
+    assert_eq!(run, first);
+    let retry = retry.expect("a retry");
+    let due = world.nothing_to_claim().await.expect("the lane waits for the retry");
+    let first_wait = Duration::try_from(due.duration_since(world.now)).expect("a wait");
+    assert!((9..=12).contains(&first_wait.as_secs()), "{first_wait:?}");
+    world.pass(first_wait);
+    let (run, second) = world.carry_out(failed(FailureClass::Tempfail)).await;
+    assert_eq!(run, retry);
+    let due = world.nothing_to_claim().await.expect("the lane waits again");
+    let second_wait = Duration::try_from(due.duration_since(world.now)).expect("a wait");
+    assert!((18..=24).contains(&second_wait.as_secs()), "{second_wait:?}");
+    world.pass(second_wait);
+    let (run, third) = world.carry_out(failed(FailureClass::Tempfail)).await;
+    assert_eq!((Some(run), third), (second, None), "twice is enough");
+    assert_eq!(world.claim().await.run(), behind);
+}
+
+#[tokio::test]
+async fn a_newer_push_takes_the_place_of_a_retry() {
+    let world = World::new();
+    let hook = latest("site");
+    world.queue(&hook, 'a').await;
+    let (_, retry) = world.carry_out(failed(FailureClass::Tempfail)).await;
+    let newer = world.queue(&hook, 'b').await;
+    assert_eq!(world.outcome(retry.expect("a retry")).await, Some(Outcome::Superseded { by: newer }));
+    assert_eq!(world.claim().await.run(), newer);
+}
+
+#[tokio::test]
+async fn an_interrupted_run_is_tried_again_only_where_the_hook_says_so() {
+    let world = World::new();
+    let interrupted = || Outcome::Interrupted { step: Some(RunStep::Run), reason: "its keeper died".into() };
+    world.queue(&all("careful"), 'a').await;
+    assert_eq!(world.carry_out(interrupted()).await.1, None);
+    let retry = Retry { max: 1, on: vec![RetryClass::Interrupted], backoff: Duration::ZERO };
+    world.queue(&Arc::new(Hook { retry, queue: QueuePolicy::All, ..hook("bold") }), 'a').await;
+    assert!(world.carry_out(interrupted()).await.1.is_some());
+}
+
+#[tokio::test]
+async fn a_waiting_run_is_cancelled_at_once_and_a_running_one_is_asked_to_stop() {
+    let world = World::new();
+    let hook = all("site");
+    let (running, waiting) = (world.queue(&hook, 'a').await, world.queue(&hook, 'b').await);
+    let claim = world.claim().await;
+    world.store.start(&claim, world.now).await.expect("started");
+    let cancel = async |run| world.store.cancel(run, "wrong branch", world.now).await.expect("a verb");
+    assert_eq!(cancel(waiting).await, Cancelled::Ended);
+    assert_eq!(cancel(waiting).await, Cancelled::AlreadyFinished);
+    assert_eq!(cancel(running).await, Cancelled::Asked);
+    assert_eq!(cancel(crate::model::run::RunId(99)).await, Cancelled::Unknown);
+    let asked = world.store.cancels_asked().await.expect("a read");
+    assert_eq!(asked, [(running, "wrong branch".to_owned())]);
+    let view = world.store.run(running).await.expect("a read").expect("a run");
+    assert!(matches!(view.state, RunState::Running { cancel_asked: true, .. }));
+}
+
+#[tokio::test]
+async fn nothing_is_claimed_from_a_stopped_lane_until_it_is_opened() {
+    let world = World::new();
+    let hook = all("site");
+    world.queue(&hook, 'a').await;
+    let claim = world.claim().await;
+    let next = world.queue(&hook, 'b').await;
+    world.store.stop_lane(&claim, "something of run 1 goes on", world.now).await.expect("stopped");
+    world.store.finish(claim, failed(FailureClass::Other), RunFacts::default(), world.now).await.expect("finished");
+    assert_eq!(world.nothing_to_claim().await, None);
+    assert_eq!(world.store.lanes_stopped().await.expect("a read")[0].reason, "something of run 1 goes on");
+    assert!(world.store.open_lane(&hook.lane).await.expect("opened"));
+    assert_eq!(world.claim().await.run(), next);
+}
+
+#[tokio::test]
+async fn live_is_the_last_succeeded_commit() {
+    let world = World::new();
+    let hook = all("site");
+    world.queue(&hook, 'a').await;
+    world.carry_out(Outcome::Succeeded).await;
+    world.queue(&hook, 'b').await;
+    world.carry_out(failed(FailureClass::Other)).await;
+    assert_eq!(world.store.live(&hook.name, None).await.expect("a read"), Some(commit_id('a')));
+}

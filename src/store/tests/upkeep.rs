@@ -1,0 +1,60 @@
+//! What the store promises about its folder, its versions and its past.
+
+use rusqlite::Connection;
+
+use super::{World, all, days_before, failed};
+use crate::{
+    model::run::{FailureClass, Outcome},
+    store::{OpenError, RunFilter, Store},
+};
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_folder_is_refused_and_told_why() {
+    let world = World::new();
+    let refused = Store::open(world.folder.path()).expect_err("refused").to_string();
+    assert!(refused.contains(world.folder.path().to_str().expect("plain")), "{refused}");
+    world.store.close().await;
+    Store::open(world.folder.path()).expect("free again");
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_landfall_is_refused() {
+    let world = World::new();
+    world.store.close().await;
+    let database = Connection::open(world.folder.path().join("landfall.db")).expect("a database");
+    database.pragma_update(None, "user_version", 99).expect("a version");
+    drop(database);
+    let refused = Store::open(world.folder.path()).expect_err("refused");
+    assert!(matches!(refused, OpenError::Newer { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn retention_keeps_the_newest_the_live_and_the_unfinished() {
+    let world = World::new();
+    let hook = all("site");
+    let live = world.queue(&hook, 'a').await;
+    world.carry_out(Outcome::Succeeded).await;
+    let mut failures = Vec::new();
+    for _ in 0..5 {
+        failures.push(world.queue(&hook, 'b').await);
+        world.carry_out(failed(FailureClass::Other)).await;
+    }
+    let waiting = world.queue(&hook, 'c').await;
+    while let crate::store::LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") {
+        world.store.sent(letter, world.now).await.expect("noted");
+    }
+    let before = days_before(world.now, 90);
+    while world.store.prune(3, before, before, world.now).await.expect("pruned").more {}
+    let kept = world.store.runs(RunFilter { hook: None, stage: None, before: None, limit: 100 }).await.expect("a read");
+    let kept: Vec<_> = kept.iter().map(|it| it.id).collect();
+    assert!(kept.contains(&live) && kept.contains(&waiting) && kept.contains(&failures[4]), "{kept:?}");
+    assert!(!kept.contains(&failures[0]), "{kept:?}");
+}
+
+#[tokio::test]
+async fn the_state_folder_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new();
+    let mode = |name: &str| world.folder.path().join(name).metadata().expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode("landfall.db"), 0o600);
+}
