@@ -17,4 +17,5 @@ compile_error!("the `failpoints` feature places crashes and is for tests: build 
 
 pub mod model;
 
+pub mod hooks;
 pub mod journal;
