@@ -24,3 +24,5 @@ pub mod journal;
 pub mod route;
 
 pub mod store;
+
+pub mod notify;
