@@ -18,6 +18,7 @@ compile_error!("the `failpoints` feature places crashes and is for tests: build 
 pub mod model;
 
 pub mod forge;
+pub mod hooks;
 pub mod journal;
 
 pub mod route;

@@ -1,0 +1,380 @@
+//! Reads one entry of `hooks`: whose pushes start it, and what it does.
+//!
+//! Invariant: a key of the hook itself wins over the same key of `defaults` as a whole; maps are not mixed.
+
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+
+use crate::{
+    hooks::{
+        deploy, keys, later, notify,
+        read::{Check, Field, Section, shortened},
+        server::Server,
+        sources, steps, units,
+        yaml::{Place, Value},
+    },
+    model::{
+        deploy::Strategy,
+        hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry},
+        name::{HookName, LaneName, SourceName},
+        push::RepoName,
+        run::RetryClass,
+        source::{Forge, Source, SourcePath},
+    },
+};
+
+/// What a hook needs to know of the rest of the file.
+pub(super) struct Surroundings<'a, 't> {
+    pub(super) server: &'a Server,
+    /// The entries of `sources`, also those with mistakes.
+    pub(super) shared: &'a HashMap<&'t str, Shared>,
+    pub(super) defaults: Option<&'a Section<'t>>,
+}
+
+/// What a hook needs to know of the source it names.
+pub(super) struct Shared {
+    /// Its forge, if the entry could be read.
+    pub(super) forge: Option<Forge>,
+    /// Whether it has addresses of its own.
+    pub(super) has_addresses: bool,
+}
+
+/// A hook that could be read, with what the checks of the whole file want to know.
+pub(super) struct Draft {
+    pub(super) hook: Hook,
+    /// Its own sender, if it has one.
+    pub(super) source: Option<Source>,
+    pub(super) name_place: Place,
+    pub(super) path_place: Option<Place>,
+    pub(super) email_place: Option<Place>,
+}
+
+impl Draft {
+    /// The folder it deploys into, if that is a fixed one.
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        match &self.hook.deploy.strategy {
+            Strategy::InPlace { path, .. } => Some(path),
+            Strategy::Checkout { .. } | Strategy::None { .. } => None,
+        }
+    }
+}
+
+/// One entry of `hooks`.
+pub(super) fn read<'t>(field: &Field<'t>, around: &Surroundings<'_, 't>, check: &mut Check) -> Option<Draft> {
+    let name = HookName::parse(field.key);
+    if name.is_none() {
+        sources::bad_name(field, check);
+    }
+    let mut section = field.section(check, &[keys::IDENTITY, keys::SETTINGS].concat())?;
+    add_defaults(&mut section, around.defaults);
+    refuse_idle(&section, check);
+    let identity = identity(&section, around, check);
+    // The rest is checked whether or not the hook can be told apart from others.
+    let (forge, repo) = match &identity {
+        Some(Identity { forge, repo: Some(repo), .. }) => (*forge, repo.clone()),
+        Some(Identity { forge, repo: None, .. }) => (*forge, stand_in().1),
+        None => stand_in(),
+    };
+    let own_name = name.clone().or_else(|| HookName::parse("unnamed"))?;
+    let found = settings(&section, own_name, forge, repo, around.server, check);
+    let identity = identity?;
+    let (source_name, source) = match identity.sender {
+        Sender::Shared(source) => (source, None),
+        Sender::Own => {
+            let allow_from = sources::allow_from(&section, &around.server.allow_from, check);
+            let proof = sources::proof(&section, forge, check)?;
+            let name = name.clone()?;
+            (name.own_source(), Some(Source { path: SourcePath::Hook(name), proof, allow_from }))
+        }
+    };
+    if name.is_none() || identity.repo.is_none() {
+        return None;
+    }
+    let hook = Hook { source: source_name, ..found.hook };
+    let Found { path_place, email_place, .. } = found;
+    Some(Draft { hook, source, name_place: field.key_place, path_place, email_place })
+}
+
+/// `defaults` on its own, so that a mistake in it is found even where every hook says otherwise.
+pub(super) fn read_defaults(section: &Section, server: &Server, check: &mut Check) {
+    let known = [keys::IDENTITY, keys::SETTINGS].concat();
+    section.refuse_unknown(check, &known);
+    for field in section.fields.iter().filter(|it| keys::IDENTITY.contains(&it.key)) {
+        let message = format!("`{}` says who a hook is, which cannot be shared", field.path);
+        check.error(field.key_place, "identity-key", message, "write it at each hook; `sources` shares a sender");
+    }
+    sources::allow_from(section, &server.allow_from, check);
+    if let Some(name) = HookName::parse("defaults") {
+        let (forge, repo) = stand_in();
+        settings(section, name, forge, repo, server, check);
+    }
+}
+
+/// An identity for the time in which the real one is not known; a file that needs it is refused.
+fn stand_in() -> (Forge, RepoName) {
+    (Forge::GitHub, RepoName::parse("owner/name").expect("two plain components"))
+}
+
+fn add_defaults<'t>(section: &mut Section<'t>, defaults: Option<&Section<'t>>) {
+    let Some(defaults) = defaults else { return };
+    for field in &defaults.fields {
+        if keys::SETTINGS.contains(&field.key) && section.get(field.key).is_none() {
+            section.fields.push(field.clone());
+        }
+    }
+}
+
+/// A hook that would do nothing at all is a mistake.
+fn refuse_idle(section: &Section, check: &mut Check) {
+    let says = |key: &str| match section.get(key).map(|it| &it.node.value) {
+        Some(Value::List(items)) => !items.is_empty(),
+        Some(Value::Null | Value::Text(_) | Value::Map(_)) => true,
+        None => false,
+    };
+    let deploys = section.get("deploy").is_some_and(|it| match &it.node.value {
+        Value::Map(entries) => entries.iter().any(|it| it.key == "path"),
+        Value::Null | Value::Text(_) | Value::List(_) => false,
+    });
+    if !says("run") && !says("activate") && !deploys {
+        let message = format!("`{}` does nothing", section.path);
+        check.error(section.place, "nothing-to-do", message, "give it `deploy: {path: ...}`, `run` or `activate`");
+    }
+}
+
+struct Identity {
+    forge: Forge,
+    /// `None` if it is malformed, which has been reported.
+    repo: Option<RepoName>,
+    sender: Sender,
+}
+
+enum Sender {
+    Own,
+    Shared(SourceName),
+}
+
+fn identity(section: &Section, around: &Surroundings, check: &mut Check) -> Option<Identity> {
+    let ways: Vec<&Field> = ["github", "gitlab", "source"].into_iter().filter_map(|it| section.get(it)).collect();
+    let [way] = ways.as_slice() else {
+        let message = match ways.as_slice() {
+            [] => format!("`{}` names no repository", section.path),
+            _ => format!("`{}` names more than one sender", section.path),
+        };
+        let help = "write exactly one: `github: owner/name`, `gitlab: group/name`, or `source: NAME` with `repo`";
+        check.error(section.place, "no-identity", message, help);
+        return None;
+    };
+    let forge = match way.key {
+        "github" => Forge::GitHub,
+        "gitlab" => Forge::GitLab,
+        _ => return shared_identity(section, way, around, check),
+    };
+    if let Some(field) = section.get("repo") {
+        let message = format!("`{}` does nothing beside `{}`", field.path, way.key);
+        check.error(field.key_place, "useless-key", message, "remove it; it goes with `source`");
+    }
+    Some(Identity { forge, repo: repo(way, forge, check), sender: Sender::Own })
+}
+
+fn shared_identity(section: &Section, way: &Field, around: &Surroundings, check: &mut Check) -> Option<Identity> {
+    for key in ["secret", "signing_token", "accept_token_too"] {
+        if let Some(field) = section.get(key) {
+            let message = format!("`{}` does nothing here: the source proves the sender", field.path);
+            check.error(field.key_place, "useless-key", message, "move it to the entry of `sources`");
+        }
+    }
+    let source = way.text(check)?;
+    let Some(shared) = around.shared.get(source) else {
+        let known: Vec<&str> = around.shared.keys().copied().collect();
+        let help = match keys::nearest(source, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "add it under `sources`".to_owned(),
+        };
+        way.refuse(
+            check,
+            "unknown-source",
+            format_args!("names source `{}`, which there is not", shortened(source)),
+            help,
+        );
+        return None;
+    };
+    if let Some(field) = section.get("allow_from")
+        && (!field.path.starts_with("defaults.") || !shared.has_addresses)
+    {
+        let message =
+            format!("`{}` cannot hold for `{}`, whose pushes come through source `{source}`", field.path, section.path);
+        check.error(field.key_place, "useless-key", message, format_args!("write `allow_from` at `sources.{source}`"));
+    }
+    let Some(field) = section.get("repo") else {
+        section.miss(check, "`repo`", "whose pushes start it: `repo: owner/name`");
+        return None;
+    };
+    // Without a forge the source is wrong, and has been reported.
+    let forge = shared.forge?;
+    Some(Identity { forge, repo: repo(field, forge, check), sender: Sender::Shared(SourceName::parse(source)?) })
+}
+
+fn repo(field: &Field, forge: Forge, check: &mut Check) -> Option<RepoName> {
+    field.parsed(check, "bad-repo", |text| {
+        let is_plain = !text.ends_with(".git") && (forge == Forge::GitLab || text.matches('/').count() == 1);
+        let help = match forge {
+            Forge::GitHub => "write `owner/name`, as in the address of its page",
+            Forge::GitLab => "write `group/name`, with all subgroups, as in the address of its page",
+        };
+        RepoName::parse(text).filter(|_| is_plain).ok_or(help)
+    })
+}
+
+struct Found {
+    hook: Hook,
+    path_place: Option<Place>,
+    email_place: Option<Place>,
+}
+
+/// Everything of a hook but its sender.
+fn settings(
+    section: &Section,
+    name: HookName,
+    forge: Forge,
+    repo: RepoName,
+    server: &Server,
+    check: &mut Check,
+) -> Found {
+    let landing = section.get("deploy").and_then(|it| deploy::read(it, forge, &repo, check));
+    let told = section.get("notify").and_then(|it| notify::read(it, check));
+    later::read_hook(section, check);
+    let path_place = landing.as_ref().and_then(|it| it.path_place);
+    let email_place = told.as_ref().and_then(|it| it.email_place);
+    let minutes = |it: u64| Duration::from_secs(it * 60);
+    let hook = Hook {
+        on: section.read("on", check, On { push: BranchFilter::DefaultBranch, tag: None }, on),
+        enabled: section.read("enabled", check, true, Field::flag),
+        deploy: landing.map_or_else(|| deploy::default(forge, &repo), |it| it.deploy),
+        run: section.read("run", check, Vec::new(), steps::read),
+        activate: section.read("activate", check, Vec::new(), steps::read),
+        on_failure: section.read("on_failure", check, Vec::new(), steps::read),
+        finally: section.read("finally", check, Vec::new(), steps::read),
+        env: section.read("env", check, Default::default(), steps::values),
+        pass_env: section.read("pass_env", check, Vec::new(), steps::passed_names),
+        secrets: section.read("secrets", check, Default::default(), steps::named_secrets),
+        user: section.read("user", check, None, |it, check| steps::user(it, check).map(Some)),
+        timeout: section.read("timeout", check, minutes(30), Field::limit),
+        idle_timeout: section.read("idle_timeout", check, minutes(10), Field::limit),
+        kill_grace: section.read("kill_grace", check, Duration::from_secs(10), Field::duration),
+        retry: section.read("retry", check, default_retry(), retry),
+        queue: section.read("queue", check, QueuePolicy::Latest, queue),
+        lane: section.read("lane", check, name.own_lane(), lane),
+        notify: told.map_or_else(Vec::new, |it| it.notify),
+        environment: section.read("environment", check, "production".to_owned(), one_line),
+        url: section.read("url", check, None, |it, check| it.parsed(check, "bad-url", link).map(Some)),
+        max_log_bytes: server.max_log_bytes,
+        source: name.own_source(),
+        name,
+        forge,
+        repo,
+    };
+    refuse_names_twice(section, &hook, check);
+    Found { hook, path_place, email_place }
+}
+
+/// A variable can have one value only.
+fn refuse_names_twice(section: &Section, hook: &Hook, check: &mut Check) {
+    let Some(field) = section.get("secrets") else { return };
+    let twice = hook.secrets.keys().find(|it| hook.env.contains_key(*it) || hook.pass_env.contains(it));
+    if let Some(name) = twice {
+        let message = format!("`{}.{name}` has another value in `env` or `pass_env`", field.path);
+        check.error(field.key_place, "name-twice", message, "keep one of them");
+    }
+}
+
+fn on(field: &Field, check: &mut Check) -> Option<On> {
+    let section = field.section(check, keys::ON)?;
+    for later in section.fields.iter().filter(|it| keys::LATER_EVENTS.contains(&it.key)) {
+        let message = format!("`{}` is not supported by this version", later.path);
+        check.error(later.key_place, "not-supported", message, "use `push` or `tag`");
+    }
+    if section.fields.is_empty() {
+        field.refuse(check, "no-event", "names no event", "remove it, or write `{push: main}` or `{tag: \"v*\"}`");
+    }
+    let push = match section.get("push") {
+        None => BranchFilter::Never,
+        Some(it) => BranchFilter::Matching(patterns(it, check)?),
+    };
+    let tag = section.get("tag").map(|it| patterns(it, check));
+    Some(On { push, tag: tag.unwrap_or(None) })
+}
+
+fn patterns(field: &Field, check: &mut Check) -> Option<Patterns> {
+    let texts = field.each(check, |it, check| {
+        let text = it.text(check)?;
+        if text.trim_start_matches('!').starts_with("refs/") {
+            let help = "write the short name: `main`, not `refs/heads/main`";
+            it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
+        }
+        Some(text.to_owned())
+    })?;
+    if field.items(check)?.is_empty() {
+        field.refuse(check, "empty-list", "is an empty list", "name at least one, or remove the key");
+        return None;
+    }
+    if let Some(known) = check.patterns.get(&texts) {
+        return Some(known.clone());
+    }
+    match Patterns::parse(&texts) {
+        Ok(patterns) => {
+            check.patterns.insert(texts, patterns.clone());
+            Some(patterns)
+        }
+        // One by one, to say which it is.
+        Err(_) => {
+            let compile = |it: &str| Patterns::parse(&[it.to_owned()]).map(drop);
+            field.each(check, |it, check| it.parsed(check, "bad-glob", compile))?;
+            None
+        }
+    }
+}
+
+fn default_retry() -> Retry {
+    Retry { max: 2, on: vec![RetryClass::Tempfail, RetryClass::Fetch], backoff: Duration::from_secs(10) }
+}
+
+fn retry(field: &Field, check: &mut Check) -> Option<Retry> {
+    let section = field.section(check, keys::RETRY)?;
+    let default = default_retry();
+    let classes = RetryClass::ALL.map(|it| (it.word(), it));
+    Some(Retry {
+        max: section.read("max", check, default.max, |it, check| {
+            it.number(check, 0..=100).and_then(|it| u32::try_from(it).ok())
+        }),
+        on: section.read("on", check, default.on, |it, check| it.each(check, |it, check| it.choice(check, &classes))),
+        backoff: section.read("backoff", check, default.backoff, Field::duration),
+    })
+}
+
+fn queue(field: &Field, check: &mut Check) -> Option<QueuePolicy> {
+    let words = [("latest", Some(QueuePolicy::Latest)), ("all", Some(QueuePolicy::All)), ("cancel", None)];
+    let found = field.choice(check, &words)?;
+    if found.is_none() {
+        later::refuse(field, check, "`latest`");
+    }
+    found
+}
+
+fn lane(field: &Field, check: &mut Check) -> Option<LaneName> {
+    field.parsed(check, "bad-name", |text| {
+        LaneName::parse(text).ok_or("up to 63 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")
+    })
+}
+
+fn one_line(field: &Field, check: &mut Check) -> Option<String> {
+    field.parsed(check, "bad-text", |text| {
+        if text.chars().any(char::is_control) { Err("write it in one line") } else { Ok(text.to_owned()) }
+    })
+}
+
+/// A link for people.
+fn link(text: &str) -> Result<String, &'static str> {
+    let base = text.split(['?', '#']).next().unwrap_or_default();
+    let is_plain = text.chars().all(|it| it.is_ascii_graphic() && !"\"<>\\^`{|}".contains(it));
+    units::base_url(base)?;
+    if is_plain { Ok(text.to_owned()) } else { Err("write it like `https://www.example.org/`") }
+}

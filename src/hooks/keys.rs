@@ -1,0 +1,166 @@
+//! Every key of hooks.yaml, by the place where it may stand.
+//!
+//! Invariant: a key that is not here is refused, and a key that is here is read by exactly one file of this room.
+
+pub(super) const TOP: &[&str] = &["version", "server", "sources", "smtp", "slack", "defaults", "hooks"];
+
+pub(super) const SERVER: &[&str] = &[
+    "listen",
+    "admin",
+    "socket_group",
+    "public_url",
+    "admin_url",
+    "state",
+    "workers",
+    "max_body",
+    "body_timeout",
+    "trusted_proxies",
+    "allow_from",
+    "rate_limit",
+    "grace",
+    "keep_runs",
+    "keep_logs",
+    "max_log",
+];
+
+pub(super) const SOURCE: &[&str] = &["forge", "secret", "signing_token", "accept_token_too", "allow_from"];
+
+/// What says whose pushes start a hook and how their sender proves itself. It belongs to one hook each, never to
+/// `defaults`: a secret shared by accident, or a weakened proof, must be visible at the hook.
+pub(super) const IDENTITY: &[&str] =
+    &["github", "gitlab", "source", "repo", "secret", "signing_token", "accept_token_too"];
+
+/// What else a hook may say; each of these may also stand in `defaults`.
+pub(super) const SETTINGS: &[&str] = &[
+    "allow_from",
+    "on",
+    "paths",
+    "skip_markers",
+    "enabled",
+    "deploy",
+    "run",
+    "activate",
+    "health",
+    "on_failure",
+    "finally",
+    "env",
+    "pass_env",
+    "secrets",
+    "user",
+    "timeout",
+    "idle_timeout",
+    "kill_grace",
+    "retry",
+    "queue",
+    "lane",
+    "priority",
+    "debounce",
+    "min_interval",
+    "notify",
+    "report",
+    "environment",
+    "url",
+];
+
+pub(super) const ON: &[&str] = &["push", "tag", "release", "merge", "ci_green", "schedule"];
+/// Those of them that a later version brings.
+pub(super) const LATER_EVENTS: &[&str] = &["release", "merge", "ci_green", "schedule"];
+
+pub(super) const DEPLOY: &[&str] = &[
+    "strategy",
+    "path",
+    "remote",
+    "credentials",
+    "submodules",
+    "lfs",
+    "depth",
+    "subdir",
+    "dirty",
+    "clean",
+    "keep",
+    "keep_failed",
+    "shared",
+    "rollback",
+    "min_free",
+];
+
+pub(super) const CREDENTIALS: &[&str] = &["token", "username", "ssh_key", "known_hosts"];
+pub(super) const SHARED: &[&str] = &["path", "required", "seed", "mode"];
+pub(super) const STEP: &[&str] = &["name", "run", "shell", "timeout", "env", "user", "cwd"];
+pub(super) const RETRY: &[&str] = &["max", "on", "backoff"];
+pub(super) const PROBE: &[&str] =
+    &["http", "tcp", "command", "expect", "body", "attempts", "interval", "timeout", "start_after", "stable"];
+pub(super) const REPORT: &[&str] = &["github", "gitlab"];
+pub(super) const TOKEN: &[&str] = &["token"];
+pub(super) const NOTIFICATION: &[&str] = &["slack", "email", "on"];
+pub(super) const SMTP: &[&str] = &["host", "port", "tls", "username", "password", "from"];
+pub(super) const SECRET: &[&str] = &["env", "file", "credential"];
+
+/// Keys whose value may be a secret in plain text, wherever they stand.
+pub(super) const OF_SECRETS: &[&str] = &["secret", "signing_token", "token", "password", "slack"];
+
+/// Where a key could belong that stands in the wrong place, most likely first.
+const HOMES: [(&str, &[&str]); 12] = [
+    ("a hook", SETTINGS),
+    ("a hook", IDENTITY),
+    ("`deploy`", DEPLOY),
+    ("the top level", TOP),
+    ("`server`", SERVER),
+    ("an entry of `notify`", NOTIFICATION),
+    ("a step", STEP),
+    ("`smtp`", SMTP),
+    ("`retry`", RETRY),
+    ("`deploy.credentials`", CREDENTIALS),
+    ("an entry of `sources`", SOURCE),
+    ("`health`", PROBE),
+];
+
+/// What to do about a key that is not one of those known here: the nearest known one, or its proper place.
+pub(super) fn advise(key: &str, known: &[&str]) -> String {
+    let homes = HOMES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(home, _)| *home);
+    let mut homes: Vec<&str> = homes.collect();
+    homes.dedup();
+    let place = format!("`{key}` belongs to {}", homes.join(" or "));
+    match (nearest(key, known), homes.as_slice()) {
+        (None, []) => format!("known here: {}", known.join(", ")),
+        (None, _) => place,
+        (Some(near), []) => format!("did you mean `{near}`?"),
+        (Some(near), _) => format!("did you mean `{near}`? {place}"),
+    }
+}
+
+/// The word of the list that a person most likely meant.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let distance = |it: &str| strsim::damerau_levenshtein(&plain(word), &plain(it));
+    let (near, distance) = known.iter().map(|it| (*it, distance(it))).min_by_key(|(_, distance)| *distance)?;
+    (distance <= (near.len().max(word.len()) / 3).max(1)).then_some(near)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DEPLOY, IDENTITY, ON, SERVER, SETTINGS, TOP, advise};
+
+    #[test]
+    fn a_misspelt_key_is_answered_with_the_nearest_one() {
+        let hook = [IDENTITY, SETTINGS].concat();
+        for (key, near) in [
+            ("secrt", "secret"),
+            ("time_out", "timeout"),
+            ("on-failure", "on_failure"),
+            ("Deploy", "deploy"),
+            ("notfiy", "notify"),
+        ] {
+            assert_eq!(advise(key, &hook), format!("did you mean `{near}`?"), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_answered_with_its_place() {
+        assert_eq!(advise("path", &[IDENTITY, SETTINGS].concat()), "did you mean `paths`? `path` belongs to `deploy`");
+        assert_eq!(advise("workers", TOP), "`workers` belongs to `server`");
+        assert_eq!(advise("github", SERVER), "`github` belongs to a hook");
+        assert_eq!(advise("timeout", DEPLOY), "`timeout` belongs to a hook or a step or `health`");
+        assert_eq!(advise("zzz", ON), "known here: push, tag, release, merge, ci_green, schedule");
+    }
+}

@@ -1,0 +1,180 @@
+//! Reads `server`: how the daemon runs.
+//!
+//! Invariant: a [`Server`] is complete; paths in it are absolute and URLs have no slash at the end.
+
+use std::{
+    net::SocketAddr,
+    path::{Component, Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use nix::unistd::Group;
+
+use crate::hooks::{
+    keys,
+    read::{Check, Field, Section},
+    units,
+};
+
+const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
+const MAX_LOG_DEFAULT: u64 = 256 << 20;
+
+/// How the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Public address for deliveries.
+    pub listen: SocketAddr,
+    /// Address of dashboard and API; `None`: off.
+    pub admin: Option<SocketAddr>,
+    /// Group that may use the Unix socket besides the daemon's user.
+    pub socket_group: Option<String>,
+    /// Base of the payload URLs that people enter at a forge.
+    pub public_url: String,
+    /// Base of links in notifications.
+    pub admin_url: String,
+    /// Folder of store, mirrors, runs and logs; absolute.
+    pub state: PathBuf,
+    /// Runs at once, over all lanes.
+    pub workers: usize,
+    /// Limit of one delivery's body.
+    pub max_body_bytes: u64,
+    /// The whole body must be in by then.
+    pub body_timeout: Duration,
+    /// Addresses whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Addresses that may deliver; empty means any.
+    pub allow_from: Vec<IpNet>,
+    /// Failed authentications per minute and address; beyond it a 401 becomes a 429.
+    pub rate_limit: u32,
+    /// Time that running work gets at a stop before the daemon leaves its keepers to themselves.
+    pub grace: Duration,
+    /// Runs kept for each hook.
+    pub keep_runs: u64,
+    /// How long logs are kept.
+    pub keep_logs: Duration,
+    /// Bytes of log a run may keep; the middle is cut beyond it.
+    pub max_log_bytes: u64,
+}
+
+/// The server of a file, or of one that says nothing about it.
+pub(super) fn read(section: &Section, check: &mut Check) -> Server {
+    section.refuse_unknown(check, keys::SERVER);
+    let listen = section.read("listen", check, LISTEN_DEFAULT, address);
+    let admin = section.read("admin", check, Some(ADMIN_DEFAULT), admin);
+    Server {
+        listen,
+        admin,
+        socket_group: section.read("socket_group", check, None, |it, check| group(it, check).map(Some)),
+        public_url: section.read("public_url", check, format!("http://{listen}"), url),
+        admin_url: section.read("admin_url", check, format!("http://{}", admin.unwrap_or(ADMIN_DEFAULT)), url),
+        state: state(section, check),
+        workers: section.read("workers", check, workers_default(), |it, check| {
+            it.number(check, 1..=1024).and_then(|it| usize::try_from(it).ok())
+        }),
+        max_body_bytes: section.read("max_body", check, 26 << 20, |it, check| it.size(check, 1 << 10, 1 << 30)),
+        body_timeout: section.read("body_timeout", check, Duration::from_secs(10), Field::limit),
+        trusted_proxies: section.read("trusted_proxies", check, Vec::new(), networks),
+        allow_from: section.read("allow_from", check, Vec::new(), networks),
+        rate_limit: section.read("rate_limit", check, 60, |it, check| {
+            it.number(check, 1..=1_000_000).and_then(|it| u32::try_from(it).ok())
+        }),
+        grace: section.read("grace", check, Duration::from_secs(10), Field::duration),
+        keep_runs: section.read("keep_runs", check, 10_000, |it, check| {
+            it.number(check, 1..=1_000_000_000).and_then(|it| u64::try_from(it).ok())
+        }),
+        keep_logs: section.read("keep_logs", check, Duration::from_secs(90 * 86_400), Field::limit),
+        max_log_bytes: section.read("max_log", check, MAX_LOG_DEFAULT, |it, check| it.size(check, 64 << 10, 1 << 40)),
+    }
+}
+
+/// The state folder alone: all that a client of a running daemon needs to find its socket.
+pub(super) fn state(section: &Section, check: &mut Check) -> PathBuf {
+    let default = || check.environment.state_directory().unwrap_or_else(|| PathBuf::from(".landfall"));
+    let default = check.folder.join(default());
+    tidy(&section.read("state", check, default, Field::path))
+}
+
+/// The path without `.` and, as far as names alone can tell, without `..`.
+pub(super) fn tidy(path: &Path) -> PathBuf {
+    let mut tidied = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => drop(tidied.pop()),
+            Component::CurDir => (),
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => tidied.push(component),
+        }
+    }
+    tidied
+}
+
+/// A list of addresses and networks; at least one.
+pub(super) fn networks(field: &Field, check: &mut Check) -> Option<Vec<IpNet>> {
+    let networks = field.each(check, |it, check| it.parsed(check, "bad-address", units::network))?;
+    if field.items(check)?.is_empty() {
+        field.refuse(
+            check,
+            "empty-list",
+            "is an empty list",
+            "an empty list would not say whether all or none: remove it",
+        );
+        return None;
+    }
+    Some(networks)
+}
+
+fn workers_default() -> usize {
+    thread::available_parallelism().map_or(2, |it| it.get().max(2))
+}
+
+fn address(field: &Field, check: &mut Check) -> Option<SocketAddr> {
+    field.parsed(check, "bad-address", |text| {
+        let help = || match text.strip_prefix(':') {
+            Some(port) => format!("write `127.0.0.1:{port}`, or `0.0.0.0:{port}` for all addresses"),
+            None => "write an IP address and a port: `127.0.0.1:9000`, `[::1]:9000`".to_owned(),
+        };
+        text.parse().map_err(|_| help())
+    })
+}
+
+fn admin(field: &Field, check: &mut Check) -> Option<Option<SocketAddr>> {
+    if field.text(check)? == "off" {
+        return Some(None);
+    }
+    let address = address(field, check)?;
+    if address != ADMIN_DEFAULT {
+        let help = format!("remove it, or write `{ADMIN_DEFAULT}` or `off`");
+        field.refuse(check, "not-supported", "is not supported by this version: there is no dashboard yet", help);
+    }
+    Some(Some(address))
+}
+
+fn group(field: &Field, check: &mut Check) -> Option<String> {
+    let name = field.text(check)?;
+    match Group::from_name(name) {
+        Ok(Some(_)) => Some(name.to_owned()),
+        Ok(None) | Err(_) => {
+            let help = format!("make it with `groupadd {name}`, or name another");
+            field.refuse(check, "unknown-group", format_args!("names group `{name}`, which does not exist"), help);
+            None
+        }
+    }
+}
+
+fn url(field: &Field, check: &mut Check) -> Option<String> {
+    field.parsed(check, "bad-url", units::base_url)
+}
+
+/// The keys that differ and that a running daemon cannot take over: they are bound or opened at its start.
+pub(super) fn needs_restart(old: &Server, new: &Server) -> Vec<&'static str> {
+    let differs = [
+        ("listen", old.listen != new.listen),
+        ("admin", old.admin != new.admin),
+        ("socket_group", old.socket_group != new.socket_group),
+        ("state", old.state != new.state),
+        ("workers", old.workers != new.workers),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}

@@ -1,0 +1,349 @@
+//! What is refused or warned about, and where it is reported.
+
+use std::time::Instant;
+
+use nix::unistd::geteuid;
+
+use super::{Sandbox, environment, finds, found, hook, loads, working};
+use crate::hooks::{
+    Severity, load,
+    problem::{render, to_json},
+    state_folder,
+};
+
+#[test]
+fn six_different_mistakes_are_six_problems() {
+    let yaml = "\
+server:
+  workers: many
+  listn: 127.0.0.1:9000
+hooks:
+  website:
+    github: acme/website
+    secret: {env: NOT_SET}
+    on: {push: 'a['}
+    deploy: {path: srv/website}
+    timeout: soon
+";
+    let expect = ["bad-number@2:12", "unknown-key@3:3", "unset-variable@7:13", "bad-glob@8:16", "relative-path@9:20"];
+    finds(yaml, &[&expect[..], &["bad-duration@10:14"]].concat());
+}
+
+#[test]
+fn a_problem_is_reported_at_its_line_and_column() {
+    for (yaml, expect) in [
+        (working("tiemout: 5m"), "unknown-key@4:5"),
+        (working("path: /srv/x"), "unknown-key@4:5"),
+        (working("timeout: [5m]"), "wrong-type@4:14"),
+        (working("env: x"), "wrong-type@4:10"),
+        (working("env: {A: [x]}"), "wrong-type@4:14"),
+        (working("timeout:"), "no-value@4:5"),
+        (working("run: [~]"), "no-value@4:11"),
+        (working("timeout: 5m\ntimeout: 6m"), "duplicate-key@5:5"),
+        (working("\ttimeout: 5m"), "tab@4:5"),
+        (working("timeout: \"5m"), "syntax@4:14"),
+        (working("enabled: yes"), "wrong-type@4:14"),
+        ("hooks: {}\n".into(), "no-hooks@1:8"),
+        ("version: 1\n".into(), "missing-key@1:1"),
+        ("- a\n".into(), "wrong-type@1:1"),
+        (format!("version: 2\n{}", working("")), "unknown-version@1:10"),
+        (format!("hoks: {{}}\n{}", working("")), "unknown-key@1:1"),
+    ] {
+        finds(&yaml, &[expect]);
+    }
+}
+
+#[test]
+fn a_repeated_hook_is_reported_and_both_are_checked() {
+    let yaml = format!("{}  website:\n    github: acme\n    run: x\n    secret: {{env: EMPTY}}\n", working(""));
+    finds(&yaml, &["duplicate-key@6:3", "bad-repo@7:13", "empty-secret@9:13"]);
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_an_error() {
+    for (secret, expect) in [
+        ("{env: NOT_SET}", "unset-variable@4:18"),
+        ("{env: EMPTY}", "empty-secret@4:18"),
+        ("{file: blank}", "empty-secret@4:18"),
+        ("{file: missing}", "unreadable-secret@4:18"),
+        ("{file: /dev/zero}", "unreadable-secret@4:18"),
+        ("{file: .}", "unreadable-secret@4:18"),
+        ("{credential: hook}", "no-credentials@4:18"),
+        ("{credential: ../hook}", "bad-name@4:31"),
+        ("\"\"", "empty-secret@4:18"),
+        ("[]", "no-secret@4:18"),
+        ("{}", "no-secret@4:18"),
+        ("", "no-secret@4:16"),
+        ("{env: A, file: b}", "no-secret@4:18"),
+        ("{evn: A}", "unknown-key@4:19"),
+    ] {
+        let yaml = working(&format!("secrets: {{T: {secret}}}"));
+        finds(&yaml, &[expect]);
+    }
+}
+
+#[test]
+fn a_sender_must_be_able_to_prove_itself() {
+    let gitlab = |lines: &str| format!("hooks:\n  w:\n    gitlab: a/b/c\n    run: x\n{lines}");
+    for (yaml, expect) in [
+        ("hooks:\n  w:\n    github: a/b\n    run: x\n".into(), "missing-key@2:3"),
+        (gitlab(""), "missing-key@2:3"),
+        (gitlab("    secret: []\n"), "empty-secret@5:13"),
+        (gitlab("    signing_token: {env: ACME_SECRET}\n"), "bad-signing-token@5:20"),
+        (gitlab("    signing_token: {env: SIGNING_TOKEN}\n    accept_token_too: true\n"), "useless-key@6:23"),
+        (working("signing_token: {env: SIGNING_TOKEN}"), "useless-key@4:5"),
+        (working("gitlab: a/b"), "no-identity@2:3"),
+        ("hooks:\n  w: {run: x}\n".into(), "no-identity@2:3"),
+        (working("repo: a/b"), "useless-key@4:5"),
+        ("hooks: {w: {source: acme, repo: a/b, run: x}}\n".into(), "unknown-source@1:21"),
+        ("sources: {Acme: {forge: github, secret: {env: ACME_SECRET}}}\nhooks: {w: {source: Acme, repo: a/b, run: x}}\n".into(), "bad-name@1:11"),
+    ] {
+        finds(&yaml, &[expect]);
+    }
+}
+
+#[test]
+fn a_shared_source_keeps_what_belongs_to_it() {
+    let source = "sources:\n  acme: {forge: github, secret: {env: ACME_SECRET}}\n";
+    let hook = |name: &str, more: &str| {
+        format!("{source}hooks:\n  {name}:\n    source: acme\n    repo: a/b\n    run: x\n{more}")
+    };
+    loads(&hook("shop", ""));
+    finds(&hook("shop", "    secret: {env: ACME_SECRET}\n"), &["useless-key@8:5"]);
+    finds(&hook("shop", "    allow_from: 10.0.0.1\n"), &["useless-key@8:5"]);
+    finds(&hook("shop", "defaults: {allow_from: 10.0.0.1}\n"), &["useless-key@8:12"]);
+    finds(&hook("shop", "").replace("    repo: a/b\n", ""), &["missing-key@4:3"]);
+    let own = "  acme:\n    github: a/b\n    secret: {env: ACME_SECRET}\n    run: x\n";
+    finds(&hook("shop", own), &["name-taken@8:3"]);
+}
+
+#[test]
+fn two_hooks_in_different_lanes_never_share_a_folder() {
+    let two = |first: &str, second: &str, more: &str| {
+        let hook = |name: &str, path: &str, more: &str| {
+            format!(
+                "  {name}:\n    github: a/b\n    secret: {{env: ACME_SECRET}}\n    deploy: {{path: {path}}}\n{more}"
+            )
+        };
+        format!("hooks:\n{}{}", hook("a", first, ""), hook("b", second, more))
+    };
+    finds(&two("/srv/a", "/srv/a", ""), &["shared-path@9:20"]);
+    finds(&two("/srv/a", "/srv/./a/", ""), &["shared-path@9:20"]);
+    finds(&two("/srv/a", "/srv/a/b", ""), &["shared-path@9:20"]);
+    finds(&two("/srv/a/b", "/srv/a", ""), &["shared-path@5:20"]);
+    loads(&two("/srv/a", "/srv/ab", ""));
+    loads(&two("/srv/a", "/srv/a", "    lane: a\n"));
+}
+
+#[test]
+fn a_deploy_that_cannot_work_is_refused() {
+    for (deploy, expect) in [
+        ("{path: srv}", "relative-path@4:20"),
+        ("{path: ~/x}", "relative-path@4:20"),
+        ("{path: /}", "bad-path@4:20"),
+        ("{path: /srv/../etc}", "bad-path@4:20"),
+        ("{strategy: in-place}", "missing-key@4:5"),
+        ("{strategy: inplace}", "unknown-word@4:24"),
+        ("{strategy: checkout, path: /srv/x}", "useless-key@4:34"),
+        ("{strategy: none, remote: /srv/x}", "useless-key@4:30"),
+        ("{clean: untracked}", "useless-key@4:14"),
+        ("{remote: 'ext::sh -c id'}", "bad-remote@4:22"),
+        ("{remote: https://u:p@host/x}", "bad-remote@4:22"),
+        ("{credentials: {ssh_key: secret}}", "bad-credentials@4:37"),
+        ("{credentials: {ssh_key: missing}, remote: 'a@b:c'}", "missing-file@4:37"),
+        ("{credentials: {token: {env: API_TOKEN}}, remote: 'a@b:c'}", "bad-credentials@4:35"),
+        ("{credentials: {username: x}}", "bad-credentials@4:27"),
+        ("{min_free: 12}", "bad-size@4:24"),
+    ] {
+        finds(&working(&format!("deploy: {deploy}")), &[expect]);
+    }
+    finds(&hook("deploy: {strategy: none}"), &["nothing-to-do@2:3"]);
+    finds(&hook("run: []"), &["nothing-to-do@2:3"]);
+    finds(&format!("server: {{state: /srv}}\n{}", working("deploy: {path: /srv/x}")), &["state-path@5:20"]);
+    let cleaned = working("deploy: {path: /srv, clean: untracked}");
+    finds(&format!("server: {{state: /srv/x}}\n{cleaned}"), &["state-path@5:20"]);
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused_and_its_default_passes() {
+    for (lines, expect) in [
+        ("deploy: {strategy: releases, path: /srv/x}", "not-supported@4:24"),
+        ("deploy: {keep: 7}", "not-supported@4:14"),
+        ("deploy: {submodules: on}", "not-supported@4:14"),
+        ("deploy: {lfs: pull}", "not-supported@4:14"),
+        ("deploy: {depth: 1}", "not-supported@4:14"),
+        ("deploy: {subdir: web}", "not-supported@4:14"),
+        ("deploy: {shared: [.env]}", "not-supported@4:14"),
+        ("deploy: {rollback: off}", "not-supported@4:14"),
+        ("health: {tcp: '127.0.0.1:80'}", "not-supported@4:5"),
+        ("paths: web/**", "not-supported@4:5"),
+        ("skip_markers: []", "not-supported@4:5"),
+        ("report: {github: {token: {env: API_TOKEN}}}", "not-supported@4:5"),
+        ("debounce: 5s", "not-supported@4:5"),
+        ("min_interval: 5s", "not-supported@4:5"),
+        ("priority: 1", "not-supported@4:5"),
+        ("queue: cancel", "not-supported@4:5"),
+        ("notify: {slack: '#deploys'}", "not-supported@4:14"),
+        ("on: {push: main, schedule: daily}", "not-supported@4:22"),
+        // A bad value is reported as that.
+        ("deploy: {keep: many}", "bad-number@4:20"),
+        ("health: {http: nowhere}", "bad-url@4:20"),
+        ("health: {}", "bad-probe@4:13"),
+        ("deploy: {shared: [{path: ../x}]}", "bad-path@4:30"),
+    ] {
+        finds(&working(lines), &[expect]);
+    }
+    finds(&format!("slack: {{token: {{env: API_TOKEN}}}}\n{}", working("")), &["not-supported@1:1"]);
+    finds(&format!("server: {{admin: 0.0.0.0:9001}}\n{}", working("")), &["not-supported@1:17"]);
+    for admin in ["127.0.0.1:9001", "off"] {
+        loads(&format!("server: {{admin: '{admin}'}}\n{}", working("")));
+    }
+    loads(&working(
+        "deploy: {submodules: off, lfs: fail, depth: 0, keep: 5, keep_failed: 1, rollback: auto, shared: []}\npaths: \
+         '**'\nskip_markers: ['[skip deploy]', '[deploy skip]']\nhealth: []\nreport: {}\ndebounce: 0s\npriority: \
+         0\nqueue: latest",
+    ));
+}
+
+#[test]
+fn words_and_numbers_are_checked() {
+    for (lines, expect) in [
+        ("on: {push: refs/heads/main}", "bad-glob@4:16"),
+        ("on: {push: []}", "empty-list@4:16"),
+        ("on: {}", "no-event@4:9"),
+        ("retry: {on: [tempfial]}", "unknown-word@4:18"),
+        ("retry: {max: -1}", "bad-number@4:18"),
+        ("timeout: 0s", "bad-duration@4:14"),
+        ("lane: A", "bad-name@4:11"),
+        ("url: ftp://x", "bad-url@4:10"),
+        ("allow_from: example.org", "bad-address@4:17"),
+        ("env: {A-B: x}", "bad-name@4:11"),
+        ("env: {DEPLOY_SHA: x}", "reserved-name@4:11"),
+        ("env: {A: \"\\0\"}", "bad-text@4:14"),
+        ("env: {T: x}\nsecrets: {T: {env: API_TOKEN}}", "name-twice@5:5"),
+        ("run: [{name: x}]", "missing-key@4:11"),
+        ("run: {run: x, shell: []}", "empty-list@4:26"),
+        ("run: ''", "empty-value@4:10"),
+        ("notify: {on: all}", "bad-notification@4:13"),
+        ("notify: {email: ops@example.org}", "no-smtp@4:14"),
+        ("notify: {slack: {env: API_TOKEN}}", "bad-url@4:21"),
+    ] {
+        finds(&working(lines), &[expect]);
+    }
+    let smtp = "smtp: {host: localhost, from: a@example.org}\n";
+    finds(&format!("{smtp}{}", working("notify: {email: ops}")), &["bad-address@5:21"]);
+    finds(&working(&format!("run: {}", "x".repeat(128 << 10))), &["too-long@4:10"]);
+    finds("hooks:\n  Website:\n    github: a/b\n    secret: {env: ACME_SECRET}\n    run: x\n", &["bad-name@2:3"]);
+    let wider = format!("server: {{allow_from: 10.0.0.0/8}}\n{}", working("allow_from: [10.1.2.3, 192.0.2.1]"));
+    finds(&wider, &["not-narrower@5:17"]);
+}
+
+#[test]
+fn a_user_must_exist_and_be_within_reach() {
+    finds(&working("user: no-such-user"), &["unknown-user@4:11"]);
+    let daemon = if geteuid().is_root() { vec![] } else { vec!["user-needs-root@4:11"] };
+    finds(&working("user: daemon"), &daemon);
+}
+
+#[test]
+fn the_server_and_the_mail_account_are_checked() {
+    for (line, expect) in [
+        ("server: {listen: ':9000'}", vec!["bad-address@1:18"]),
+        ("server: {public_url: example.org}", vec!["bad-url@1:22"]),
+        ("server: {max_body: 26}", vec!["bad-size@1:20"]),
+        ("server: {max_body: 4GiB}", vec!["bad-size@1:20"]),
+        ("server: {socket_group: no-such-group}", vec!["unknown-group@1:24"]),
+        ("server: {trusted_proxies: 10.0.0.1/8}", vec!["bad-address@1:27"]),
+        ("server: {trusted_proxies: []}", vec!["empty-list@1:27"]),
+        ("server: {workers: 0}", vec!["bad-number@1:19"]),
+        ("smtp: {host: h}", vec!["missing-key@1:1"]),
+        ("smtp: {host: 'h:25', from: a@b.c}", vec!["bad-address@1:14"]),
+        ("smtp: {host: h, from: nobody}", vec!["bad-address@1:23"]),
+        ("smtp: {host: h, from: a@b.c, username: u}", vec!["missing-key@1:1"]),
+        ("smtp: {host: h, from: a@b.c, tls: none}", vec!["smtp-in-clear@1:30"]),
+        ("smtp: {host: localhost, from: a@b.c, tls: none}", vec![]),
+        ("defaults: {secret: {env: ACME_SECRET}}", vec!["identity-key@1:12"]),
+        ("defaults: {timeout: soon}", vec!["bad-duration@1:21"]),
+    ] {
+        finds(&format!("{line}\n{}", working("timeout: 1m")), &expect);
+    }
+}
+
+#[test]
+fn a_plain_secret_is_a_warning_and_never_shown() {
+    let place = Sandbox::with(&working("secrets: {T: hunter2-hunter2}"));
+    place.protect(0o640);
+    let loaded = place.load().expect("only warnings");
+    let codes: Vec<_> = loaded.warnings.iter().map(|it| it.code).collect();
+    assert_eq!(codes, ["plain-secret", "readable-secret"]);
+    assert!(loaded.warnings.iter().all(|it| it.severity == Severity::Warning));
+    for shown in [render(&loaded.warnings, &loaded.text, false), to_json(&loaded.warnings), format!("{loaded:?}")] {
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    finds(&working("secrets: {T: hunter2-hunter2}"), &["plain-secret@4:18"]);
+    finds(&working("secrets: {T: {env: SHORT}}"), &["short-secret@4:18"]);
+}
+
+#[test]
+fn a_secret_beside_a_mistake_is_never_shown() {
+    for yaml in [
+        working("secrets: {T: hunter2, N: {}}"),
+        working("").replace("secret: {env: WEBSITE_SECRET}", "{secret: hunter2"),
+        working("").replace("secret: {env: WEBSITE_SECRET}", "secrt: hunter2"),
+        working("deploy: {remote: 'https://hunter2@host/x'}"),
+        working("secret: hunter2"),
+        working("notify: {email: a@b.c, slack: hunter2}"),
+    ] {
+        let refused = Sandbox::with(&yaml).load().expect_err("a mistake");
+        let shown = format!("{}{}", render(&refused.problems, &refused.text, false), to_json(&refused.problems));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn a_mistake_in_defaults_is_reported_once_however_many_hooks_share_it() {
+    let hooks: String = (0..50)
+        .map(|it| format!("  h{it}:\n    github: a/h{it}\n    secret: {{env: ACME_SECRET}}\n    run: x\n"))
+        .collect();
+    finds(&format!("defaults: {{timeout: soon}}\nhooks:\n{hooks}"), &["bad-duration@1:21"]);
+}
+
+#[test]
+fn ten_thousand_hooks_are_checked() {
+    let begin = Instant::now();
+    let hooks: String = (0..10_000)
+        .map(|it| {
+            let name = format!("  h{it}:\n    github: acme/h{it}\n    secret: {{env: ACME_SECRET}}\n");
+            format!("{name}    deploy: {{path: /srv/sites/h{it}}}\n    run: [./build, {{name: x, run: ./test}}]\n")
+        })
+        .collect();
+    let yaml = format!("defaults: {{env: {{A: 1}}, on: {{push: main}}}}\nhooks:\n{hooks}");
+    assert_eq!(loads(&yaml).hooks.hooks.len(), 10_000);
+    println!("checked in {:?}", begin.elapsed());
+}
+
+#[test]
+fn a_file_that_is_no_text_or_not_there_is_refused() {
+    let place = Sandbox::with("");
+    std::fs::write(place.file(), b"hooks:\n  a: \xff\n").expect("a file");
+    let refused = place.load().expect_err("not UTF-8");
+    assert_eq!((refused.problems[0].code, refused.problems[0].line), ("not-utf8", 2));
+    let missing = load(&place.folder.path().join("other.yaml"), &environment()).expect_err("not there");
+    assert_eq!(missing.problems[0].code, "unreadable-file");
+}
+
+#[test]
+fn the_state_folder_is_found_whatever_else_is_wrong() {
+    for (yaml, expect) in [
+        ("server: {state: /var/lib/x}\nhooks: {w: {secret: {env: NOT_SET}}}\n", "/var/lib/x"),
+        ("server:\n  state: /var/lib/x\nhooks:\n\tbroken\n", "/var/lib/x"),
+    ] {
+        assert_eq!(state_folder(&Sandbox::with(yaml).file(), &environment()).expect("a folder").to_str(), Some(expect));
+    }
+    let place = Sandbox::with("hooks: {}\n");
+    let folder = place.folder.path();
+    assert_eq!(state_folder(&place.file(), &environment()).expect("a folder"), folder.join(".landfall"));
+    let unit = environment().with("STATE_DIRECTORY", "/var/lib/landfall:/other");
+    assert_eq!(state_folder(&place.file(), &unit).expect("a folder").to_str(), Some("/var/lib/landfall"));
+    assert_eq!(found("server: {state: ''}\nhooks: {}\n"), ["empty-value@1:17", "no-hooks@2:8"]);
+}
