@@ -5,10 +5,17 @@
 
 use std::sync::Arc;
 
-use crate::model::{
-    hook::Hook,
-    job::{Job, Target, Trigger},
-    run::RunId,
+use crate::{
+    forge::VerifiedPush,
+    hooks::Hooks,
+    model::{
+        hook::{Hook, Wanted},
+        job::{Job, Target, Trigger},
+        name::HookName,
+        push::{CommitId, Push, RefChange, RefName},
+        run::RunId,
+        source::SourcePath,
+    },
 };
 
 /// Permission to queue one job. Only `route` makes one.
@@ -25,6 +32,94 @@ impl Ticket {
     pub fn into_job(self) -> Job {
         self.0
     }
+}
+
+/// Where a push leads.
+#[derive(Clone, Debug)]
+pub enum Routed {
+    /// To these jobs.
+    Tickets {
+        /// One for each hook that wants it; at least one.
+        tickets: Vec<Ticket>,
+        /// The hooks of the same repository that do not want it, and the rule that says so.
+        refused: Vec<(HookName, String)>,
+    },
+    /// Nowhere.
+    Ignored {
+        /// The rule, as a sentence without a full stop.
+        reason: String,
+    },
+    /// To another door: it was posted to a hook's own address, and is about another repository.
+    RepoMismatch {
+        /// Both repositories, as a sentence without a full stop.
+        reason: String,
+    },
+}
+
+/// Decides which hooks a push that was posted to `path` starts.
+///
+/// At a hook's own address a foreign repository is an error of whoever entered the address. At a shared one, which
+/// hears of every repository of an organisation, it is everyday business.
+pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
+    let push = push.push();
+    match path {
+        SourcePath::Hook(name) => match hooks.hook(name) {
+            None => Routed::Ignored { reason: format!("there is no hook `{name}`") },
+            Some(hook) if hook.repo != push.repo => Routed::RepoMismatch {
+                reason: format!("hook `{name}` deploys repository `{}`, and this is `{}`", hook.repo, push.repo),
+            },
+            Some(hook) => judge(push, &[hook]),
+        },
+        SourcePath::Shared(source) => {
+            let of_repo: Vec<_> = hooks.hooks_of(source).filter(|it| it.repo == push.repo).collect();
+            match of_repo.is_empty() {
+                true => Routed::Ignored {
+                    reason: format!("no hook of source `{source}` deploys repository `{}`", push.repo),
+                },
+                false => judge(push, &of_repo),
+            }
+        }
+    }
+}
+
+fn judge(push: &Push, candidates: &[&Arc<Hook>]) -> Routed {
+    let (mut tickets, mut refused) = (Vec::new(), Vec::new());
+    for hook in candidates {
+        match (hook.wants(push), &push.change) {
+            (Wanted::Yes, RefChange::Moved(commit)) => tickets.push(of_push(hook, push, commit)),
+            // `wants` has said no to it already; a deletion has no commit that a ticket could name.
+            (Wanted::Yes, RefChange::Deleted) => {
+                refused.push((hook.name.clone(), "a deletion deploys nothing".to_owned()));
+            }
+            (Wanted::No(rule), RefChange::Moved(_) | RefChange::Deleted) => refused.push((hook.name.clone(), rule)),
+        }
+    }
+    match (tickets.is_empty(), refused.as_slice()) {
+        (false, _) => Routed::Tickets { tickets, refused },
+        (true, [(_, rule)]) => Routed::Ignored { reason: rule.clone() },
+        (true, _) => Routed::Ignored { reason: each_rule(&refused) },
+    }
+}
+
+/// What each hook said, as one sentence.
+pub fn each_rule(refused: &[(HookName, String)]) -> String {
+    let rules: Vec<_> = refused.iter().map(|(hook, rule)| format!("`{hook}`: {rule}")).collect();
+    rules.join("; ")
+}
+
+fn of_push(hook: &Arc<Hook>, push: &Push, commit: &CommitId) -> Ticket {
+    Ticket(Job {
+        hook: Arc::clone(hook),
+        trigger: match push.ref_name {
+            RefName::Branch(_) => Trigger::Push,
+            RefName::Tag(_) => Trigger::Tag,
+        },
+        actor: push.actor.clone(),
+        target: Target::Commit { commit: commit.clone(), ref_name: Some(push.ref_name.clone()) },
+        push: Some(push.clone()),
+        attempt: 1,
+        retry_of: None,
+    })
 }
 
 /// A ticket for a job that a person asked for.
@@ -51,4 +146,44 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
         retry_of: Some(run),
         ..job.clone()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::Arc};
+
+    use super::{again, by_hand};
+    use crate::{
+        hooks::{Environment, load},
+        model::{
+            hook::Hook,
+            job::{Target, Trigger},
+            run::RunId,
+        },
+    };
+
+    fn hook() -> Arc<Hook> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("hooks.yaml");
+        fs::write(&file, "hooks: {site: {github: a/b, secret: {env: S}, run: x}}").expect("a file");
+        let loaded = load(&file, &Environment::default().with("S", "secret")).expect("a good file");
+        Arc::clone(loaded.hooks.hooks.values().next().expect("a hook"))
+    }
+
+    #[test]
+    fn a_job_by_hand_is_its_persons_doing_and_the_first_try() {
+        let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
+        assert_eq!((job.trigger, job.actor.as_str(), job.attempt), (Trigger::Manual, "ann", 1));
+        assert_eq!((job.retry_of, job.push), (None, None));
+    }
+
+    #[test]
+    fn a_repeated_job_keeps_hook_and_target_and_names_the_run_it_repeats() {
+        let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
+        let unasked = again(&job, RunId(7), 2, None).into_job();
+        assert_eq!((unasked.trigger, unasked.actor.as_str(), unasked.attempt), (Trigger::Retry, "ann", 2));
+        assert_eq!((unasked.retry_of, &unasked.target), (Some(RunId(7)), &job.target));
+        assert!(Arc::ptr_eq(&unasked.hook, &job.hook));
+        assert_eq!(again(&job, RunId(7), 1, Some("bob")).into_job().actor, "bob");
+    }
 }

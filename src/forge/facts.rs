@@ -22,6 +22,10 @@ pub(super) enum Place {
 /// The ref under `ref`.
 pub(super) fn place(full: &Scalar) -> Result<Place, Rejection> {
     let full = required("ref", full)?;
+    // git allows those beyond ASCII; a terminal that shows a log may obey them.
+    if full.contains(char::is_control) {
+        return Err(Rejection::BadPayload("`ref` has control characters".into()));
+    }
     if let Some(ref_name) = RefName::parse(full) {
         return Ok(Place::Deployable(ref_name));
     }
@@ -66,7 +70,7 @@ pub(super) fn change(commit: Option<CommitId>) -> RefChange {
 
 /// A default branch that git would take as a branch's name.
 pub(super) fn default_branch(name: &Scalar) -> Option<String> {
-    name.text().filter(|it| is_ref_name(it)).map(str::to_owned)
+    name.text().filter(|it| is_ref_name(it) && !it.contains(char::is_control)).map(str::to_owned)
 }
 
 /// The facts of one commit.

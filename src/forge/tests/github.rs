@@ -166,7 +166,15 @@ fn refs_other_than_branches_and_tags_deploy_nothing() {
     for (full, verdict) in [("refs/notes/commits", "other"), ("refs/pull/1/head", "other"), ("main", "bad_payload")] {
         assert_eq!(refusal(github_says("push", &edit(PUSH, &[("/ref", Some(json!(full)))]))), verdict, "{full}");
     }
-    for bad in ["refs/heads/", "refs/heads/a..b", "refs/tags/a b", "refs/heads/a\0", "refs/", "refs/notes/a..b"] {
+    for bad in [
+        "refs/heads/",
+        "refs/heads/a..b",
+        "refs/tags/a b",
+        "refs/heads/a\0",
+        "refs/heads/a\u{9b}",
+        "refs/",
+        "refs/notes/a..b",
+    ] {
         assert_eq!(refusal(github_says("push", &edit(PUSH, &[("/ref", Some(json!(bad)))]))), "bad_payload", "{bad}");
     }
 }
