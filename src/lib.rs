@@ -25,4 +25,6 @@ pub mod route;
 
 pub mod store;
 
+pub mod web;
+
 pub mod notify;

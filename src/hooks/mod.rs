@@ -89,6 +89,12 @@ impl Hooks {
         self.hooks.values().filter(move |it| it.source == *source)
     }
 
+    /// The path that deliveries for this hook are posted to.
+    pub fn path_of(&self, hook: &Hook) -> SourcePath {
+        let own = SourcePath::Hook(hook.name.clone());
+        if self.sources.contains_key(&own) { own } else { SourcePath::Shared(hook.source.clone()) }
+    }
+
     /// Looks a secret up, now: it may have changed since the file was loaded.
     pub fn secret(&self, secret: &SecretRef, environment: &Environment) -> Result<Secret, SecretError> {
         self.written.find(secret, environment)

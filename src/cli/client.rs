@@ -1,0 +1,170 @@
+//! Talks to the daemon over its Unix socket.
+//!
+//! Invariant: a client finds the daemon without resolving a secret, and says which places it looked at.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, client::conn::http1};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
+
+use crate::{
+    cli::{Exit, Reach},
+    hooks::{self, Environment},
+    web::views::Refusal,
+};
+
+/// Where hooks.yaml is looked for when no one says.
+const CONFIGS: [&str; 2] = ["hooks.yaml", "/etc/landfall/hooks.yaml"];
+
+/// Where the packaged daemon listens.
+const PACKAGED_SOCKET: &str = "/run/landfall/landfall.sock";
+
+/// No answer of the daemon takes longer; a followed log is asked for again and again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The file that commands use when `--config` is not given: the first of the usual ones that is there.
+pub(super) fn config_of(given: Option<&Path>) -> Option<PathBuf> {
+    match given {
+        Some(file) => Some(file.to_owned()),
+        None => CONFIGS.iter().map(PathBuf::from).find(|it| it.exists()),
+    }
+}
+
+/// A daemon that answers.
+pub(super) struct Client {
+    socket: PathBuf,
+    runtime: Runtime,
+}
+
+/// Why a command got no good answer; it has been told to the person already where `Exit` is all there is.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    /// The exit code it means.
+    pub(super) exit: Exit,
+    /// What to say.
+    pub(super) message: String,
+}
+
+impl Trouble {
+    pub(super) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+}
+
+impl Client {
+    /// Finds the daemon's socket; it is not asked anything yet.
+    pub(super) fn find(reach: &Reach) -> Result<Self, Trouble> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|err| Trouble::new(Exit::Failed, format!("cannot start: {err}")))?;
+        Ok(Self { socket: socket_of(reach)?, runtime })
+    }
+
+    /// Asks for something.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
+        self.ask(Method::GET, path, Bytes::new())
+    }
+
+    /// Asks for something to be done.
+    pub(super) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Trouble> {
+        let body = serde_json::to_vec(body).map_err(|err| Trouble::new(Exit::Failed, err.to_string()))?;
+        self.ask(Method::POST, path, body.into())
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Trouble> {
+        let answer = self.runtime.block_on(async { timeout(PATIENCE, self.exchange(method, path, body)).await });
+        let (is_good, bytes) = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(err)) => return Err(self.unreachable(&err.to_string())),
+            Err(_) => return Err(self.unreachable("it accepted the connection and does not answer")),
+        };
+        if is_good {
+            return serde_json::from_slice(&bytes).map_err(|err| {
+                Trouble::new(Exit::Failed, format!("the daemon's answer is of another version than this client: {err}"))
+            });
+        }
+        let refusal: Refusal = serde_json::from_slice(&bytes)
+            .map_err(|err| Trouble::new(Exit::Failed, format!("the daemon's refusal cannot be read: {err}")))?;
+        let exit = match refusal.error.as_str() {
+            "not_found" => Exit::NotFound,
+            "not_allowed" => Exit::NotAllowed,
+            "bad_request" => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Err(Trouble::new(exit, refusal.message))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<(bool, Bytes)> {
+        let stream = connect(&self.socket).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let request = Request::builder().method(method).uri(path).header("host", "landfall");
+        let request = request.header("content-type", "application/json").body(Full::new(body))?;
+        let answer = async {
+            let answer = sender.send_request(request).await?;
+            let is_good = answer.status().is_success();
+            Ok::<_, anyhow::Error>((is_good, answer.into_body().collect().await?.to_bytes()))
+        };
+        let mut answer = std::pin::pin!(answer);
+        tokio::select! {
+            answer = &mut answer => answer,
+            ended = connection => {
+                ended?;
+                answer.await
+            }
+        }
+    }
+
+    fn unreachable(&self, why: &str) -> Trouble {
+        let socket = self.socket.display();
+        Trouble::new(
+            Exit::Unreachable,
+            format!("no daemon answers at {socket}: {why}\nstart one with `landfall serve`, or name its hooks.yaml with --config"),
+        )
+    }
+}
+
+/// Connects even where the path is longer than a socket address can hold (108 bytes, `man 7 unix`): the folder is
+/// opened first and named by its descriptor.
+async fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return UnixStream::connect(socket).await;
+    };
+    let folder = File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    UnixStream::connect(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name)).await
+}
+
+fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
+    if let Some(socket) = &reach.socket {
+        return Ok(socket.clone());
+    }
+    let mut looked_at = Vec::new();
+    if let Some(config) = config_of(reach.config.as_deref()) {
+        let state = hooks::state_folder(&config, &Environment::of_process());
+        let state = state.map_err(|why| Trouble::new(Exit::Usage, format!("cannot read {}: {why}", config.display())))?;
+        let socket = state.join("landfall.sock");
+        if socket.exists() {
+            return Ok(socket);
+        }
+        looked_at.push(socket.display().to_string());
+    }
+    if reach.config.is_none() && Path::new(PACKAGED_SOCKET).exists() {
+        return Ok(PACKAGED_SOCKET.into());
+    }
+    looked_at.push(PACKAGED_SOCKET.into());
+    Err(Trouble::new(
+        Exit::Unreachable,
+        format!(
+            "no daemon is running: looked for a socket at {}\nstart one with `landfall serve`, or name its hooks.yaml with --config",
+            looked_at.join(" and ")
+        ),
+    ))
+}

@@ -1,0 +1,108 @@
+//! `log`: the output of a run, whole or as it comes.
+//!
+//! Invariant: lines are printed as they were stored, so the output can be piped; remarks of Landfall are told apart.
+
+use std::io::{self, Write};
+
+use anstream::stdout;
+use clap::Args;
+
+use crate::{
+    cli::{
+        Exit, Reach,
+        client::{Client, Trouble},
+        table::{DIM, conclude, local_time, print_json},
+    },
+    web::views::{LogLine, LogPiece},
+};
+
+/// Options of `log`.
+#[derive(Args)]
+pub(super) struct Options {
+    /// The run's number
+    run: i64,
+    /// Go on printing until the run has ended
+    #[arg(short, long)]
+    follow: bool,
+    /// Print the time of each line
+    #[arg(short, long)]
+    times: bool,
+    #[command(flatten)]
+    reach: Reach,
+    /// Print JSON: an array of lines
+    #[arg(long, conflicts_with = "follow")]
+    json: bool,
+}
+
+/// `landfall log`.
+pub(super) fn log(options: &Options) -> Exit {
+    let client = match Client::find(&options.reach) {
+        Ok(client) => client,
+        Err(trouble) => return conclude(Err(trouble)),
+    };
+    if options.json {
+        return conclude(whole(&client, options.run).map(|lines| print_json(&lines)));
+    }
+    conclude(print_log(&client, options).map(|()| Exit::Ok))
+}
+
+fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
+    let mut next = 0;
+    loop {
+        let piece = piece(client, options.run, next, options.follow)?;
+        if print_lines(&piece.lines, options.times).is_err() {
+            // Whoever read us has gone, as `| head` does: nothing is wrong.
+            return Ok(());
+        }
+        next = piece.next;
+        if piece.lines.is_empty() && (piece.is_over || !options.follow) {
+            return Ok(());
+        }
+    }
+}
+
+fn whole(client: &Client, run: i64) -> Result<Vec<LogLine>, Trouble> {
+    let (mut lines, mut next) = (Vec::new(), 0);
+    loop {
+        let piece = piece(client, run, next, false)?;
+        if piece.lines.is_empty() {
+            return Ok(lines);
+        }
+        lines.extend(piece.lines);
+        next = piece.next;
+    }
+}
+
+/// Prints what has come since `next`, waiting a little for something to come; gives where the next piece begins.
+pub(super) fn follow(client: &Client, run: i64, mut next: u64, is_shown: bool) -> Result<u64, Trouble> {
+    loop {
+        let piece = piece(client, run, next, true)?;
+        next = piece.next;
+        if is_shown {
+            // A reader that has gone must not end the wait for the run.
+            let _ = print_lines(&piece.lines, false);
+        }
+        if piece.lines.is_empty() {
+            return Ok(next);
+        }
+    }
+}
+
+fn piece(client: &Client, run: i64, from: u64, is_waiting: bool) -> Result<LogPiece, Trouble> {
+    client.get(&format!("/v1/runs/{run}/log?from={from}&wait={is_waiting}"))
+}
+
+fn print_lines(lines: &[LogLine], with_times: bool) -> io::Result<()> {
+    let mut out = stdout().lock();
+    for line in lines {
+        if with_times {
+            write!(out, "{DIM}{}{DIM:#} ", local_time(&line.at))?;
+        }
+        if line.is_remark {
+            writeln!(out, "{DIM}── {}{DIM:#}", line.text)?;
+        } else {
+            writeln!(out, "{}", line.text)?;
+        }
+    }
+    out.flush()
+}

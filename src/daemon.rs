@@ -1,0 +1,261 @@
+//! The daemon: opens the store, binds, starts the loops, and stops them in order.
+//!
+//! Invariant: nothing is received before the store is open, and the store is closed after the last loop has ended.
+
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use thiserror::Error;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    hooks::{self, Environment, Hooks, Refused, reload},
+    notify,
+    store::{OpenError, Store},
+    web::{self, socket::{Facts, SocketError}},
+    work::{self, Workplace},
+};
+
+/// How often what is too old is put away.
+const TIDY_EVERY: Duration = Duration::from_secs(3600);
+
+/// Bodies of deliveries are kept for replays and questions; their verdicts outlive them.
+const KEEP_BODIES: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The time the listeners get to answer what they have accepted.
+const LAST_ANSWERS: Duration = Duration::from_secs(15);
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// hooks.yaml has problems.
+    #[error("hooks.yaml has problems")]
+    Refused(Refused),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// An address cannot be bound.
+    #[error("cannot listen at {address}: {source}; is another program there, or is `server.listen` wrong?")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The Unix socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(io::Error),
+    /// A loop ended that must not.
+    #[error("{0} ended by itself; see the log above")]
+    LoopEnded(&'static str),
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonError> {
+    let mut signals = Signals::catch().map_err(DaemonError::Signals)?;
+    let loaded = hooks::load(file, &environment).map_err(DaemonError::Refused)?;
+    for warning in &loaded.warnings {
+        warn!("{warning}");
+    }
+    let hooks = Arc::new(loaded.hooks);
+    let store = Store::open(&hooks.server.state)?;
+    let address = hooks.server.listen;
+    let bind_error = |source| DaemonError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(bind_error)?;
+    let local = listener.local_addr().map_err(bind_error)?;
+    let socket = web::socket::bind(&hooks.server)?;
+    let mut loops = Loops::start(file, environment, hooks, store.clone(), listener, local, socket);
+    info!("landfall {} receives at http://{local} and follows {}", env!("CARGO_PKG_VERSION"), file.display());
+    tell_systemd(&NotifyState::Ready);
+    let ended = loop {
+        tokio::select! {
+            () = signals.stop() => break None,
+            () = signals.hang_up() => loops.ask_for_reload(),
+            name = loops.one_ended() => break Some(name),
+        }
+    };
+    tell_systemd(&NotifyState::Stopping);
+    info!("stopping: no more deliveries are accepted");
+    loops.stop().await;
+    store.close().await;
+    ended.map_or(Ok(()), |name| Err(DaemonError::LoopEnded(name)))
+}
+
+/// The loops, and the two levers that stop them: first what receives, then what works.
+struct Loops {
+    receiving: JoinSet<&'static str>,
+    working: JoinSet<&'static str>,
+    stop_receiving: CancellationToken,
+    stop_working: CancellationToken,
+    reload_bell: mpsc::Sender<()>,
+}
+
+impl Loops {
+    fn start(
+        file: &Path,
+        environment: Environment,
+        hooks: Arc<Hooks>,
+        store: Store,
+        listener: TcpListener,
+        local: SocketAddr,
+        socket: Socket,
+    ) -> Self {
+        let (stop_receiving, stop_working) = (CancellationToken::new(), CancellationToken::new());
+        let state = hooks.server.state.clone();
+        let (hooks_now, hooks) = watch::channel(hooks);
+        let (trouble_now, trouble) = watch::channel(None);
+        let (reload_bell, reload_asked) = mpsc::channel(1);
+        let counters = Arc::new(Counters::default());
+        let mut receiving = JoinSet::new();
+        let public = web::serve_public(listener, store.clone(), hooks.clone(), counters.clone(), stop_receiving.clone());
+        receiving.spawn(named("the public listener", public));
+        let daemon = Daemon { file: file.to_owned(), local, started_at: Timestamp::now(), trouble, counters };
+        let api = web::socket::serve(socket, store.clone(), hooks.clone(), daemon, stop_receiving.clone());
+        receiving.spawn(named("the socket", api));
+        let mut working = JoinSet::new();
+        let place = Workplace {
+            store: store.clone(),
+            hooks: hooks.clone(),
+            environment: Arc::new(environment.clone()),
+            state: state.clone(),
+        };
+        working.spawn(named("the work loop", work::serve(place, stop_working.clone())));
+        let letters = notify::serve(store.clone(), hooks.clone(), environment.clone(), state.clone(), stop_working.clone());
+        working.spawn(named("the notify loop", letters));
+        working.spawn(named("tidying", tidy(store, hooks, state, stop_working.clone())));
+        let reload = reload::follow(file.to_owned(), environment, hooks_now, trouble_now, reload_asked, stop_working.clone());
+        working.spawn(named("following hooks.yaml", reload));
+        Self { receiving, working, stop_receiving, stop_working, reload_bell }
+    }
+
+    /// Rings for a reload; one that is asked for already is enough.
+    fn ask_for_reload(&self) {
+        let _ = self.reload_bell.try_send(());
+    }
+
+    /// Waits until a loop ends that must not.
+    async fn one_ended(&mut self) -> &'static str {
+        let ended = tokio::select! {
+            Some(ended) = self.receiving.join_next() => ended,
+            Some(ended) = self.working.join_next() => ended,
+        };
+        ended.unwrap_or_else(|err| {
+            error!("a loop panicked: {err}");
+            "a loop"
+        })
+    }
+
+    async fn stop(mut self) {
+        self.stop_receiving.cancel();
+        if timeout(LAST_ANSWERS, join_all(&mut self.receiving)).await.is_err() {
+            warn!("some senders were still waiting for an answer; their deliveries are stored or were never confirmed");
+        }
+        self.stop_working.cancel();
+        join_all(&mut self.working).await;
+    }
+}
+
+async fn join_all(loops: &mut JoinSet<&'static str>) {
+    while let Some(ended) = loops.join_next().await {
+        if let Err(err) = ended {
+            error!("a loop panicked while stopping: {err}");
+        }
+    }
+}
+
+/// A loop together with what to call it when it ends.
+async fn named<T: Loop>(name: &'static str, work: impl Future<Output = T>) -> &'static str {
+    work.await.note(name);
+    name
+}
+
+/// What a loop may end with.
+trait Loop {
+    /// Logs a failure; a loop that cannot fail has none.
+    fn note(self, name: &'static str);
+}
+
+impl Loop for () {
+    fn note(self, _name: &'static str) {}
+}
+
+impl<E: std::fmt::Display> Loop for Result<(), E> {
+    fn note(self, name: &'static str) {
+        if let Err(err) = self {
+            error!("{name} failed: {err}");
+        }
+    }
+}
+
+/// Puts away what is too old, now and then.
+async fn tidy(store: Store, hooks: watch::Receiver<Arc<Hooks>>, state: PathBuf, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let (keep_runs, keep_logs) = {
+            let hooks = hooks.borrow();
+            (hooks.server.keep_runs, hooks.server.keep_logs)
+        };
+        let now = Timestamp::now();
+        let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        match store.prune(keep_runs, before(keep_logs), before(KEEP_BODIES)).await {
+            Ok(runs) => runs.iter().for_each(|run| RunDir::of(&state, *run).remove()),
+            Err(err) => warn!("cannot put old runs away: {err}"),
+        }
+        tokio::select! {
+            () = sleep(TIDY_EVERY) => (),
+            () = stop.cancelled() => (),
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => (),
+            _ = self.interrupt.recv() => (),
+        }
+    }
+
+    /// Waits for SIGHUP.
+    async fn hang_up(&mut self) {
+        self.hang_up.recv().await;
+    }
+}
+
+/// Tells the service manager, if one started us and wants to know.
+fn tell_systemd(state: &NotifyState<'_>) {
+    if let Err(err) = sd_notify::notify(std::slice::from_ref(state)) {
+        warn!("cannot tell systemd how we are: {err}");
+    }
+}

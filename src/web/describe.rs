@@ -1,0 +1,157 @@
+//! Turns what the store knows into what the API tells.
+//!
+//! Invariant: words that people and programs see are made here and nowhere else.
+
+use jiff::Timestamp;
+
+use crate::{
+    hooks::Hooks,
+    journal::log::{Kind, Line, Page},
+    model::{
+        hook::Hook,
+        push::{CommitId, RefName},
+    },
+    store::{Counts, DeliveryView, HookSummary, LetterState, LetterView, RunStage, RunState, RunView, StoppedLane},
+    web::{
+        api::Api,
+        reply::{self, Refused},
+        views::{Delivery, HookStatus, Letter, LogLine, LogPiece, Run, Status},
+    },
+};
+
+/// A run, as the API tells it.
+pub(super) fn run(view: &RunView) -> Run {
+    let push = view.job.push.as_ref();
+    let (outcome, started_at, finished_at) = match &view.state {
+        RunState::Queued { .. } => (None, None, None),
+        RunState::Running { since, .. } => (None, Some(*since), None),
+        RunState::Finished { started_at, at, outcome } => (Some(outcome), *started_at, Some(*at)),
+    };
+    Run {
+        id: view.id.0,
+        hook: view.hook.to_string(),
+        lane: view.lane.to_string(),
+        state: view.state.stage().word().into(),
+        outcome: outcome.map(|it| it.word().into()),
+        step: match &view.state {
+            RunState::Queued { .. } => None,
+            RunState::Running { step, .. } => Some(step.word().into()),
+            RunState::Finished { outcome, .. } => outcome.step().map(|it| it.word().into()),
+        },
+        exit_code: outcome.and_then(|it| it.exit_code()),
+        sha: view.commit.as_ref().map(CommitId::to_string),
+        ref_name: view.job.target.ref_name().map(RefName::full),
+        trigger: view.job.trigger.word().into(),
+        actor: view.job.actor.clone(),
+        reason: reason(view),
+        created_at: time(view.created_at),
+        started_at: started_at.map(time),
+        finished_at: finished_at.map(time),
+        attempt: view.job.attempt,
+        retry_of: view.job.retry_of.map(|it| it.0),
+        repo: view.job.hook.repo.to_string(),
+        environment: view.job.hook.environment.clone(),
+        subject: push.and_then(|it| it.head.as_ref()).map(|it| it.subject.clone()),
+        compare_url: push.and_then(|it| it.compare_url.clone()),
+        delivery: view.delivery.map(|it| it.0),
+        fields: view.fields.iter().cloned().collect(),
+    }
+}
+
+fn reason(view: &RunView) -> Option<String> {
+    match &view.state {
+        RunState::Queued { not_before: Some(due) } => Some(format!("is tried at {}", time(*due))),
+        RunState::Running { cancel_asked: true, .. } => Some("is being cancelled".into()),
+        RunState::Queued { not_before: None } | RunState::Running { cancel_asked: false, .. } => None,
+        RunState::Finished { outcome, .. } => outcome.reason(),
+    }
+}
+
+/// A letter, as the API tells it.
+pub(super) fn letter(view: &LetterView) -> Letter {
+    let (state, at, trouble) = match &view.state {
+        LetterState::Owed { due, why } => ("waiting", *due, why.clone()),
+        LetterState::Sent { at } => ("sent", Some(*at), None),
+        LetterState::GivenUp { at, why } => ("given_up", Some(*at), Some(why.clone())),
+    };
+    Letter {
+        id: view.id.0,
+        to: view.address.to_string(),
+        occasion: view.occasion.word().into(),
+        state: state.into(),
+        attempts: view.attempts,
+        trouble,
+        at: at.map(time),
+    }
+}
+
+/// A delivery, as the API tells it.
+pub(super) fn delivery(view: &DeliveryView) -> Delivery {
+    Delivery {
+        id: view.id.0,
+        path: view.path.to_string(),
+        delivery_id: view.delivery_id.clone(),
+        event: view.event.clone(),
+        status: reply::status_of(&view.result),
+        result: view.result.clone(),
+        message: view.message.clone(),
+        runs: view.runs.iter().map(|(run, _)| run.0).collect(),
+        received_at: time(view.received_at),
+    }
+}
+
+/// A hook as it stands.
+pub(super) fn hook(hooks: &Hooks, hook: &Hook, summary: &HookSummary, stopped: &[StoppedLane]) -> HookStatus {
+    HookStatus {
+        hook: hook.name.to_string(),
+        repo: hook.repo.to_string(),
+        lane: hook.lane.to_string(),
+        enabled: hook.enabled,
+        payload_url: format!("{}{}", hooks.server.public_url.trim_end_matches('/'), hooks.path_of(hook)),
+        live_sha: summary.live.as_ref().map(CommitId::to_string),
+        waiting: summary.waiting,
+        running: summary.active.as_ref().map(run),
+        last: summary.last.as_ref().map(run),
+        lane_stopped: stopped.iter().find(|it| it.lane == hook.lane).map(|it| it.reason.clone()),
+    }
+}
+
+/// The daemon and its hooks.
+pub(super) fn status(api: &Api, counts: Counts, hooks: Vec<HookStatus>) -> Status {
+    Status {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        started_at: time(api.daemon.started_at),
+        config: api.daemon.file.display().to_string(),
+        config_trouble: api.daemon.trouble.borrow().clone(),
+        listen: api.daemon.local.to_string(),
+        state: api.daemon.state.display().to_string(),
+        letters_waiting: counts.letters,
+        unauthenticated: api.daemon.tally.failed_proofs(),
+        hooks,
+    }
+}
+
+/// A piece of a log.
+pub(super) fn log_piece(page: &Page, is_over: bool) -> LogPiece {
+    let line = |it: &Line| LogLine { at: time(it.at), is_remark: is_remark(it.kind), text: it.text().into_owned() };
+    LogPiece { next: page.next, lines: page.lines.iter().map(line).collect(), is_over }
+}
+
+fn is_remark(kind: Kind) -> bool {
+    match kind {
+        Kind::Output | Kind::Piece => false,
+        Kind::Remark | Kind::Cut => true,
+    }
+}
+
+/// The stage of a word.
+pub(super) fn stage(word: &str) -> Result<RunStage, Refused> {
+    RunStage::parse(word)
+        .ok_or_else(|| Refused::BadRequest(format!("`{word}` is not a state: queued, running or finished")))
+}
+
+/// A time for programs, to the millisecond.
+pub(super) fn time(at: Timestamp) -> String {
+    format!("{at:.3}")
+}

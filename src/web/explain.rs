@@ -1,0 +1,138 @@
+//! Says why something was deployed, or was not, in sentences out of stored reasons.
+//!
+//! Invariant: nothing is guessed here; a sentence that has no stored fact behind it is not said.
+
+use crate::{
+    model::{name::HookName, run::{Outcome, RunId}},
+    store::{DeliveryFilter, DeliveryView, RunState, RunView},
+    web::{
+        api::{Api, found},
+        describe::time,
+        reply::Refused,
+        views::Explanation,
+    },
+};
+
+/// The newest runs or deliveries that are worth a sentence.
+const RECENT: u32 = 5;
+
+/// Explains a hook, a run, a commit or a delivery, whichever `about` names.
+pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refused> {
+    let hook = HookName::parse(about).filter(|name| api.hooks.borrow().hook(name).is_some());
+    if let Some(hook) = hook {
+        return explain_hook(api, &hook).await;
+    }
+    if let Ok(number) = about.parse::<i64>()
+        && about.len() < 16
+    {
+        let view = found(api, RunId(number)).await?;
+        return Ok(Explanation { about: format!("run {number}"), sentences: of_run(api, &view).await? });
+    }
+    if (7..=64).contains(&about.len()) && about.bytes().all(|it| it.is_ascii_hexdigit()) {
+        let runs = api.store.runs_of_commit(&about.to_ascii_lowercase(), RECENT).await?;
+        if !runs.is_empty() {
+            let mut sentences = Vec::new();
+            for view in runs.iter().rev() {
+                sentences.extend(of_run(api, view).await?);
+            }
+            return Ok(Explanation { about: format!("commit {about}"), sentences });
+        }
+    }
+    match api.store.delivery_by_id(about).await? {
+        Some(delivery) => {
+            let mut sentences = vec![of_delivery(&delivery)];
+            for (run, _) in &delivery.runs {
+                sentences.extend(of_run(api, &found(api, *run).await?).await?);
+            }
+            Ok(Explanation { about: format!("delivery {about}"), sentences })
+        }
+        None => Err(Refused::NotFound(format!(
+            "`{about}` is no hook, run, deployed commit or delivery here; `landfall deliveries` shows what has come in, \
+             and what never came in is shown only by the forge (its webhook's recent deliveries)"
+        ))),
+    }
+}
+
+async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused> {
+    let summary = api.store.hook_summary(name).await?;
+    let mut sentences = Vec::new();
+    if let Some(hook) = api.hooks.borrow().hook(name)
+        && !hook.enabled
+    {
+        sentences.push("the hook is not enabled: deliveries are stored and nothing runs".into());
+    }
+    sentences.push(match &summary.live {
+        Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
+        None => "nothing has been deployed yet".into(),
+    });
+    let stopped = api.store.lanes_stopped().await?;
+    let lane = api.hooks.borrow().hook(name).map(|hook| hook.lane.clone());
+    sentences.extend(stopped.iter().filter(|it| Some(&it.lane) == lane.as_ref()).map(|it| {
+        format!("its lane is stopped since {}: {}", time(it.since), it.reason)
+    }));
+    if let Some(view) = &summary.active {
+        sentences.extend(of_run(api, view).await?);
+    }
+    match summary.waiting {
+        0 => (),
+        1 => sentences.push("one run waits behind it".into()),
+        more => sentences.push(format!("{more} runs wait")),
+    }
+    if let Some(view) = &summary.last {
+        sentences.extend(of_run(api, view).await?);
+    }
+    let hooks = api.hooks.borrow().clone();
+    if let Some(hook) = hooks.hook(name) {
+        let filter = DeliveryFilter { path: Some(hooks.path_of(hook)), before: None, limit: RECENT };
+        sentences.extend(api.store.deliveries(filter).await?.iter().map(of_delivery));
+    }
+    Ok(Explanation { about: format!("hook {name}"), sentences })
+}
+
+async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
+    let mut sentences = Vec::new();
+    if let Some(number) = view.delivery
+        && let Some(delivery) = api.store.delivery(number).await?
+    {
+        sentences.push(of_delivery(&delivery));
+    }
+    let job = &view.job;
+    let commit = view.commit.as_ref().map_or("a commit not yet known", |it| it.short());
+    let place = job.target.ref_name().map(|it| format!(" of `{}`", it.short())).unwrap_or_default();
+    let repeats = job.retry_of.map(|it| format!(", repeating run {it}")).unwrap_or_default();
+    sentences.push(format!(
+        "run {} is to deploy {commit}{place} by hook {}: {} by {}, attempt {}{repeats}, queued at {}",
+        view.id,
+        view.hook,
+        job.trigger,
+        job.actor,
+        job.attempt,
+        time(view.created_at)
+    ));
+    sentences.push(match &view.state {
+        RunState::Queued { not_before: Some(due) } => format!("run {} waits until {} to be tried again", view.id, time(*due)),
+        RunState::Queued { not_before: None } => format!("run {} waits in lane {} for its turn", view.id, view.lane),
+        RunState::Running { since, step, .. } => {
+            format!("run {} has been running since {} and is at step {step}", view.id, time(*since))
+        }
+        RunState::Finished { at, outcome, .. } => of_end(view, &time(*at), outcome),
+    });
+    Ok(sentences)
+}
+
+fn of_end(view: &RunView, at: &str, outcome: &Outcome) -> String {
+    let why = outcome.reason().map(|it| format!(": {it}")).unwrap_or_default();
+    format!("run {} ended at {at}: {}{why}", view.id, outcome.word())
+}
+
+fn of_delivery(delivery: &DeliveryView) -> String {
+    let event = delivery.event.as_ref().map(|it| format!(" of event `{it}`")).unwrap_or_default();
+    let id = delivery.delivery_id.as_ref().map(|it| format!(" {it}")).unwrap_or_default();
+    format!(
+        "delivery{id}{event} was received at {} at {} and answered `{}`: {}",
+        time(delivery.received_at),
+        delivery.path,
+        delivery.result,
+        delivery.message
+    )
+}

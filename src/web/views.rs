@@ -1,0 +1,261 @@
+//! What the daemon tells about runs, deliveries and itself: the JSON of the API and of `--json`.
+//!
+//! Invariant: names of fields here are public; one may be added, none renamed or taken away.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// The hook it is of.
+    pub hook: String,
+    /// The lane it waits and runs in.
+    pub lane: String,
+    /// `queued`, `running` or `finished`.
+    pub state: String,
+    /// How it ended; null before.
+    pub outcome: Option<String>,
+    /// The step that decided the outcome, or the one under way.
+    pub step: Option<String>,
+    /// The exit code that decided the outcome.
+    pub exit_code: Option<i32>,
+    /// The commit; null while a ref has not been resolved.
+    pub sha: Option<String>,
+    /// The full ref name, if there is one.
+    #[serde(rename = "ref")]
+    pub ref_name: Option<String>,
+    /// `push`, `tag`, `manual` or `retry`.
+    pub trigger: String,
+    /// Who is behind it.
+    pub actor: String,
+    /// Why it ended as it did, or what it waits for.
+    pub reason: Option<String>,
+    /// RFC 3339, UTC.
+    pub created_at: String,
+    /// RFC 3339, UTC.
+    pub started_at: Option<String>,
+    /// RFC 3339, UTC.
+    pub finished_at: Option<String>,
+    /// Which execution of its job this is, from 1.
+    pub attempt: u32,
+    /// The run this one repeats.
+    pub retry_of: Option<i64>,
+    /// The repository.
+    pub repo: String,
+    /// What people call the place it deploys to.
+    pub environment: String,
+    /// First line of the commit's message, as the forge told it.
+    pub subject: Option<String>,
+    /// A page that shows the difference.
+    pub compare_url: Option<String>,
+    /// The delivery behind it.
+    pub delivery: Option<i64>,
+    /// What its scripts wrote to `DEPLOY_OUTPUT`.
+    pub fields: BTreeMap<String, String>,
+}
+
+/// A run with the letters it caused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunInFull {
+    /// The run.
+    #[serde(flatten)]
+    pub run: Run,
+    /// Who was told, or is to be.
+    pub letters: Vec<Letter>,
+    /// Its folder on the daemon's host: spec, journal, log.
+    pub folder: String,
+}
+
+/// A letter.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Letter {
+    /// Its number.
+    pub id: i64,
+    /// To whom; a secret address is named by where it is found.
+    pub to: String,
+    /// `start`, `success`, `failure`, `recovery` or `skipped`.
+    pub occasion: String,
+    /// `waiting`, `sent` or `given_up`.
+    pub state: String,
+    /// How many times it has been tried.
+    pub attempts: u32,
+    /// What the last try met with.
+    pub trouble: Option<String>,
+    /// RFC 3339, UTC: not before when it is tried next, or when it was sent or given up.
+    pub at: Option<String>,
+}
+
+/// A delivery.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its number here.
+    pub id: i64,
+    /// The path it was posted to.
+    pub path: String,
+    /// The forge's own id.
+    pub delivery_id: Option<String>,
+    /// The event's name.
+    pub event: Option<String>,
+    /// The HTTP status it was answered with.
+    pub status: u16,
+    /// The word of the answer.
+    pub result: String,
+    /// The sentence of the answer.
+    pub message: String,
+    /// The runs it made, or had made before.
+    pub runs: Vec<i64>,
+    /// RFC 3339, UTC.
+    pub received_at: String,
+}
+
+/// The daemon and its hooks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Landfall's version.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// RFC 3339, UTC.
+    pub started_at: String,
+    /// The hooks.yaml it follows.
+    pub config: String,
+    /// Why the file as it is now was not taken; null while it is the one in force.
+    pub config_trouble: Option<String>,
+    /// Where deliveries are received.
+    pub listen: String,
+    /// The state folder.
+    pub state: String,
+    /// Letters that wait to be sent.
+    pub letters_waiting: u64,
+    /// Requests refused since the start because the sender could not be proven.
+    pub unauthenticated: u64,
+    /// The hooks, by name.
+    pub hooks: Vec<HookStatus>,
+}
+
+/// One hook, as it stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HookStatus {
+    /// Its name.
+    pub hook: String,
+    /// Its repository.
+    pub repo: String,
+    /// Its lane.
+    pub lane: String,
+    /// Whether it is enabled.
+    pub enabled: bool,
+    /// The payload URL to enter at the forge.
+    pub payload_url: String,
+    /// The commit that is live, as far as Landfall recorded.
+    pub live_sha: Option<String>,
+    /// Runs that wait.
+    pub waiting: u64,
+    /// The run under way.
+    pub running: Option<Run>,
+    /// The newest finished run.
+    pub last: Option<Run>,
+    /// Why its lane is stopped, if it is.
+    pub lane_stopped: Option<String>,
+}
+
+/// What a request to act has brought about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Done {
+    /// The run it is about.
+    pub run: i64,
+    /// One sentence.
+    pub message: String,
+}
+
+/// A piece of a log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogPiece {
+    /// Whole lines, in order.
+    pub lines: Vec<LogLine>,
+    /// Where the next piece begins.
+    pub next: u64,
+    /// Whether the run has ended and nothing will follow.
+    pub is_over: bool,
+}
+
+/// A line of a log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogLine {
+    /// RFC 3339, UTC, with milliseconds.
+    pub at: String,
+    /// Whether Landfall itself says it, and no script.
+    pub is_remark: bool,
+    /// The line, secrets masked.
+    pub text: String,
+}
+
+/// What became of a test delivery.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sent {
+    /// Where it was posted to.
+    pub url: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The answer, as the forge would have seen it.
+    pub answer: serde_json::Value,
+}
+
+/// The sentences of `why`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What was asked about, as it was understood.
+    pub about: String,
+    /// The chain of decisions, oldest first.
+    pub sentences: Vec<String>,
+}
+
+/// Why the daemon did not do as asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A word for programs.
+    pub error: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// `POST /v1/hooks/{hook}/deploy`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// Exactly this commit.
+    pub sha: Option<String>,
+    /// Where this ref points when the run begins: full, or a branch's short name.
+    #[serde(rename = "ref")]
+    pub ref_name: Option<String>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// `POST /v1/runs/{id}/cancel` and `.../retry`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActRequest {
+    /// Who asks.
+    pub actor: String,
+    /// Why, if they say.
+    pub reason: Option<String>,
+}
+
+/// `POST /v1/hooks/{hook}/send`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SendRequest {
+    /// The ref of the made-up push; by default the hook's branch.
+    #[serde(rename = "ref")]
+    pub ref_name: Option<String>,
+    /// The commit of the made-up push; by default where the remote's ref points.
+    pub sha: Option<String>,
+    /// A body to send as it is, instead of a made-up one.
+    pub payload: Option<String>,
+    /// The event's name that goes with `payload`; by default a push.
+    pub event: Option<String>,
+}

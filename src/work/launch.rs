@@ -1,0 +1,148 @@
+//! Starts the keeper of a run: its folder, its secrets, its lane's lock.
+//!
+//! Invariant: a keeper has its lane's lock from its first instruction, and a script never has it.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    process::Stdio,
+};
+
+use thiserror::Error;
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdout, Command},
+};
+
+use crate::{
+    hooks::Hooks,
+    journal::{
+        folder::RunDir,
+        secrets::{self, RunSecrets},
+        spec::{RunToken, Spec},
+    },
+    keeper::LOCK_DESCRIPTOR,
+    model::{
+        deploy::{Credentials, Strategy},
+        job::Job,
+        push::RefName,
+        secret::{Secret, SecretRef},
+    },
+    store::Claim,
+    work::{Workplace, lane::LaneLock},
+};
+
+/// Why a keeper was not started.
+#[derive(Debug, Error)]
+pub(super) enum LaunchError {
+    /// What the run needs is not there: the run failed, and a person has to mend something.
+    #[error("{0}")]
+    RunCannot(String),
+    /// We could not do our work: the run is queued again.
+    #[error("{0}")]
+    WeCannot(String),
+}
+
+/// A keeper that has just been started.
+pub(super) struct Launched {
+    /// The process.
+    pub(super) keeper: Child,
+    /// Says something whenever the journal has grown, and closes when the keeper has ended.
+    pub(super) bell: ChildStdout,
+}
+
+/// Makes the run's folder and starts its keeper, which takes over the lane's lock.
+pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> Result<Launched, LaunchError> {
+    let hooks = place.hooks.borrow().clone();
+    let secrets = run_secrets(place, &hooks, claim.job()).map_err(LaunchError::RunCannot)?;
+    let we_cannot = |what: &str, err: &dyn std::fmt::Display| LaunchError::WeCannot(format!("cannot {what}: {err}"));
+    let payload = match claim.delivery() {
+        Some(number) => place.store.payload(number).await.map_err(|err| we_cannot("read the payload", &err))?,
+        None => None,
+    };
+    let spec = spec(place, &hooks, claim, payload.is_some()).await.map_err(LaunchError::WeCannot)?;
+    let folder = RunDir::of(&place.state, claim.run());
+    let written = folder.create().and_then(|()| folder.write_spec(&spec));
+    written.map_err(|err| we_cannot("make the run's folder", &err))?;
+    if let Some(payload) = payload {
+        folder.write_payload(&payload).map_err(|err| we_cannot("write the payload", &err))?;
+    }
+    let mut keeper = start(&folder, lock).map_err(|err| we_cannot("start a keeper", &err))?;
+    let mut pipe = keeper.stdin.take().expect("the keeper was given a pipe as its input");
+    let bell = keeper.stdout.take().expect("the keeper was given a pipe as its output");
+    // A keeper that is gone already says so by ending without a `begin`; a broken pipe says no more than that.
+    let _ = pipe.write_all(secrets::encode(&secrets).as_bytes()).await;
+    let _ = pipe.shutdown().await;
+    Ok(Launched { keeper, bell })
+}
+
+async fn spec(place: &Workplace, hooks: &Hooks, claim: &Claim, has_payload: bool) -> Result<Spec, String> {
+    let job = claim.job();
+    let live = place.store.live(&job.hook.name, live_ref(job)).await;
+    Ok(Spec {
+        run: claim.run(),
+        token: RunToken::random().map_err(|err| format!("cannot draw a random word: {err}"))?,
+        state: place.state.clone(),
+        run_url: format!("{}/runs/{}", hooks.server.admin_url.trim_end_matches('/'), claim.run()),
+        live: live.map_err(|err| format!("cannot look up what is live: {err}"))?,
+        has_payload,
+        job: job.as_ref().clone(),
+    })
+}
+
+/// The ref within which a commit counts as live: of its own for trees that are made fresh, one for a fixed place.
+fn live_ref(job: &Job) -> Option<&RefName> {
+    match job.hook.deploy.strategy {
+        Strategy::Checkout { .. } => job.target.ref_name(),
+        Strategy::InPlace { .. } | Strategy::None { .. } => None,
+    }
+}
+
+/// The values behind the references of a job, looked up now, since a stored job holds none.
+fn run_secrets(place: &Workplace, hooks: &Hooks, job: &Job) -> Result<RunSecrets, String> {
+    let find = |name: &str, place_of: &SecretRef| -> Result<Secret, String> {
+        hooks.secret(place_of, &place.environment).map_err(|err| format!("secret `{name}` of the hook: {err}"))
+    };
+    let mut environment = BTreeMap::new();
+    for (name, place_of) in &job.hook.secrets {
+        environment.insert(name.clone(), find(name, place_of)?);
+    }
+    let git_token = match job.hook.deploy.strategy.git().map(|git| &git.credentials) {
+        Some(Credentials::Token { token, .. }) => Some(find("deploy.credentials.token", token)?),
+        Some(Credentials::Ambient | Credentials::SshKey { .. }) | None => None,
+    };
+    Ok(RunSecrets { env: environment, git_token })
+}
+
+/// Starts this very program as a keeper. `/proc/self/exe` is the file we were started from, even if another one
+/// stands at its path by now.
+fn start(folder: &RunDir, lock: LaneLock) -> io::Result<Child> {
+    let lock = OwnedFd::from(lock);
+    let trouble = fs::File::options().create(true).append(true).mode(0o600).open(folder.keeper_trouble())?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("keeper").arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(trouble);
+    pass_lock(&mut command, lock);
+    command.spawn()
+}
+
+/// Lets the child have the lock as descriptor [`LOCK_DESCRIPTOR`], and no other of our children.
+#[expect(unsafe_code, reason = "a descriptor can be placed in one child alone only between fork and exec")]
+fn pass_lock(command: &mut Command, lock: OwnedFd) {
+    let place_it = move || {
+        // SAFETY: the number names no owned descriptor of ours in the child; it is forgotten again before anything
+        // could close it.
+        let mut target = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(LOCK_DESCRIPTOR) });
+        if lock.as_raw_fd() == LOCK_DESCRIPTOR {
+            return rustix::io::fcntl_setfd(&lock, rustix::io::FdFlags::empty()).map_err(io::Error::from);
+        }
+        rustix::io::dup2(&lock, &mut target).map_err(io::Error::from)
+    };
+    // SAFETY: the closure runs between fork and exec; it makes one system call, allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(place_it);
+    }
+}
