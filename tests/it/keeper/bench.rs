@@ -4,8 +4,9 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
     io::Write,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -61,6 +62,7 @@ pub fn script(name: &str, text: &str) -> Step {
 /// A run with this one script, `build`.
 pub fn running(text: &str) -> Bench {
     let state = tempfile::tempdir().expect("temporary folder");
+    fs::set_permissions(state.path(), Permissions::from_mode(0o700)).expect("closed");
     let dir = RunDir::of(state.path(), RunId(7));
     dir.create().expect("run folder");
     let name = HookName::parse("website").expect("a name");
