@@ -25,6 +25,8 @@ pub mod route;
 
 pub mod store;
 
+pub mod keeper;
+
 pub mod web;
 
 pub mod notify;

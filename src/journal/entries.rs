@@ -11,7 +11,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::{
+    fs::{FallocateFlags, fallocate},
+    io::Errno,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -118,9 +121,9 @@ impl Journal {
     /// Opens a new journal. There is one already: the run has started before, and must not start again.
     pub fn create(dir: &RunDir) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(dir.journal())?;
-        // A file system that cannot reserve room still keeps journals; one that is full does not.
+        // A file system that cannot reserve room still keeps journals; one that has none does not.
         let reserved = fallocate(&file, FallocateFlags::KEEP_SIZE, 0, RESERVED_BYTES);
-        if let Err(err @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) = reserved {
+        if let Err(err @ (Errno::NOSPC | Errno::DQUOT)) = reserved {
             let _ = fs::remove_file(dir.journal());
             return Err(err.into());
         }
