@@ -11,12 +11,13 @@ use std::{
 };
 
 use jiff::Timestamp;
+use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -24,9 +25,14 @@ use tracing::{error, info, warn};
 
 use crate::{
     hooks::{self, Environment, Hooks, Refused, reload},
-    notify,
-    store::{OpenError, Store},
-    web::{self, socket::{Facts, SocketError}},
+    journal::folder::RunDir,
+    notify::{self, Desk},
+    store::{OpenError, Store, StoreError},
+    web::{
+        self, Tally,
+        api::{self, Api, Daemon},
+        socket::{Socket, SocketError},
+    },
     work::{self, Workplace},
 };
 
@@ -80,14 +86,16 @@ pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonEr
     let bind_error = |source| DaemonError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind_error)?;
     let local = listener.local_addr().map_err(bind_error)?;
-    let socket = web::socket::bind(&hooks.server)?;
-    let mut loops = Loops::start(file, environment, hooks, store.clone(), listener, local, socket);
+    let sockets = bind_sockets(&hooks, &environment)?;
+    let mut loops = Loops::start(file, environment, hooks, store.clone(), listener, local, sockets);
     info!("landfall {} receives at http://{local} and follows {}", env!("CARGO_PKG_VERSION"), file.display());
     tell_systemd(&NotifyState::Ready);
     let ended = loop {
         tokio::select! {
-            () = signals.stop() => break None,
-            () = signals.hang_up() => loops.ask_for_reload(),
+            signal = signals.next() => match signal {
+                Wish::Stop => break None,
+                Wish::Reload => loops.ask_for_reload(),
+            },
             name = loops.one_ended() => break Some(name),
         }
     };
@@ -115,32 +123,40 @@ impl Loops {
         store: Store,
         listener: TcpListener,
         local: SocketAddr,
-        socket: Socket,
+        sockets: Vec<Socket>,
     ) -> Self {
         let (stop_receiving, stop_working) = (CancellationToken::new(), CancellationToken::new());
         let state = hooks.server.state.clone();
         let (hooks_now, hooks) = watch::channel(hooks);
         let (trouble_now, trouble) = watch::channel(None);
         let (reload_bell, reload_asked) = mpsc::channel(1);
-        let counters = Arc::new(Counters::default());
+        let tally = Arc::new(Tally::default());
+        let environment = Arc::new(environment);
         let mut receiving = JoinSet::new();
-        let public = web::serve_public(listener, store.clone(), hooks.clone(), counters.clone(), stop_receiving.clone());
+        let public = web::serve_public(listener, store.clone(), hooks.clone(), tally.clone(), stop_receiving.clone());
         receiving.spawn(named("the public listener", public));
-        let daemon = Daemon { file: file.to_owned(), local, started_at: Timestamp::now(), trouble, counters };
-        let api = web::socket::serve(socket, store.clone(), hooks.clone(), daemon, stop_receiving.clone());
-        receiving.spawn(named("the socket", api));
+        let started_at = Timestamp::now();
+        let daemon = Daemon { file: file.to_owned(), state: state.clone(), local, started_at, trouble, tally };
+        let api = Api { store: store.clone(), hooks: hooks.clone(), daemon, stop: stop_receiving.clone() };
+        for socket in sockets {
+            let clients = web::socket::serve(socket, api::router(api.clone()), stop_receiving.clone());
+            receiving.spawn(named("the socket", clients));
+        }
         let mut working = JoinSet::new();
         let place = Workplace {
             store: store.clone(),
             hooks: hooks.clone(),
-            environment: Arc::new(environment.clone()),
+            environment: environment.clone(),
             state: state.clone(),
         };
         working.spawn(named("the work loop", work::serve(place, stop_working.clone())));
-        let letters = notify::serve(store.clone(), hooks.clone(), environment.clone(), state.clone(), stop_working.clone());
-        working.spawn(named("the notify loop", letters));
+        let desk =
+            Desk { store: store.clone(), hooks: hooks.clone(), environment: environment.clone(), state: state.clone() };
+        working.spawn(named("the notify loop", notify::serve(desk, stop_working.clone())));
         working.spawn(named("tidying", tidy(store, hooks, state, stop_working.clone())));
-        let reload = reload::follow(file.to_owned(), environment, hooks_now, trouble_now, reload_asked, stop_working.clone());
+        let environment = Arc::unwrap_or_clone(environment);
+        let reload =
+            reload::follow(file.to_owned(), environment, hooks_now, trouble_now, reload_asked, stop_working.clone());
         working.spawn(named("following hooks.yaml", reload));
         Self { receiving, working, stop_receiving, stop_working, reload_bell }
     }
@@ -213,15 +229,55 @@ async fn tidy(store: Store, hooks: watch::Receiver<Arc<Hooks>>, state: PathBuf, 
         };
         let now = Timestamp::now();
         let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        match store.prune(keep_runs, before(keep_logs), before(KEEP_BODIES)).await {
-            Ok(runs) => runs.iter().for_each(|run| RunDir::of(&state, *run).remove()),
-            Err(err) => warn!("cannot put old runs away: {err}"),
+        let done = put_away(&store, &state, keep_runs, (before(keep_logs), before(KEEP_BODIES)), now).await;
+        if let Err(err) = done {
+            warn!("cannot put old runs away: {err}");
         }
         tokio::select! {
             () = sleep(TIDY_EVERY) => (),
             () = stop.cancelled() => (),
         }
     }
+}
+
+/// Puts away in small steps, so that no push waits for it.
+async fn put_away(
+    store: &Store,
+    state: &Path,
+    keep_runs: u64,
+    (logs_before, bodies_before): (Timestamp, Timestamp),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    loop {
+        let pruned = store.prune(keep_runs, logs_before, bodies_before, now).await?;
+        let mut removed = Vec::new();
+        for run in pruned.folders {
+            match RunDir::of(state, run).remove() {
+                Ok(()) => removed.push(run),
+                Err(err) => warn!("cannot remove the folder of run {run}: {err}"),
+            }
+        }
+        store.folders_removed(removed).await?;
+        if !pruned.more {
+            return Ok(());
+        }
+    }
+}
+
+/// The socket in the state folder and, under a service manager, one where clients look without knowing hooks.yaml.
+fn bind_sockets(hooks: &Hooks, environment: &Environment) -> Result<Vec<Socket>, SocketError> {
+    let group = hooks.server.socket_group.as_deref();
+    let mut sockets = vec![web::socket::bind(&hooks.server.state, group)?];
+    if let Some(folder) = environment.variable("RUNTIME_DIRECTORY") {
+        sockets.push(web::socket::bind(Path::new(folder), group)?);
+    }
+    Ok(sockets)
+}
+
+/// What a signal asks for.
+enum Wish {
+    Stop,
+    Reload,
 }
 
 struct Signals {
@@ -239,17 +295,12 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT.
-    async fn stop(&mut self) {
+    async fn next(&mut self) -> Wish {
         tokio::select! {
-            _ = self.terminate.recv() => (),
-            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hang_up.recv() => Wish::Reload,
         }
-    }
-
-    /// Waits for SIGHUP.
-    async fn hang_up(&mut self) {
-        self.hang_up.recv().await;
     }
 }
 

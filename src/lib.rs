@@ -27,6 +27,10 @@ pub mod store;
 
 pub mod keeper;
 
-pub mod web;
-
 pub mod notify;
+pub mod web;
+pub mod work;
+
+pub mod daemon;
+
+pub mod cli;

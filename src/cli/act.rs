@@ -2,7 +2,11 @@
 //!
 //! Invariant: who asked is written into the run they caused.
 
-use std::{fs, path::PathBuf, time::{Duration, Instant}};
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anstream::{eprintln, println};
 use clap::Args;
@@ -174,7 +178,10 @@ fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_log: bool) 
             break run;
         }
         if is_out_of_time() {
-            return Err(Trouble::new(Exit::TimedOut, format!("run {} is still {}; `landfall log -f {0}` follows it", run.id, run.state)));
+            return Err(Trouble::new(
+                Exit::TimedOut,
+                format!("run {} is still {}; `landfall log -f {0}` follows it", run.id, run.state),
+            ));
         }
     };
     follow(client, run, printed, with_log)?;

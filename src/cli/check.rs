@@ -42,8 +42,8 @@ pub(super) fn check(options: &Options) -> Exit {
         };
     }
     let (problems, source, good) = match hooks::load(&file, &environment) {
-        Ok(loaded) => (loaded.warnings, loaded.source, Some(loaded.hooks.hooks.len())),
-        Err(refused) => (refused.problems, refused.source, None),
+        Ok(loaded) => (loaded.warnings, loaded.text, Some(loaded.hooks.hooks.len())),
+        Err(refused) => (refused.problems, refused.text, None),
     };
     if options.json {
         println!("{}", problem::to_json(&problems));

@@ -127,7 +127,9 @@ impl Client {
         let socket = self.socket.display();
         Trouble::new(
             Exit::Unreachable,
-            format!("no daemon answers at {socket}: {why}\nstart one with `landfall serve`, or name its hooks.yaml with --config"),
+            format!(
+                "no daemon answers at {socket}: {why}\nstart one with `landfall serve`, or name its hooks.yaml with --config"
+            ),
         )
     }
 }
@@ -149,7 +151,8 @@ fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
     let mut looked_at = Vec::new();
     if let Some(config) = config_of(reach.config.as_deref()) {
         let state = hooks::state_folder(&config, &Environment::of_process());
-        let state = state.map_err(|why| Trouble::new(Exit::Usage, format!("cannot read {}: {why}", config.display())))?;
+        let state =
+            state.map_err(|why| Trouble::new(Exit::Usage, format!("cannot read {}: {why}", config.display())))?;
         let socket = state.join("landfall.sock");
         if socket.exists() {
             return Ok(socket);

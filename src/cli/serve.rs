@@ -50,7 +50,10 @@ enum LogFormat {
 /// `landfall serve`.
 pub(super) fn serve(options: Options) -> Exit {
     let Some(file) = config_of(options.config.as_deref()) else {
-        return complain(&Trouble::new(Exit::Usage, "there is no hooks.yaml here nor in /etc/landfall; name one with --config"));
+        return complain(&Trouble::new(
+            Exit::Usage,
+            "there is no hooks.yaml here nor in /etc/landfall; name one with --config",
+        ));
     };
     if let Err(trouble) = start_log(&options) {
         return complain(&trouble);
@@ -72,7 +75,7 @@ pub(super) fn serve(options: Options) -> Exit {
     match ended {
         Ok(()) => Exit::Ok,
         Err(DaemonError::Refused(refused)) => {
-            eprint!("{}", problem::render(&refused.problems, &refused.source, io::stderr().is_terminal()));
+            eprint!("{}", problem::render(&refused.problems, &refused.text, io::stderr().is_terminal()));
             eprintln!("{} has problems: nothing was started; `landfall check` shows them too", file.display());
             Exit::Usage
         }

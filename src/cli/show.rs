@@ -236,11 +236,18 @@ fn print_run(full: &RunInFull) {
     if let Some(reason) = &run.reason {
         line("why", reason.clone());
     }
-    line("commit", format!("{} {}", run.sha.as_deref().unwrap_or("not known yet"), run.subject.as_deref().unwrap_or("")));
+    line(
+        "commit",
+        format!("{} {}", run.sha.as_deref().unwrap_or("not known yet"), run.subject.as_deref().unwrap_or("")),
+    );
     line("ref", run.ref_name.clone().unwrap_or_else(|| "-".into()));
     line("repository", format!("{} to {}", run.repo, run.environment));
     line("trigger", format!("{} by {}, attempt {}", run.trigger, run.actor, run.attempt));
-    let times = [("created", Some(&run.created_at)), ("started", run.started_at.as_ref()), ("finished", run.finished_at.as_ref())];
+    let times = [
+        ("created", Some(&run.created_at)),
+        ("started", run.started_at.as_ref()),
+        ("finished", run.finished_at.as_ref()),
+    ];
     for (name, at) in times {
         line(name, at.map_or_else(|| "-".into(), |it| local_time(it)));
     }

@@ -3,12 +3,7 @@
 //! Invariant: a handler reads or changes the store through its verbs alone, so a client can do nothing that a loop
 //! could not have seen.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -17,13 +12,20 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::{sync::watch, task::spawn_blocking, time::{Instant, sleep}};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
     hooks::Hooks,
-    journal::{folder::RunDir, log::Reader},
+    journal::{
+        folder::RunDir,
+        log::{Page, Reader},
+    },
     model::{
         hook::{BranchFilter, Hook},
         job::Target,
@@ -158,7 +160,12 @@ async fn log_piece(State(api): State<Api>, Path(run): Path<i64>, Query(query): Q
         let folder = RunDir::of(&api.daemon.state, RunId(run));
         let read = spawn_blocking(move || Reader::new(&folder).read(query.from)).await;
         let read = read.map_err(|_| Refused::Failed("reading the log panicked".into()))?;
-        let page = read.map_err(|err| Refused::Failed(format!("cannot read the log of run {run}: {err}")))?;
+        let page = match read {
+            Ok(page) => page,
+            // The run has not begun, or its log is no longer kept.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Page { lines: Vec::new(), next: query.from },
+            Err(err) => return Err(Refused::Failed(format!("cannot read the log of run {run}: {err}"))),
+        };
         let is_news = !page.lines.is_empty() || is_over || !query.wait;
         if is_news || Instant::now() >= give_up_at || api.stop.is_cancelled() {
             return Ok(Json(describe::log_piece(&page, is_over)));
@@ -257,14 +264,18 @@ fn find_hook(api: &Api, name: &str) -> Result<Arc<Hook>, Refused> {
 /// A commit a person named: only all of its digits are exact enough to deploy.
 pub(super) fn commit_id(text: &str) -> Result<CommitId, Refused> {
     CommitId::parse(text).ok_or_else(|| {
-        Refused::BadRequest(format!("`{text}` is not a whole commit id: give all 40 (or 64) digits, as `git rev-parse` prints them"))
+        Refused::BadRequest(format!(
+            "`{text}` is not a whole commit id: give all 40 (or 64) digits, as `git rev-parse` prints them"
+        ))
     })
 }
 
 /// A ref a person named: in full, or a branch's short name.
 pub(super) fn full_ref(text: &str) -> Result<RefName, Refused> {
     let full = if text.starts_with("refs/") { text.to_owned() } else { format!("refs/heads/{text}") };
-    RefName::parse(&full).ok_or_else(|| Refused::BadRequest(format!("`{text}` is not a branch or a full ref (refs/heads/..., refs/tags/...)")))
+    RefName::parse(&full).ok_or_else(|| {
+        Refused::BadRequest(format!("`{text}` is not a branch or a full ref (refs/heads/..., refs/tags/...)"))
+    })
 }
 
 /// The branch a hook is about, if it is about just one.

@@ -3,7 +3,10 @@
 //! Invariant: nothing is guessed here; a sentence that has no stored fact behind it is not said.
 
 use crate::{
-    model::{name::HookName, run::{Outcome, RunId}},
+    model::{
+        name::HookName,
+        run::{Outcome, RunId},
+    },
     store::{DeliveryFilter, DeliveryView, RunState, RunView},
     web::{
         api::{Api, found},
@@ -67,9 +70,12 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
     });
     let stopped = api.store.lanes_stopped().await?;
     let lane = api.hooks.borrow().hook(name).map(|hook| hook.lane.clone());
-    sentences.extend(stopped.iter().filter(|it| Some(&it.lane) == lane.as_ref()).map(|it| {
-        format!("its lane is stopped since {}: {}", time(it.since), it.reason)
-    }));
+    sentences.extend(
+        stopped
+            .iter()
+            .filter(|it| Some(&it.lane) == lane.as_ref())
+            .map(|it| format!("its lane is stopped since {}: {}", time(it.since), it.reason)),
+    );
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);
     }
@@ -110,7 +116,9 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         time(view.created_at)
     ));
     sentences.push(match &view.state {
-        RunState::Queued { not_before: Some(due) } => format!("run {} waits until {} to be tried again", view.id, time(*due)),
+        RunState::Queued { not_before: Some(due) } => {
+            format!("run {} waits until {} to be tried again", view.id, time(*due))
+        }
         RunState::Queued { not_before: None } => format!("run {} waits in lane {} for its turn", view.id, view.lane),
         RunState::Running { since, step, .. } => {
             format!("run {} has been running since {} and is at step {step}", view.id, time(*since))

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use crate::forge::rehearsal::Rehearsal;
 
 /// Posts a rehearsal; gives the status and the answer.
-pub(super) async fn post(
+pub async fn post(
     address: SocketAddr,
     path: &str,
     rehearsal: Rehearsal,

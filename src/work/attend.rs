@@ -6,7 +6,6 @@
 use std::{fs, pin::pin, time::Duration};
 
 use jiff::Timestamp;
-use rustix::process::Signal;
 use tokio::{io::AsyncReadExt, process::Child, task::spawn_blocking, time::sleep};
 use tracing::{error, info, warn};
 
@@ -16,7 +15,7 @@ use crate::{
         folder::RunDir,
         progress::{self, Progress},
     },
-    keeper::processes,
+    keeper,
     model::run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
     store::{Adopted, Claim, Kept, StoreError},
     work::{
@@ -141,7 +140,7 @@ async fn notice(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut
     if progress.step.is_some() && progress.step != noticed.step {
         noticed.step = progress.step;
         let step = progress.step.expect("just looked at");
-        if let Err(err) = place.store.note_step(claim, step, Timestamp::now()).await {
+        if let Err(err) = place.store.note_step(claim, step).await {
             warn!(run.id = %claim.run(), "cannot note that run {} is at step {step}: {err}", claim.run());
         }
     }
@@ -152,13 +151,19 @@ async fn pass_on_cancel(place: &Workplace, claim: &Claim, folder: &RunDir, notic
     let (Some(begin), false) = (&noticed.begin, noticed.is_cancel_passed_on) else {
         return;
     };
-    let Some((_, reason)) = place.store.cancels_asked().into_iter().find(|(run, _)| *run == claim.run()) else {
+    let asked = match place.store.cancels_asked().await {
+        Ok(asked) => asked,
+        Err(err) => return warn!("cannot look for runs to cancel: {err}"),
+    };
+    let Some((_, reason)) = asked.into_iter().find(|(run, _)| *run == claim.run()) else {
         return;
     };
     noticed.is_cancel_passed_on = true;
-    let told = folder.write_cancel(&reason).and_then(|()| processes::signal_keeper(begin, Signal::TERM));
-    if let Err(err) = told {
-        warn!(run.id = %claim.run(), "cannot tell the keeper of run {} to cancel it: {err}", claim.run());
+    if let Err(err) = folder.write_cancel(&reason) {
+        warn!(run.id = %claim.run(), "cannot write down why run {} is cancelled: {err}", claim.run());
+    }
+    if !keeper::ask_to_cancel(begin) {
+        info!(run.id = %claim.run(), "run {} ended before it could be cancelled", claim.run());
     }
 }
 
@@ -173,7 +178,7 @@ async fn conclude(place: &Workplace, claim: Claim, folder: &RunDir, _lock: &Lane
     };
     match progress {
         Progress { end: Some((outcome, facts)), .. } => store_end(place, claim, outcome, facts).await,
-        Progress { begin: Some(_), step, .. } => interrupted(place, claim, folder, step).await,
+        Progress { begin: Some(begin), step, .. } => interrupted(place, claim, folder, begin, step).await,
         Progress { begin: None, .. } if is_ours => {
             let said = fs::read_to_string(folder.keeper_trouble()).unwrap_or_default();
             let said = said.lines().last().unwrap_or("it said nothing").to_owned();
@@ -184,25 +189,31 @@ async fn conclude(place: &Workplace, claim: Claim, folder: &RunDir, _lock: &Lane
         }
         Progress { begin: None, .. } => {
             info!(run.id = %claim.run(), "run {} had not begun: queued again", claim.run());
-            if let Err(err) = place.store.release(claim, Timestamp::now()).await {
-                error!("cannot queue a run again: {err}");
+            if let Err(kept) = place.store.release(claim, Timestamp::now()).await {
+                error!("cannot queue a run again before the next start: {}", kept.error);
             }
         }
     }
 }
 
 /// Ends what the keeper left behind; only then may the lane move on.
-async fn interrupted(place: &Workplace, claim: Claim, folder: &RunDir, step: Option<RunStep>) {
+async fn interrupted(place: &Workplace, claim: Claim, folder: &RunDir, begin: Begin, step: Option<RunStep>) {
     let grace = claim.job().hook.kill_grace;
     let token = folder.read_spec().map(|spec| spec.token);
     let searched = match token {
-        Ok(token) => spawn_blocking(move || processes::end_leftovers(&token, grace).map_err(|err| err.to_string())).await,
+        Ok(token) => {
+            spawn_blocking(move || keeper::end_leftovers(&token, &begin, grace).map_err(|err| err.to_string())).await
+        }
         Err(err) => Ok(Err(format!("its spec cannot be read: {err}"))),
     };
     match searched.unwrap_or_else(|err| Err(format!("the search for its processes panicked: {err}"))) {
         Ok(ended) => {
             let at = step.map(|it| format!(" at step {it}")).unwrap_or_default();
-            let left = if ended.is_empty() { String::new() } else { format!("; ended what it left behind: {}", ended.join(", ")) };
+            let left = if ended.is_empty() {
+                String::new()
+            } else {
+                format!("; ended what it left behind: {}", ended.join(", "))
+            };
             let reason = format!("its keeper died{at}, so what it had done by then is not known{left}");
             store_end(place, claim, Outcome::Interrupted { step, reason }, RunFacts::default()).await;
         }
@@ -222,7 +233,7 @@ async fn store_end(place: &Workplace, mut claim: Claim, outcome: Outcome, facts:
     let finished = loop {
         match place.store.finish(claim, outcome.clone(), facts.clone(), Timestamp::now()).await {
             Ok(finished) => break finished,
-            Err(Kept { error: StoreError::Fenced, .. }) => {
+            Err(Kept { error: StoreError::Fenced(_), .. }) => {
                 return warn!(run.id = %id, "run {id} is in other hands; its outcome here ({word}) was not stored");
             }
             Err(kept) => {
@@ -246,7 +257,7 @@ where
     loop {
         match verb().await {
             Ok(done) => return Some(done),
-            Err(StoreError::Fenced) => return None,
+            Err(StoreError::Fenced(_)) => return None,
             Err(err) => error!("cannot {what}, will try again: {err}"),
         }
         sleep(STORE_AGAIN).await;

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
         unix::fs::OpenOptionsExt,
     },
     process::Stdio,
@@ -25,7 +25,6 @@ use crate::{
         secrets::{self, RunSecrets},
         spec::{RunToken, Spec},
     },
-    keeper::LOCK_DESCRIPTOR,
     model::{
         deploy::{Credentials, Strategy},
         job::Job,
@@ -46,6 +45,28 @@ pub(super) enum LaunchError {
     #[error("{0}")]
     WeCannot(String),
 }
+
+/// The descriptor under which a keeper expects its lane's lock.
+const LOCK_DESCRIPTOR: RawFd = 3;
+
+/// Of the daemon's own environment, what a keeper gets besides what its hook passes on: what git needs on the way to
+/// a remote, and the language. Secrets of other hooks stay here.
+const ENVIRONMENT: &[&str] = &[
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+];
 
 /// A keeper that has just been started.
 pub(super) struct Launched {
@@ -71,7 +92,7 @@ pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> 
     if let Some(payload) = payload {
         folder.write_payload(&payload).map_err(|err| we_cannot("write the payload", &err))?;
     }
-    let mut keeper = start(&folder, lock).map_err(|err| we_cannot("start a keeper", &err))?;
+    let mut keeper = start(place, claim.job(), &folder, lock).map_err(|err| we_cannot("start a keeper", &err))?;
     let mut pipe = keeper.stdin.take().expect("the keeper was given a pipe as its input");
     let bell = keeper.stdout.take().expect("the keeper was given a pipe as its output");
     // A keeper that is gone already says so by ending without a `begin`; a broken pipe says no more than that.
@@ -120,10 +141,13 @@ fn run_secrets(place: &Workplace, hooks: &Hooks, job: &Job) -> Result<RunSecrets
 
 /// Starts this very program as a keeper. `/proc/self/exe` is the file we were started from, even if another one
 /// stands at its path by now.
-fn start(folder: &RunDir, lock: LaneLock) -> io::Result<Child> {
+fn start(place: &Workplace, job: &Job, folder: &RunDir, lock: LaneLock) -> io::Result<Child> {
     let lock = OwnedFd::from(lock);
     let trouble = fs::File::options().create(true).append(true).mode(0o600).open(folder.keeper_trouble())?;
     let mut command = Command::new("/proc/self/exe");
+    let passed_on = ENVIRONMENT.iter().copied().chain(job.hook.pass_env.iter().map(String::as_str));
+    let values = passed_on.filter_map(|name| place.environment.variable(name).map(|value| (name, value)));
+    command.env_clear().envs(values);
     command.arg("keeper").arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(trouble);
     pass_lock(&mut command, lock);
     command.spawn()

@@ -4,8 +4,8 @@
 //! instruction and the next one carries on.
 
 mod attend;
-mod launch;
 mod lane;
+mod launch;
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 

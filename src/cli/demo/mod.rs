@@ -2,8 +2,8 @@
 //!
 //! Invariant: everything shown has really happened; each fact is looked up where a person would look.
 
-mod site;
 mod sinks;
+mod site;
 
 use std::{
     path::PathBuf,
@@ -106,7 +106,11 @@ fn stay(site: &site::Site, status: &Status, daemon: &mut Daemon) -> Result<()> {
     ] {
         println!("  {:<60} {DIM}# {about}{DIM:#}", command.replace("{}", verb));
     }
-    println!("  {DIM}receives at http://{}; the repository to push to is {}{DIM:#}", status.listen, site.remote.display());
+    println!(
+        "  {DIM}receives at http://{}; the repository to push to is {}{DIM:#}",
+        status.listen,
+        site.remote.display()
+    );
     daemon.child.wait().context("cannot wait for the daemon")?;
     Ok(())
 }
