@@ -29,8 +29,8 @@ const SECRETS_OF_A_ROOM: &[(&str, &[&str])] = &[
     ("rusqlite::", &["src/store/sqlite"]),
     ("granit_parser", &["src/hooks/yaml"]),
     ("serde_saphyr", &["src/hooks/yaml"]),
-    // What we answer with is known to `reply` alone; Slack's answers are read where they come in.
-    ("StatusCode", &["src/web/reply.rs", "src/notify/slack.rs"]),
+    // What we answer with is known to `reply` alone; what others answer is read where it comes in.
+    ("StatusCode", &["src/web/reply.rs", "src/notify/slack.rs", "src/keeper/git/https.rs"]),
     ("anyhow::", &["src/cli", "src/main.rs"]),
 ];
 
@@ -53,7 +53,8 @@ fn imports_point_down() {
 #[test]
 fn super_stays_inside_its_room() {
     for file in sources() {
-        let is_root = file.path.ends_with("/mod.rs") || file.path.matches('/').count() == 1;
+        let is_root = file.path.matches('/').count() == 1
+            || file.path.matches('/').count() == 2 && file.path.ends_with("/mod.rs");
         let forbidden = if is_root { "super::" } else { "super::super::super::" };
         for (number, line) in file.code() {
             assert!(!line.contains(forbidden), "{}:{number}: climbs out of its room", file.path);

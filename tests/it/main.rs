@@ -1,4 +1,13 @@
 //! What the program promises, as tests of what a user or a forge can see.
 
-mod architecture;
+mod world;
+
+mod journey;
+
+mod killed;
+
 mod keeper;
+
+mod documents;
+
+mod architecture;
