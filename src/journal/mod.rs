@@ -8,6 +8,12 @@ pub mod job;
 pub mod letter;
 pub mod outcome;
 
+pub mod entries;
+pub mod folder;
+pub mod log;
+pub mod secrets;
+pub mod spec;
+
 use std::fmt;
 
 use thiserror::Error;

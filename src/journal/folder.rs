@@ -1,0 +1,157 @@
+//! A run's own folder, `<state>/runs/<id>`, in which `work` and a keeper meet.
+//!
+//! Invariant: the folder and everything in it belong to the daemon's user and are closed to everybody else.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    journal::{
+        Unreadable,
+        spec::{self, Spec},
+    },
+    model::run::RunId,
+};
+
+/// The longest reason of a cancel that is read back.
+const CANCEL_BYTES_MAX: usize = 4 * 1024;
+
+/// The folder of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDir(PathBuf);
+
+impl RunDir {
+    /// The folder of this run in this state folder.
+    pub fn of(state: &Path, run: RunId) -> Self {
+        Self(state.join("runs").join(run.to_string()))
+    }
+
+    /// The folder at this path.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// Makes the folder, 0700, and those above it that are missing.
+    pub fn create(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// What the run has to do, as `work` wrote it.
+    pub fn spec(&self) -> PathBuf {
+        self.0.join("spec.json")
+    }
+
+    /// What the keeper did, one entry a line.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal.jsonl")
+    }
+
+    /// The first part of the log; see [`crate::journal::log`].
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// The body of the delivery, which scripts may read through a copy of their own.
+    pub fn payload(&self) -> PathBuf {
+        self.0.join("payload.json")
+    }
+
+    /// Local edits of a working tree that the run overwrote. It stays with the run's log.
+    pub fn patch(&self) -> PathBuf {
+        self.0.join("local-edits.patch")
+    }
+
+    /// Why the run was cancelled.
+    pub fn cancel(&self) -> PathBuf {
+        self.0.join("cancel")
+    }
+
+    /// Writes down what the run has to do. A half-written spec is never seen under its name.
+    pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
+        self.write_whole(&self.spec(), spec::encode(spec).as_bytes())
+    }
+
+    /// Reads what the run has to do.
+    pub fn read_spec(&self) -> Result<Spec, Unreadable> {
+        let text = fs::read_to_string(self.spec()).map_err(|err| Unreadable::new("spec", err))?;
+        spec::decode(&text)
+    }
+
+    /// Puts the body of the delivery into the folder.
+    pub fn write_payload(&self, body: &[u8]) -> io::Result<()> {
+        self.write_whole(&self.payload(), body)
+    }
+
+    /// Writes down who cancels the run, and why. The caller then sends TERM to the keeper.
+    pub fn write_cancel(&self, reason: &str) -> io::Result<()> {
+        self.write_whole(&self.cancel(), reason.as_bytes())
+    }
+
+    /// Who cancelled the run, and why, if it was said. One line, of bounded length.
+    pub fn read_cancel(&self) -> Option<String> {
+        let mut bytes = fs::read(self.cancel()).ok()?;
+        bytes.truncate(CANCEL_BYTES_MAX);
+        let text = String::from_utf8_lossy(&bytes);
+        let line = text.trim().lines().next()?.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    }
+
+    /// Removes the folder and everything in it. One that is gone already is fine.
+    pub fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Makes the names in the folder survive a power failure.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let draft = path.with_extension("draft");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(bytes)?;
+        fs::rename(&draft, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::RunDir;
+    use crate::model::run::RunId;
+
+    #[test]
+    fn a_runs_folder_is_closed_to_other_users() {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let dir = RunDir::of(state.path(), RunId(7));
+        dir.create().expect("folder");
+        dir.write_payload(b"{}").expect("payload");
+        let mode = |path| std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+        assert_eq!(dir.path(), state.path().join("runs/7"));
+        assert_eq!((mode(dir.path().to_owned()), mode(dir.payload())), (0o700, 0o600));
+        dir.remove().expect("removed");
+        dir.remove().expect("gone already is fine");
+    }
+
+    #[test]
+    fn the_reason_of_a_cancel_is_one_line() {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let dir = RunDir::at(state.path());
+        assert_eq!(dir.read_cancel(), None);
+        dir.write_cancel("anna: wrong branch\nand more\n").expect("written");
+        assert_eq!(dir.read_cancel().as_deref(), Some("anna: wrong branch"));
+    }
+}
