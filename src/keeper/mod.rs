@@ -1,5 +1,199 @@
-//! Carries out one run.
+//! Carries out one run, in a process of its own: fetch, stage, scripts, and the outcome.
 //!
-//! Invariant: a keeper serves one run and then exits.
+//! A keeper depends on nobody: the daemon that started it may be killed, and what it has to say stays in the run's
+//! folder. It holds the lane's lock until the last process of the run is gone.
+//!
+//! Invariant: `begin` is on the disk before the run changes anything, and whoever sees no keeper and no `ended` knows
+//! that the run was interrupted.
 
 pub mod git;
+
+mod run;
+mod staging;
+mod steps;
+
+mod attend;
+mod child;
+mod family;
+mod limits;
+
+mod environment;
+mod preflight;
+mod user;
+mod workspace;
+
+mod mask;
+mod output;
+mod records;
+
+mod identity;
+mod lane;
+mod leftovers;
+mod processes;
+
+use std::{
+    cell::RefCell,
+    io::{self, Read},
+    path::Path,
+    process::ExitCode,
+};
+
+use jiff::Timestamp;
+use thiserror::Error;
+
+use self::{
+    environment::Facts,
+    family::Family,
+    lane::LaneLock,
+    limits::{Cancel, Limit},
+    mask::{Mask, SHORT_BYTES},
+    output::RunLog,
+    preflight::Obstacle,
+    records::Records,
+    run::{Run, failed},
+    workspace::Workspace,
+};
+pub use self::{
+    identity::{ask_to_cancel, is_alive},
+    leftovers::{Leftover, end_leftovers},
+};
+use crate::{
+    journal::{
+        Unreadable,
+        entries::{Entry, Journal},
+        folder::RunDir,
+        log::Writer,
+        secrets,
+    },
+    model::run::{FailureClass, Mood, Outcome, RunStep},
+};
+
+/// The longest message of secrets.
+const SECRETS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// The exit code of a keeper that has not started its run: the run may be given to another.
+pub const NOT_STARTED: u8 = 3;
+
+/// Why a keeper has not started its run. No `begin` was written, and nothing has been changed.
+#[derive(Debug, Error)]
+enum NotStarted {
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    #[error("this run has started before: its journal is there")]
+    BegunBefore,
+    #[error("cannot {what}: {err}")]
+    Impossible { what: &'static str, err: io::Error },
+}
+
+/// Serves one run and returns when it has ended: the hidden subcommand `landfall keeper RUN_DIR`.
+///
+/// Standard input is the message of secrets, standard output a bell (a line for each journal entry), descriptor 3 the
+/// lane's lock. TERM cancels the run. Of the keeper's own environment only what the hook passes on gets to scripts.
+pub fn serve(run_dir: &Path) -> ExitCode {
+    // First of all, before anything is opened.
+    let lock = LaneLock::inherit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|err| NotStarted::Impossible { what: "start the runtime", err });
+    let result = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let mut run = start(&RunDir::at(run_dir))?;
+            Ok(carry_out(&mut run, lock.as_ref()).await)
+        })
+    });
+    match result {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(err)) => {
+            eprintln!("cannot write down how the run ended: {err}");
+            ExitCode::FAILURE
+        }
+        Err(err) => {
+            eprintln!("{err}");
+            ExitCode::from(NOT_STARTED)
+        }
+    }
+}
+
+/// Everything up to and with `begin`.
+fn start(dir: &RunDir) -> Result<Run, NotStarted> {
+    let impossible = |what| move |err: io::Error| NotStarted::Impossible { what, err };
+    // A session of its own, unless `work` has seen to that.
+    let _ = rustix::process::setsid();
+    let own_pid = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(own_pid)).map_err(|err| impossible("adopt orphans")(err.into()))?;
+    let spec = dir.read_spec()?;
+    let mut message = Vec::new();
+    io::stdin().take(SECRETS_BYTES_MAX).read_to_end(&mut message).map_err(impossible("read the secrets"))?;
+    let secrets = secrets::decode(&message)?;
+    let mask = Mask::new(secrets.values()).map_err(|why| impossible("mask the secrets")(io::Error::other(why)))?;
+    let writer = Writer::open(dir, spec.job.hook.max_log_bytes).map_err(impossible("open the log"))?;
+    let cancel = Cancel::listen().map_err(impossible("listen for a cancel"))?;
+    let journal = Journal::create(dir).map_err(|err| match err.kind() {
+        io::ErrorKind::AlreadyExists => NotStarted::BegunBefore,
+        _ => impossible("open the journal")(err),
+    })?;
+    let begin = identity::begin(Timestamp::now()).map_err(impossible("learn our own start"))?;
+    let mut records = Records::new(journal);
+    records.add(&Entry::Begin(begin)).map_err(impossible("write down the begin"))?;
+    let payload = spec.has_payload.then(|| dir.payload());
+    let workspace = Workspace::new(&spec.state, spec.run, payload);
+    let (facts, whole) = (Facts::of(&spec), Limit::from_now(spec.job.hook.timeout));
+    let log = RefCell::new(RunLog::new(mask, writer));
+    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account: None, whole })
+}
+
+async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Result<()> {
+    warn_of_short_secrets(run);
+    let held = run.step(RunStep::Lock, |_| {
+        let held = lock.map_err(Clone::clone).and_then(LaneLock::hold);
+        held.map_err(|why| failed(RunStep::Lock, FailureClass::Other, why))
+    });
+    let outcome = match held {
+        // The lane is not ours, so nothing at all may be run in it.
+        Err(outcome) => outcome,
+        Ok(()) => {
+            let outcome = advance(run).await.err().unwrap_or(Outcome::Succeeded);
+            let hook = run.spec.job.hook.clone();
+            if outcome.mood() == Mood::Bad {
+                steps::run_last(run, RunStep::OnFailure, &hook.on_failure).await;
+            }
+            steps::run_last(run, RunStep::Finally, &hook.finally).await;
+            outcome
+        }
+    };
+    // Nobody should be left; but a child that could not be watched would be, and the lane must not move on.
+    let family = Family::of(0);
+    if family.reap() {
+        family.end(run.spec.job.hook.kill_grace, |_| ()).await;
+    }
+    run.ended(&outcome)
+}
+
+/// The way to a success, left at the first step that ends otherwise.
+async fn advance(run: &mut Run) -> Result<(), Outcome> {
+    run.step(RunStep::Preflight, preflight)?;
+    let hook = run.spec.job.hook.clone();
+    if let (Some(git), Some(account)) = (hook.deploy.strategy.git(), run.account.clone()) {
+        staging::fetch(run, &account, git).await?;
+        staging::stage(run, &account, git).await?;
+    }
+    steps::run_all(run, RunStep::Run, &hook.run).await?;
+    steps::run_all(run, RunStep::Activate, &hook.activate).await
+}
+
+fn preflight(run: &mut Run) -> Result<(), Outcome> {
+    let obstacle = |obstacle| match obstacle {
+        Obstacle::ForGood(reason) => failed(RunStep::Preflight, FailureClass::Permanent, reason),
+        Obstacle::ForNow(reason) => failed(RunStep::Preflight, FailureClass::Other, reason),
+    };
+    let hook = run.spec.job.hook.clone();
+    run.account = Some(preflight::users(&hook).map_err(obstacle)?);
+    preflight::place(&hook).map_err(obstacle)?;
+    preflight::room(&hook, &run.spec.state).map_err(obstacle)
+}
+
+fn warn_of_short_secrets(run: &Run) {
+    let is_short = |value: &str| value.trim().len() < SHORT_BYTES;
+    for (name, _) in run.secrets.env.iter().filter(|(_, value)| is_short(value.expose())) {
+        run.remark(&format!("secret `{name}` is shorter than {SHORT_BYTES} bytes: it is masked wherever it occurs, also inside other words"));
+    }
+}

@@ -1,0 +1,227 @@
+//! Stays with a child until it and everything it started are gone: keeps what it prints, and its limits.
+//!
+//! Invariant: when [`attend`] returns, the keeper has no child.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::pin,
+};
+
+use jiff::Timestamp;
+use tokio::{
+    net::unix::pipe,
+    select,
+    sync::Notify,
+    task::yield_now,
+    time::{Instant, sleep_until},
+};
+
+use crate::keeper::{
+    child::Child,
+    family::{Exit, Family},
+    limits::{Cancel, Limits, Stop},
+    output::RunLog,
+    processes,
+};
+
+/// What is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// How many reads are done before somebody else gets a turn.
+const READS_MAX: usize = 16;
+
+/// The longest answer of a child.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How a child ended, and all it had started.
+#[derive(Debug)]
+pub struct Attended {
+    /// How.
+    pub end: End,
+    /// What it answered, if it had an order.
+    pub answer: Vec<u8>,
+    /// What people should know besides.
+    pub notes: Vec<String>,
+}
+
+/// How a child ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself.
+    Exited(Exit),
+    /// We ended it.
+    Stopped(Stop),
+}
+
+/// Stays with a child until it and everything it started are gone.
+pub async fn attend(child: Child, log: &RefCell<RunLog>, limits: Limits, cancel: &mut Cancel) -> Attended {
+    let Child { pid, ended, mut output, mut answer } = child;
+    let family = Family::of(pid);
+    let watched =
+        Watched { log, last_output: Cell::new(Instant::now()), trouble: Notify::new(), notes: RefCell::default() };
+    let mut answered = Vec::new();
+    let end = {
+        let mut keeping = pin!(keep_output(&mut output, &watched));
+        let mut hearing = pin!(hear_answer(answer.as_mut(), &mut answered, &watched));
+        let mut watching = pin!(async {
+            let end = wait_for_end(&ended, &family, limits, cancel, &watched).await;
+            clear(&family, limits, &end, &watched).await;
+            end
+        });
+        let (mut is_kept, mut is_heard) = (false, false);
+        loop {
+            select! {
+                biased;
+                () = &mut keeping, if !is_kept => is_kept = true,
+                () = &mut hearing, if !is_heard => is_heard = true,
+                end = &mut watching => break end,
+            }
+        }
+    };
+    let is_well = read_rest(answer.as_mut(), &mut answered) && answered.len() <= ANSWER_BYTES_MAX;
+    drain(&mut output, log);
+    log.borrow_mut().end_output(Timestamp::now());
+    let end = match (end, log.borrow().trouble()) {
+        (End::Exited(_), Some(trouble)) => End::Stopped(Stop::Trouble(trouble.to_owned())),
+        (End::Exited(_), None) if !is_well => End::Stopped(Stop::Trouble("its answer cannot be read".into())),
+        (end, _) => end,
+    };
+    Attended { end, answer: answered, notes: watched.notes.into_inner() }
+}
+
+/// What those who attend one child share. They are parts of one task, so nothing here is borrowed across a wait.
+struct Watched<'a> {
+    log: &'a RefCell<RunLog>,
+    last_output: Cell<Instant>,
+    trouble: Notify,
+    notes: RefCell<Vec<String>>,
+}
+
+impl Watched<'_> {
+    fn note(&self, text: String) {
+        self.log.borrow_mut().remark(Timestamp::now(), &text);
+        self.notes.borrow_mut().push(text);
+    }
+}
+
+/// Moves what is printed into the log until nobody can print any more.
+async fn keep_output(output: &mut pipe::Receiver, watched: &Watched<'_>) {
+    let mut buffer = vec![0; READ_BYTES];
+    while output.readable().await.is_ok() {
+        for _ in 0..READS_MAX {
+            match output.try_read(&mut buffer) {
+                Ok(0) => return,
+                Ok(count) => {
+                    watched.last_output.set(Instant::now());
+                    watched.log.borrow_mut().output(Timestamp::now(), &buffer[..count]);
+                }
+                Err(err) if err.kind() == io::ErrorKind::WouldBlock => {
+                    watched.log.borrow_mut().flush();
+                    break;
+                }
+                Err(_) => return,
+            }
+        }
+        if watched.log.borrow().trouble().is_some() {
+            watched.trouble.notify_one();
+        }
+        yield_now().await;
+    }
+}
+
+async fn hear_answer(answer: Option<&mut pipe::Receiver>, answered: &mut Vec<u8>, watched: &Watched<'_>) {
+    let Some(answer) = answer else { return };
+    let mut buffer = vec![0; 16 * 1024];
+    while answer.readable().await.is_ok() {
+        match answer.try_read(&mut buffer) {
+            Ok(0) => return,
+            Ok(count) if answered.len() + count > ANSWER_BYTES_MAX => {
+                answered.resize(ANSWER_BYTES_MAX + 1, 0);
+                watched.trouble.notify_one();
+                return;
+            }
+            Ok(count) => answered.extend_from_slice(&buffer[..count]),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => (),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Waits until the child has ended, or has to.
+async fn wait_for_end(
+    ended: &tokio::io::unix::AsyncFd<std::os::fd::OwnedFd>,
+    family: &Family,
+    limits: Limits,
+    cancel: &mut Cancel,
+    watched: &Watched<'_>,
+) -> End {
+    loop {
+        let silent_at = watched.last_output.get() + limits.silence;
+        let step_at = limits.step.map_or(limits.whole.at, |it| it.at);
+        select! {
+            biased;
+            () = cancel.asked() => return End::Stopped(Stop::Cancelled),
+            () = watched.trouble.notified() => {
+                let trouble = watched.log.borrow().trouble().map(str::to_owned);
+                return End::Stopped(Stop::Trouble(trouble.unwrap_or_else(|| "its answer is too long".into())));
+            }
+            _ = ended.readable() => {
+                family.reap();
+                if let Some(exit) = family.exit() {
+                    return End::Exited(exit);
+                }
+            }
+            () = sleep_until(limits.whole.at) => return End::Stopped(Stop::WholeTime(limits.whole.span)),
+            () = sleep_until(step_at), if limits.step.is_some() => {
+                let span = limits.step.map_or(limits.whole.span, |it| it.span);
+                return End::Stopped(Stop::StepTime(span));
+            }
+            () = sleep_until(silent_at) => {
+                if watched.last_output.get() + limits.silence <= Instant::now() {
+                    return End::Stopped(Stop::Silence(limits.silence));
+                }
+            }
+        }
+    }
+}
+
+/// Ends whoever is left, and says who that was.
+async fn clear(family: &Family, limits: Limits, end: &End, watched: &Watched<'_>) {
+    match end {
+        End::Exited(_) => {
+            let left = family.linger().await;
+            if !left.is_empty() {
+                watched.note(format!("the step left {} behind: ending what is left", processes::names(&left)));
+            }
+        }
+        End::Stopped(stop) => watched.log.borrow_mut().remark(Timestamp::now(), &format!("ending the step: {stop}")),
+    }
+    let report = |staying: &[processes::Process]| {
+        watched.note(format!("{} cannot be ended: waiting until it is gone", processes::names(staying)));
+    };
+    family.end(limits.grace, report).await;
+}
+
+/// Reads what is still in a pipe whose writers are gone.
+fn drain(output: &mut pipe::Receiver, log: &RefCell<RunLog>) {
+    let mut buffer = vec![0; READ_BYTES];
+    // No more than the pipe can hold: somebody outside the run may have been handed its other end.
+    for _ in 0..READS_MAX {
+        let Ok(count @ 1..) = output.try_read(&mut buffer) else { return };
+        log.borrow_mut().output(Timestamp::now(), &buffer[..count]);
+    }
+}
+
+/// Reads the rest of an answer; `false` if it is too long.
+fn read_rest(answer: Option<&mut pipe::Receiver>, answered: &mut Vec<u8>) -> bool {
+    let Some(answer) = answer else { return true };
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = answer.try_read(&mut buffer) {
+        if answered.len() + count > ANSWER_BYTES_MAX {
+            return false;
+        }
+        answered.extend_from_slice(&buffer[..count]);
+    }
+    true
+}

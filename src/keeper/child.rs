@@ -1,0 +1,135 @@
+//! Starts a child of the keeper: a script's shell, or git work.
+//!
+//! A child has a session of its own, the user it is meant for, fresh signals, umask 022, nothing on its standard input
+//! but what it is given, and one pipe for what it prints, so that standard output and error keep their order.
+//!
+//! Invariant: between fork and exec only calls are made that are safe there; everything is prepared before.
+
+use std::{
+    collections::BTreeMap,
+    ffi::{CString, OsString},
+    io::{self, Write},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use nix::{
+    sys::{
+        signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask},
+        stat::{Mode, umask},
+    },
+    unistd::{chdir, setgid, setgroups, setsid, setuid},
+};
+use rustix::{
+    pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    net::unix::pipe,
+};
+
+use crate::keeper::user::Account;
+
+/// What a script may print before it has to wait for us. The most the kernel gives to any user.
+const PIPE_BYTES: usize = 1024 * 1024;
+
+/// What is to be started. No `Debug`: the environment holds secrets.
+pub struct Plan<'a> {
+    /// The program and its arguments; never empty.
+    pub argv: Vec<OsString>,
+    /// Where it runs.
+    pub cwd: &'a Path,
+    /// Its whole environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// Who it runs as.
+    pub account: &'a Account,
+    /// What it reads; without it, it reads nothing and all it prints goes to the log. With it, its standard output
+    /// is an answer and only its standard error goes to the log.
+    pub order: Option<String>,
+}
+
+/// A child that was started.
+#[derive(Debug)]
+pub struct Child {
+    /// Its number.
+    pub pid: i32,
+    /// Readable when it has ended.
+    pub ended: AsyncFd<OwnedFd>,
+    /// What it prints.
+    pub output: pipe::Receiver,
+    /// What it answers, if it was given an order.
+    pub answer: Option<pipe::Receiver>,
+}
+
+/// Starts it. The error is a sentence.
+pub fn start(plan: Plan<'_>) -> Result<Child, String> {
+    let program = plan.argv.first().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
+    let whereabouts = format!("`{program}` in `{}` as `{}`", plan.cwd.display(), plan.account.name);
+    try_start(plan).map_err(|err| format!("cannot start {whereabouts}: {err}"))
+}
+
+fn try_start(plan: Plan<'_>) -> io::Result<Child> {
+    let (output, printed) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Smaller where the system's allowance is used up; that only costs speed.
+    let _ = fcntl_setpipe_size(&printed, PIPE_BYTES);
+    let mut command = Command::new(&plan.argv[0]);
+    command.args(&plan.argv[1..]).env_clear().envs(&plan.env);
+    let answer = if plan.order.is_some() {
+        let (answer, answered) = pipe_with(PipeFlags::CLOEXEC)?;
+        command.stdin(Stdio::piped()).stdout(answered).stderr(printed);
+        Some(pipe::Receiver::from_owned_fd(answer)?)
+    } else {
+        command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed);
+        None
+    };
+    let become_it = becoming(plan.account, plan.cwd)?;
+    // SAFETY: the closure makes system calls only: it takes no lock, and allocates and frees nothing.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(become_it);
+    }
+    let mut started = command.spawn()?;
+    // The command holds our ends of the pipes that are the child's.
+    drop(command);
+    let raw = i32::try_from(started.id()).map_err(io::Error::other)?;
+    let pid = Pid::from_raw(raw).ok_or_else(|| io::Error::other("the child has no number"))?;
+    if let (Some(order), Some(mut stdin)) = (plan.order, started.stdin.take()) {
+        // A child that ends without reading says why by itself.
+        let _ = stdin.write_all(order.as_bytes());
+    }
+    // It is reaped by its family; `started` has no part in that.
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    // SAFETY: an owned descriptor stays the same and open until it is dropped, together with its registration.
+    #[allow(unsafe_code)]
+    let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
+    Ok(Child { pid: raw, ended, output: pipe::Receiver::from_owned_fd(output)?, answer })
+}
+
+/// What the child does between fork and exec.
+fn becoming(account: &Account, cwd: &Path) -> io::Result<impl FnMut() -> io::Result<()> + Send + Sync + 'static> {
+    let cwd = CString::new(cwd.as_os_str().as_bytes())?;
+    let is_own = account.is_own();
+    let (uid, gid, groups) = (account.uid, account.gid, account.groups.clone());
+    Ok(move || {
+        setsid()?;
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        for signal in Signal::iterator().filter(|it| !matches!(it, Signal::SIGKILL | Signal::SIGSTOP)) {
+            // SAFETY: the default handler is no code of ours.
+            #[allow(unsafe_code)]
+            unsafe {
+                sigaction(signal, &default)?;
+            }
+        }
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        umask(Mode::from_bits_truncate(0o022));
+        if !is_own {
+            setgroups(&groups)?;
+            setgid(gid)?;
+            setuid(uid)?;
+        }
+        chdir(cwd.as_c_str())?;
+        Ok(())
+    })
+}

@@ -1,0 +1,144 @@
+//! Finds and ends what a keeper left behind that was itself killed.
+//!
+//! With the keeper gone its children belong to somebody else, so they are found by the run token in their
+//! environment, and by being below such a process.
+//!
+//! Invariant: `Ok` means that nothing of the run is left.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use thiserror::Error;
+
+use crate::{
+    journal::{entries::Begin, spec::RunToken},
+    keeper::{
+        identity,
+        processes::{self, Process, Signalled, descendants},
+    },
+};
+
+/// How long after KILL everything must be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something of a run is left, or may be, and could not be ended: its lane must stand still.
+#[derive(Debug, Error)]
+pub enum Leftover {
+    /// The processes of this machine cannot be listed.
+    #[error("cannot look for processes that the run left behind: {0}")]
+    Unseen(#[from] io::Error),
+    /// It is not known whether these belong to the run.
+    #[error("cannot tell whether {0} belongs to the run: its environment cannot be read")]
+    Unknown(String),
+    /// These belong to the run and do not end.
+    #[error("cannot end {0}, which the run left behind")]
+    Stays(String),
+}
+
+/// Ends every process of the run whose keeper died: TERM, the grace, then KILL. Returns the names of those it ended.
+///
+/// Blocks for up to the grace and a few seconds. A machine that was started anew since has nothing left of the run.
+/// Programs that overwrite their own environment are found only while they are below one that does not.
+pub fn end_leftovers(token: &RunToken, keeper: &Begin, grace: Duration) -> Result<Vec<String>, Leftover> {
+    if identity::boot_id()? != keeper.boot_id {
+        return Ok(Vec::new());
+    }
+    let term_until = Instant::now() + grace;
+    let kill_until = term_until + PATIENCE;
+    let mut told: HashSet<(i32, u64)> = HashSet::new();
+    let mut names = Vec::new();
+    let mut is_quiet = false;
+    loop {
+        let found = find(token, keeper)?;
+        // Looked at twice: who forks and ends while we look may be missed once.
+        if found.ours.is_empty() && !is_quiet {
+            is_quiet = true;
+            continue;
+        }
+        if found.ours.is_empty() {
+            return if found.unknown.is_empty() {
+                Ok(names)
+            } else {
+                Err(Leftover::Unknown(processes::names(&found.unknown)))
+            };
+        }
+        is_quiet = false;
+        let is_late = Instant::now() >= term_until;
+        let mut staying = Vec::new();
+        for process in found.ours {
+            let is_new = told.insert((process.pid, process.start));
+            if is_new {
+                names.push(process.to_string());
+            }
+            let signalled = match (is_late, is_new) {
+                (true, _) => process.signal(Signal::KILL),
+                (false, true) => process.signal(Signal::TERM),
+                (false, false) => Signalled::Yes,
+            };
+            if is_late || signalled == Signalled::Refused {
+                staying.push(process);
+            }
+        }
+        if Instant::now() >= kill_until {
+            return Err(Leftover::Stays(processes::names(&staying)));
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+struct Found {
+    ours: Vec<Process>,
+    /// Those that may be ours; nobody can say.
+    unknown: Vec<Process>,
+}
+
+fn find(token: &RunToken, keeper: &Begin) -> Result<Found, Leftover> {
+    let mark = format!("{}={}", RunToken::VARIABLE, token.as_str()).into_bytes();
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    let everyone = processes::all()?;
+    // Whatever the keeper started was started after it, and so was what they started.
+    let later: Vec<Process> = everyone
+        .iter()
+        .filter(|it| it.start >= keeper.process_start && !it.is_dead && it.pid != own)
+        .cloned()
+        .collect();
+    let (mut ours, mut unknown) = (Vec::new(), Vec::new());
+    for process in later {
+        match fs::read(process.folder().join("environ")) {
+            Ok(environ) if environ.split(|it| *it == 0).any(|it| it == mark) => ours.push(process),
+            Ok(_) => (),
+            Err(err) if is_gone(&err) => (),
+            Err(_) => unknown.push(process),
+        }
+    }
+    let roots: Vec<i32> = ours.iter().map(|it| it.pid).collect();
+    let below = descendants(&everyone, &roots);
+    unknown.retain(|it| !below.contains(it) && may_be_ours(it, &everyone, keeper));
+    ours.extend(below.into_iter().filter(|it| !it.is_dead));
+    Ok(Found { ours, unknown })
+}
+
+fn is_gone(err: &io::Error) -> bool {
+    // ESRCH: the process ended between opening and reading.
+    err.kind() == io::ErrorKind::NotFound || err.raw_os_error() == Some(nix::libc::ESRCH)
+}
+
+/// Whether a process whose environment cannot be read may belong to the run: it has fallen to somebody who takes in
+/// orphans, and it is in our own control group, which a process leaves only with help from above.
+fn may_be_ours(process: &Process, everyone: &[Process], keeper: &Begin) -> bool {
+    let find = |pid: i32| everyone.iter().find(|it| it.pid == pid);
+    let mut eldest = process;
+    while let Some(parent) = find(eldest.parent).filter(|it| it.start >= keeper.process_start) {
+        eldest = parent;
+    }
+    // Still below somebody older than the keeper who does not take in orphans: of another family.
+    let is_orphan = find(eldest.parent).is_none_or(|it| it.pid == 1 || it.name.starts_with("systemd"));
+    let cgroup = |folder: &Path| fs::read_to_string(folder.join("cgroup")).ok();
+    is_orphan && cgroup(&process.folder()).is_none_or(|it| Some(it) == cgroup(Path::new("/proc/self")))
+}

@@ -1,0 +1,128 @@
+//! Brings the commit into the mirror and its tree to where it belongs, through git work in a child.
+//!
+//! Invariant: the child runs as the hook's user, so no file of the tree or the mirror is anybody else's.
+
+use std::path::PathBuf;
+
+use crate::{
+    keeper::{
+        attend::End,
+        child::Plan,
+        environment,
+        family::Exit,
+        git::{self, Door, Fetch, GitFailure, Order, Place, Stage},
+        run::{Run, failed},
+        user::Account,
+    },
+    model::{
+        deploy::{Credentials, Git, Strategy},
+        run::{Failure, FailureClass, Outcome, RunStep},
+    },
+};
+
+/// Brings the commit into the user's mirror of the remote.
+pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Outcome> {
+    let door = door(run, git)?;
+    let mirror = mirror(run, account, git)?;
+    let target = run.spec.job.target.clone();
+    let order = Order::Fetch(Fetch { mirror, remote: git.remote.clone(), door, target });
+    let answer = git_work(run, RunStep::Fetch, account, &order).await?;
+    let fetched = git::decode_fetched(&answer).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
+    run.remark(&format!("commit {} {}", fetched.commit.short(), fetched.facts.subject));
+    run.facts.commit = Some(fetched.commit);
+    run.facts.ref_name = fetched.ref_name.or(run.facts.ref_name.take());
+    run.facts.head = Some(fetched.facts);
+    Ok(())
+}
+
+/// Writes the tree of the commit to where it belongs.
+pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Outcome> {
+    let impossible = |what: &str, err: &dyn std::fmt::Display| {
+        failed(RunStep::Stage, FailureClass::Other, format!("cannot make the folder of {what}: {err}"))
+    };
+    let Some(commit) = run.facts.commit.clone() else {
+        return Err(failed(RunStep::Stage, FailureClass::Permanent, "no commit was fetched".into()));
+    };
+    let mirror = mirror(run, account, git)?;
+    let desk = run.workspace.desk(account).map_err(|err| impossible("the run", &err))?;
+    let patch = desk.folder.join("local-edits.patch");
+    let changed_files = desk.folder.join("changed-files");
+    let strategy = run.spec.job.hook.deploy.strategy.clone();
+    let (tree, place) = match strategy {
+        Strategy::InPlace { git, path, dirty, clean } => {
+            let (remote, ref_name) = (git.remote, run.facts.ref_name.clone());
+            (path.clone(), Place::InPlace { path, remote, ref_name, dirty, clean, patch: patch.clone() })
+        }
+        Strategy::Checkout { .. } | Strategy::None { .. } => {
+            let tree = run.workspace.tree(account).map_err(|err| impossible("the tree", &err))?;
+            (tree.clone(), Place::Fresh { tree })
+        }
+    };
+    let previous = run.facts.previous.clone();
+    let order = Order::Stage(Stage { mirror, commit, place, previous, changed_files: changed_files.clone() });
+    let answer = git_work(run, RunStep::Stage, account, &order).await?;
+    let staged = git::decode_staged(&answer).map_err(|failure| refused(run, RunStep::Stage, failure))?;
+    run.facts.previous = run.facts.previous.take().or(staged.previous);
+    run.facts.commit_count = staged.commit_count.or(run.facts.commit_count);
+    run.facts.changed_files = Some(changed_files);
+    run.facts.tree = Some(tree);
+    if staged.patch_saved {
+        run.workspace.keep_patch(&patch, &run.dir).map_err(|err| {
+            failed(RunStep::Stage, FailureClass::Other, format!("cannot keep the patch of local edits: {err}"))
+        })?;
+        run.remark(&format!("local edits were saved in {} and overwritten", run.dir.patch().display()));
+    }
+    Ok(())
+}
+
+/// Has an order carried out, and hands back the answer.
+async fn git_work(run: &mut Run, step: RunStep, account: &Account, order: &Order) -> Result<Vec<u8>, Outcome> {
+    let desk = run.workspace.desk(account);
+    let desk = desk.map_err(|err| failed(step, FailureClass::Other, format!("cannot make the run's folder: {err}")))?;
+    run.remark(step.word());
+    let plan = Plan {
+        argv: vec!["/proc/self/exe".into(), "git-work".into()],
+        cwd: &desk.folder,
+        env: environment::of_git(&run.spec, account),
+        account,
+        order: Some(git::encode_order(order)),
+    };
+    let limits = run.limits(run.whole, None);
+    let (end, answer) = run.attend((step, None), plan, limits).await?;
+    match end {
+        End::Exited(Exit::Code(_)) if !answer.is_empty() => Ok(answer),
+        End::Exited(Exit::Code(code)) => {
+            let reason = format!("git work ended with exit code {code} and no answer");
+            let failure = Failure { step, exit_code: Some(code), class: FailureClass::Other, reason };
+            Err(Outcome::Failed(failure))
+        }
+        End::Exited(Exit::Signal(number)) => {
+            Err(failed(step, FailureClass::Other, format!("git work was killed by signal {number}")))
+        }
+        End::Stopped(stop) => Err(run.stopped(step, &format!("`{step}`"), stop)),
+    }
+}
+
+fn refused(run: &Run, step: RunStep, failure: GitFailure) -> Outcome {
+    run.remark(&format!("{step}: {}", failure.reason));
+    failed(step, failure.class, failure.reason)
+}
+
+fn mirror(run: &Run, account: &Account, git: &Git) -> Result<PathBuf, Outcome> {
+    let mirror = run.workspace.mirror(account, &git.remote);
+    mirror.map_err(|err| failed(RunStep::Fetch, FailureClass::Other, format!("cannot make the mirror's folder: {err}")))
+}
+
+fn door(run: &Run, git: &Git) -> Result<Door, Outcome> {
+    Ok(match &git.credentials {
+        Credentials::Ambient => Door::Open,
+        Credentials::Token { username, token } => {
+            let Some(value) = run.secrets.git_token.clone() else {
+                let reason = format!("the token of the remote was not handed over: {token}");
+                return Err(failed(RunStep::Fetch, FailureClass::Permanent, reason));
+            };
+            Door::Token { username: username.clone(), token: value }
+        }
+        Credentials::SshKey { key, known_hosts } => Door::SshKey { key: key.clone(), known_hosts: known_hosts.clone() },
+    })
+}

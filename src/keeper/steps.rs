@@ -1,0 +1,128 @@
+//! Runs the scripts of a hook, and says what their ends mean.
+//!
+//! Invariant: scripts stop at the first that fails, and its name is in the reason.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use crate::{
+    keeper::{
+        attend::End,
+        child::Plan,
+        environment,
+        family::Exit,
+        limits::Limit,
+        run::{Run, failed},
+        user::Account,
+        workspace::DeskPaths,
+    },
+    model::{
+        deploy::Strategy,
+        hook::Step,
+        run::{Failure, FailureClass, Outcome, RunStep},
+    },
+};
+
+/// "Try again later", after sysexits.h's EX_TEMPFAIL.
+const TRY_LATER: i32 = 75;
+
+/// "Nothing to do", after sysexits.h's EX_CONFIG, which no deploy script uses for its own ends.
+const NOTHING_TO_DO: i32 = 78;
+
+/// The longest time that the steps after the outcome get.
+const LAST_TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Runs these scripts, one after the other.
+pub async fn run_all(run: &mut Run, step: RunStep, scripts: &[Step]) -> Result<(), Outcome> {
+    for script in scripts {
+        run_one(run, step, script, run.whole).await?;
+    }
+    Ok(())
+}
+
+/// Runs the scripts that come after the outcome, which they cannot change. They have a time of their own.
+pub async fn run_last(run: &mut Run, step: RunStep, scripts: &[Step]) {
+    let limit = Limit::from_now(run.spec.job.hook.timeout.min(LAST_TIME_MAX));
+    for script in scripts {
+        if let Err(outcome) = run_one(run, step, script, limit).await {
+            let reason = outcome.reason().unwrap_or_default();
+            run.remark(&format!("{reason}; this does not change how the run ended"));
+            return;
+        }
+    }
+}
+
+async fn run_one(run: &mut Run, step: RunStep, script: &Step, whole: Limit) -> Result<(), Outcome> {
+    let what = format!("step `{}` of `{step}`", script.name);
+    let ready = ready(run, script).map_err(|why| failed(step, FailureClass::Other, format!("{what}: {why}")))?;
+    let Ready { account, desk, cwd } = ready;
+    run.remark(&format!("{step}: {}", script.name));
+    let env = environment::of_script(&run.spec, &run.facts, &run.secrets, (step, script), &account, &desk);
+    let mut argv: Vec<OsString> = script.shell.iter().map(OsString::from).collect();
+    argv.extend(["-c".into(), without_nul(&script.script)]);
+    let plan = Plan { argv, cwd: &cwd, env, account: &account, order: None };
+    let limits = run.limits(whole, script.timeout);
+    let (end, _) = run.attend((step, Some(&script.name)), plan, limits).await?;
+    match end {
+        End::Exited(exit) => judge(run, step, &what, exit),
+        End::Stopped(stop) => Err(run.stopped(step, &what, stop)),
+    }
+}
+
+/// What a script needs before it can be started.
+struct Ready {
+    account: Account,
+    desk: DeskPaths,
+    cwd: PathBuf,
+}
+
+fn ready(run: &mut Run, script: &Step) -> Result<Ready, String> {
+    let account = match (&script.user, &run.account) {
+        (Some(user), _) => Account::find(Some(user))?,
+        (None, Some(account)) => account.clone(),
+        (None, None) => return Err("its user is not known".into()),
+    };
+    let desk = run.workspace.desk(&account).map_err(|err| format!("cannot make its folder: {err}"))?;
+    // After a fetch that failed there is no tree yet.
+    let tree = match &run.spec.job.hook.deploy.strategy {
+        Strategy::None { folder } => folder.clone(),
+        Strategy::Checkout { .. } | Strategy::InPlace { .. } => {
+            run.facts.tree.clone().unwrap_or_else(|| desk.folder.clone())
+        }
+    };
+    let cwd = script.cwd.as_ref().map_or(tree.clone(), |cwd| tree.join(cwd));
+    Ok(Ready { account, desk, cwd })
+}
+
+/// What the exit of a script means.
+fn judge(run: &Run, step: RunStep, what: &str, exit: Exit) -> Result<(), Outcome> {
+    let failure =
+        |exit_code, class, reason| Err(Outcome::Failed(Failure { step, exit_code: Some(exit_code), class, reason }));
+    match exit {
+        Exit::Code(0) => Ok(()),
+        Exit::Code(TRY_LATER) => failure(
+            TRY_LATER,
+            FailureClass::Tempfail,
+            format!("{what} asked to be tried again later (exit code {TRY_LATER})"),
+        ),
+        Exit::Code(NOTHING_TO_DO) if step == RunStep::Run => {
+            let (fields, _) = run.workspace.fields();
+            let said = fields.into_iter().rev().find(|(key, value)| key == "reason" && !value.is_empty());
+            let reason = said.map_or_else(|| format!("{what} found nothing to do"), |(_, value)| value);
+            Err(Outcome::Skipped { step, reason })
+        }
+        Exit::Code(code) => failure(code, FailureClass::Other, format!("{what} ended with exit code {code}")),
+        Exit::Signal(number) => {
+            let reason = format!("{what} was killed by {}", signal_name(number));
+            failure(128 + number, FailureClass::Other, reason)
+        }
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    nix::sys::signal::Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |it| it.as_str().to_owned())
+}
+
+/// An argument cannot hold a NUL byte, and YAML can write one.
+fn without_nul(script: &str) -> OsString {
+    script.replace('\0', "").into()
+}
