@@ -1,1 +1,3 @@
+//! Promises kept by the whole program, or by whole rooms of it.
 
+mod keeper;

@@ -1,0 +1,10 @@
+//! Promises of the keeper: one run, whatever its scripts do, and whatever becomes of those around it.
+//!
+//! Invariant: each test is one promise.
+
+mod bench;
+mod ends;
+mod environment;
+mod output;
+mod root;
+mod trees;
