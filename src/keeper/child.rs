@@ -35,8 +35,7 @@ use crate::keeper::user::Account;
 /// What a script may print before it has to wait for us. The most the kernel gives to any user.
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// What is to be started.
-#[derive(Debug)]
+/// What is to be started. No `Debug`: the environment holds secrets.
 pub struct Plan<'a> {
     /// The program and its arguments; never empty.
     pub argv: Vec<OsString>,

@@ -43,6 +43,7 @@ use thiserror::Error;
 
 use self::{
     environment::Facts,
+    family::Family,
     lane::LaneLock,
     limits::{Cancel, Limit},
     mask::{Mask, SHORT_BYTES},
@@ -159,6 +160,11 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
             outcome
         }
     };
+    // Nobody should be left; but a child that could not be watched would be, and the lane must not move on.
+    let family = Family::of(0);
+    if family.reap() {
+        family.end(run.spec.job.hook.kill_grace, |_| ()).await;
+    }
     run.ended(&outcome)
 }
 

@@ -69,11 +69,12 @@ impl Run {
         let result = act(self);
         let exit = match &result {
             Ok(()) => StepExit::Good,
-            Err(outcome) => StepExit::Stopped(outcome.reason().unwrap_or_default()),
+            Err(outcome) => {
+                let reason = self.log.borrow().masked(&outcome.reason().unwrap_or_default());
+                self.remark(&format!("{step}: {reason}"));
+                StepExit::Stopped(reason)
+            }
         };
-        if let Err(outcome) = &result {
-            self.remark(&format!("{step}: {}", outcome.reason().unwrap_or_default()));
-        }
         self.end((step, None), log_from, exit).and(result)
     }
 

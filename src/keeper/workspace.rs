@@ -126,7 +126,7 @@ impl Workspace {
         Err(io::Error::other("the patch is not a plain file"))
     }
 
-    /// Removes everything of this run.
+    /// Removes everything of this run, the tree too, however the run ended: what is left to look at is the log.
     pub fn remove(&mut self) -> io::Result<()> {
         let desks = std::mem::take(&mut self.desks).into_iter().map(|it| it.paths.folder);
         let results: Vec<_> = self.tree.take().into_iter().chain(desks).map(|it| remove_all(&it)).collect();

@@ -13,7 +13,7 @@ use landfall::model::run::{Outcome, RunStep};
 use super::bench::{running, script};
 
 /// Whether this test can be tried here; says so if not.
-fn is_root(name: &str) -> bool {
+pub fn is_root(name: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
         println!("SKIPPED, needs root: {name}");
