@@ -18,3 +18,5 @@ compile_error!("the `failpoints` feature places crashes and is for tests: build 
 pub mod model;
 
 pub mod journal;
+
+pub mod keeper;

@@ -1,0 +1,283 @@
+//! Brings a commit from its remote into the mirror.
+//!
+//! Invariant: a commit that is asked for by its id is that very commit, wherever its branch points by now.
+
+use std::{collections::BTreeMap, path::Path};
+
+use git2::{
+    AutotagOption, Direction, ErrorClass, FetchOptions, Oid, Remote as Connection, RemoteCallbacks, RemoteHead,
+    Repository,
+};
+
+use super::{
+    Cause, Door, Fetch, Fetched, GitFailure, cannot,
+    library::{Journey, Trouble, travel},
+    mirror::Mirror,
+    packs,
+    progress::{Meter, ServerWords, plain, say},
+    remote::Remote,
+};
+use crate::model::{
+    job::Target,
+    push::{CommitFacts, CommitId, RefName},
+};
+
+/// All of these are fetched; the mirror's own refs are written by [`adopt_refs`].
+const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/landfall/head"];
+
+/// Does the order.
+pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
+    let remote = Remote::parse(&order.remote)?;
+    let shown = remote.shown();
+    if order.target.commit().is_some_and(|it| it.as_str().len() != 40) {
+        return Err(sha256(&shown));
+    }
+    let mirror = Mirror::for_fetch(&order.mirror, &shown)?;
+    if let Target::Commit { commit, ref_name } = &order.target
+        && let Some(found) = find(&mirror.repo, commit)
+    {
+        say(&format!("{} is in the mirror already", commit.short()));
+        return describe(&mirror.repo, found, ref_name.clone());
+    }
+    say(&format!("fetching {shown}"));
+    let plain_http = matches!(&remote, Remote::Http { url, .. } if url.scheme() == "http");
+    if plain_http && matches!(order.door, Door::Token { .. }) {
+        say("warning: the token goes over plain http, where anyone on the way can read it");
+    }
+    let offered = match &remote {
+        Remote::Local(path) => from_folder(&mirror.repo, path, order.target.commit())?,
+        Remote::Http { .. } | Remote::Ssh { .. } => {
+            let journey = Journey { remote, door: order.door.clone(), trouble: Trouble::default() };
+            travel(&journey, || from_network(&mirror.repo, &journey, order.target.commit()))?
+        }
+    };
+    mirror.unite_packs()?;
+    match &order.target {
+        Target::Commit { commit, ref_name } => match find(&mirror.repo, commit) {
+            Some(found) => describe(&mirror.repo, found, ref_name.clone()),
+            None => Err(gone(commit)),
+        },
+        Target::Ref(ref_name) => match offered.refs.iter().find(|(name, _)| *name == ref_name.full()) {
+            Some((_, id)) => describe(&mirror.repo, *id, Some(ref_name.clone())),
+            None => {
+                let kind = match ref_name {
+                    RefName::Branch(_) => "branch",
+                    RefName::Tag(_) => "tag",
+                };
+                Err(GitFailure::permanent(format!("{kind} `{}` is not on the remote {shown}", ref_name.short())))
+            }
+        },
+        Target::DefaultBranch => match offered.head {
+            Some((id, name)) => describe(&mirror.repo, id, name),
+            None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
+        },
+    }
+}
+
+fn gone(commit: &CommitId) -> GitFailure {
+    let short = commit.short();
+    GitFailure::permanent(format!(
+        "commit {short} is no longer on the remote (was the branch force-pushed or deleted?)"
+    ))
+}
+
+fn sha256(shown: &str) -> GitFailure {
+    GitFailure::permanent(format!(
+        "{shown} is a SHA-256 repository, and the libgit2 of this build reads SHA-1 ones only"
+    ))
+}
+
+/// What libgit2 says of such a repository, here and far away.
+fn speaks_of_sha256(err: &git2::Error) -> bool {
+    err.message().contains("object format 'sha256'")
+}
+
+fn find(repo: &Repository, commit: &CommitId) -> Option<Oid> {
+    let id = Oid::from_str(commit.as_str()).ok()?;
+    repo.odb().ok()?.exists(id).then_some(id)
+}
+
+/// The commit behind an id, which may be that of an annotated tag.
+fn describe(repo: &Repository, id: Oid, ref_name: Option<RefName>) -> Result<Fetched, GitFailure> {
+    let object = repo.find_object(id, None).map_err(cannot(format!("read object {id}")))?;
+    let Ok(commit) = object.peel_to_commit() else {
+        return Err(GitFailure::permanent(format!("object {id} is not a commit, and leads to none")));
+    };
+    let author = commit.author();
+    let facts = CommitFacts {
+        subject: plain(commit.summary_bytes().unwrap_or_default()),
+        author: plain(author.name_bytes()),
+        author_email: plain(author.email_bytes()),
+    };
+    let commit = CommitId::parse(&commit.id().to_string()).expect("libgit2 prints ids as 40 hex digits");
+    say(&format!("{} {}", commit.short(), facts.subject));
+    Ok(Fetched { commit, ref_name, facts })
+}
+
+/// What a remote has: its branches and tags, and what its HEAD stands for.
+struct Offered {
+    refs: Vec<(String, Oid)>,
+    head: Option<(Oid, Option<RefName>)>,
+}
+
+impl Offered {
+    fn new(all: impl Iterator<Item = (String, Oid, Option<String>)>) -> Self {
+        let mut offered = Self { refs: Vec::new(), head: None };
+        for (name, id, symref) in all {
+            if name == "HEAD" {
+                offered.head = Some((id, symref.as_deref().and_then(RefName::parse)));
+            } else if RefName::parse(&name).is_some() {
+                offered.refs.push((name, id));
+            }
+        }
+        offered
+    }
+}
+
+fn from_network(repo: &Repository, journey: &Journey, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
+    let failed = |err: git2::Error| failure(&err, journey);
+    // Our transports know the way; libgit2 needs the scheme to find them.
+    let url = match &journey.remote {
+        Remote::Ssh { host, .. } => format!("ssh://{host}/"),
+        Remote::Http { .. } | Remote::Local(_) => journey.remote.shown(),
+    };
+    let mut remote = repo.remote_anonymous(&url).map_err(failed)?;
+    let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(failed)?;
+    let heads = connection.list().map_err(failed)?;
+    let offered =
+        Offered::new(heads.iter().map(|head: &RemoteHead<'_>| {
+            (head.name().to_owned(), head.oid(), head.symref_target().map(str::to_owned))
+        }));
+    download(connection.remote(), &REFSPECS).map_err(failed)?;
+    drop(connection);
+    adopt_refs(repo, &offered)?;
+    if let Some(commit) = wanted
+        && find(repo, commit).is_none()
+    {
+        say(&format!("{} is on no branch or tag; asking for it by its id", commit.short()));
+        let asked = repo
+            .remote_anonymous(&url)
+            .and_then(|mut remote| download(&mut remote, &[&format!("{commit}:refs/landfall/wanted")]));
+        if asked.is_err() {
+            // A server that does not have it, or does not serve by id, says so in many ways, and all of them but a
+            // broken line mean that it is gone.
+            let broke_off = journey.trouble.take().filter(|it| !it.reason.contains("not our ref"));
+            return Err(broke_off.unwrap_or_else(|| gone(commit)));
+        }
+    }
+    Ok(offered)
+}
+
+fn download(connection: &mut Connection<'_>, refspecs: &[&str]) -> Result<(), git2::Error> {
+    let (mut meter, mut words) = (Meter::new(), ServerWords::default());
+    let result = {
+        let mut callbacks = RemoteCallbacks::new();
+        callbacks.sideband_progress(|piece| {
+            words.take(piece);
+            true
+        });
+        callbacks.transfer_progress(|progress| {
+            meter.note(progress.received_objects(), progress.total_objects(), progress.received_bytes());
+            true
+        });
+        let mut options = FetchOptions::new();
+        options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false);
+        connection.download(refspecs, Some(&mut options))
+    };
+    if result.is_ok() {
+        meter.end();
+    }
+    result
+}
+
+/// libgit2's own local transport packs every tag again with each fetch, and cannot be asked for one commit.
+fn from_folder(repo: &Repository, path: &Path, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
+    let shown = path.display();
+    let source = Repository::open(path).map_err(|err| {
+        if speaks_of_sha256(&err) {
+            return sha256(&shown.to_string());
+        }
+        GitFailure::permanent(format!("there is no git repository we can read at `{shown}`: {}", err.why()))
+    })?;
+    let read = || cannot::<git2::Error>(format!("read the refs of `{shown}`"));
+    let mut all = Vec::new();
+    for reference in source.references().map_err(read())? {
+        // A ref that leads nowhere is not offered, as in git.
+        let reference = reference.map_err(read())?;
+        if let (Ok(name), Some(id)) = (reference.name(), reference.resolve().ok().and_then(|it| it.target())) {
+            all.push((name.to_owned(), id, None));
+        }
+    }
+    if let Ok(head) = source.find_reference("HEAD")
+        && let Some(id) = head.resolve().ok().and_then(|it| it.target())
+    {
+        let symref = head.symbolic_target().ok().flatten().map(str::to_owned);
+        all.push(("HEAD".to_owned(), id, symref));
+    }
+    let offered = Offered::new(all.into_iter());
+    let odb = repo.odb().map_err(cannot("open the mirror's objects"))?;
+    let mut wants: Vec<Oid> = offered.refs.iter().map(|(_, id)| *id).collect();
+    wants.extend(offered.head.iter().map(|(id, _)| *id));
+    wants.extend(wanted.and_then(|it| find(&source, it)));
+    wants.retain(|id| !odb.exists(*id));
+    let has = known(repo)?;
+    let count = match wants.is_empty() {
+        true => 0,
+        false => packs::carry(&source, repo, &wants, &has)?,
+    };
+    say(&if count == 0 { "nothing new".to_owned() } else { format!("received {count} objects") });
+    adopt_refs(repo, &offered)?;
+    Ok(offered)
+}
+
+/// What the mirror's refs point at.
+fn known(repo: &Repository) -> Result<Vec<Oid>, GitFailure> {
+    let read = || cannot::<git2::Error>("read the mirror's refs");
+    let mut known = Vec::new();
+    for reference in repo.references().map_err(read())? {
+        known.extend(reference.map_err(read())?.target());
+    }
+    Ok(known)
+}
+
+/// Makes the mirror's branches and tags those of the remote. What is gone goes first, as `a` may have become `a/b`.
+fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
+    let write = || cannot::<git2::Error>("write the mirror's refs");
+    let wanted: BTreeMap<&str, Oid> = offered.refs.iter().map(|(name, id)| (name.as_str(), *id)).collect();
+    let mut present = BTreeMap::new();
+    for reference in repo.references().map_err(write())? {
+        let mut reference = reference.map_err(write())?;
+        let Ok(name) = reference.name().map(str::to_owned) else { continue };
+        match wanted.get(name.as_str()) {
+            Some(_) => {
+                present.insert(name, reference.target());
+            }
+            None => reference.delete().map_err(write())?,
+        }
+    }
+    let changed: Vec<_> = wanted.iter().filter(|(name, id)| present.get(**name) != Some(&Some(**id))).collect();
+    for (name, id) in &changed {
+        repo.reference(name, **id, true, "fetch").map_err(write())?;
+    }
+    if changed.len() > 200 {
+        repo.refdb().and_then(|it| it.compress()).map_err(write())?;
+    }
+    Ok(())
+}
+
+/// What a failed fetch means for people.
+fn failure(err: &git2::Error, journey: &Journey) -> GitFailure {
+    let shown = journey.remote.shown();
+    if speaks_of_sha256(err) {
+        return sha256(&shown);
+    }
+    if let Some(failure) = journey.trouble.take() {
+        return failure;
+    }
+    let reason = format!("cannot fetch {shown}: {}", err.why());
+    let on_this_machine = [ErrorClass::Os, ErrorClass::Filesystem, ErrorClass::NoMemory, ErrorClass::Reference];
+    match on_this_machine.contains(&err.class()) {
+        true => GitFailure::other(reason),
+        false => GitFailure::fetch(reason),
+    }
+}

@@ -1,0 +1,96 @@
+//! Brings a working tree at a fixed path to exactly one commit.
+//!
+//! Invariant: a local edit is overwritten only after it was saved, or where the hook says so; and whenever this is
+//! killed, the same order or a later one completes it without taking our own half-done work for an edit.
+
+mod adopt;
+
+mod under_way;
+
+mod standing;
+
+mod plan;
+
+mod save;
+
+mod apply;
+
+mod clean;
+
+use std::path::Path;
+
+use git2::{Commit, Oid, Repository};
+
+use super::{GitFailure, cannot, mirror::Mirror, packs, progress::say};
+use crate::model::{
+    deploy::{Clean, Dirty},
+    push::RefName,
+};
+
+/// What the order says about the working tree.
+pub(super) struct InPlace<'a> {
+    pub(super) path: &'a Path,
+    pub(super) remote: &'a str,
+    pub(super) ref_name: Option<&'a RefName>,
+    pub(super) dirty: Dirty,
+    pub(super) clean: Clean,
+    pub(super) patch: &'a Path,
+}
+
+/// What was done.
+pub(super) struct Brought {
+    /// The commit that was checked out before.
+    pub(super) before: Option<Oid>,
+    pub(super) patch_saved: bool,
+}
+
+/// Does it.
+pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -> Result<Brought, GitFailure> {
+    let home = adopt::open(mirror, place)?;
+    let before = home.repo.head().ok().and_then(|it| it.peel_to_commit().ok()).map(|it| it.id());
+    let mut under_way = under_way::UnderWay::begin(&home.repo)?;
+    bring_objects(mirror, &home.repo, commit.id())?;
+    let mut standing = standing::Standing::look(&home, &under_way)?;
+    let plan = plan::make(&home, &under_way, &mut standing, commit)?;
+    let lost = save::lost_commits(mirror, &home, place.ref_name)?;
+    let patch_saved = match place.dirty {
+        Dirty::Save => save::save(&home, &plan, &lost, place.patch)?,
+        Dirty::Fail => save::refuse(&home, &plan, &lost).map(|()| false)?,
+        Dirty::Overwrite => false,
+    };
+    under_way.note(commit.id())?;
+    apply::apply(mirror, &home, &under_way, standing, &plan, commit)?;
+    apply::move_refs(&home, commit.id(), place.ref_name)?;
+    under_way.end()?;
+    match place.clean {
+        Clean::None => (),
+        Clean::Untracked => clean::remove_untracked(&home)?,
+    }
+    say(&format!(
+        "{} is at {:.7}: {} files written, {} removed",
+        home.path.display(),
+        commit.id(),
+        plan.puts.len(),
+        plan.gone.len()
+    ));
+    Ok(Brought { before, patch_saved })
+}
+
+/// Copies what the commit needs, so that the working tree's own git goes on working without the mirror.
+fn bring_objects(mirror: &Mirror, repo: &Repository, commit: Oid) -> Result<(), GitFailure> {
+    let what = || cannot::<git2::Error>(format!("read `{}`", repo.path().display()));
+    let odb = repo.odb().map_err(what())?;
+    if odb.exists(commit) {
+        return Ok(());
+    }
+    // The history of a shallow clone is not all there, so nothing can be left out for being reached by it.
+    let mut has = Vec::new();
+    if !repo.is_shallow() {
+        for reference in repo.references().map_err(what())? {
+            has.extend(reference.map_err(what())?.target());
+        }
+        has.extend(repo.head().ok().and_then(|it| it.target()));
+    }
+    packs::carry(&mirror.repo, repo, &[commit], &has)?;
+    packs::unite(repo)
+}

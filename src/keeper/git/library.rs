@@ -1,0 +1,91 @@
+//! libgit2's process-wide settings: our transports, and whose repositories it opens.
+//!
+//! Invariant: settled once per process, before the first repository is opened.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use git2::{Error, transport::Transport};
+
+use super::{Cause, Door, GitFailure, https::Https, remote::Remote, ssh::Ssh};
+
+/// Where a fetch goes, for the transports that libgit2 makes on the way.
+#[derive(Clone)]
+pub(super) struct Journey {
+    pub(super) remote: Remote,
+    pub(super) door: Door,
+    pub(super) trouble: Trouble,
+}
+
+/// What went wrong on the way. libgit2 carries an error's text only, and often replaces it.
+#[derive(Clone, Default)]
+pub(super) struct Trouble {
+    // A transport is made and called by libgit2, which hands nothing of ours back, so the two ends share this cell.
+    // It is never contended: fetch and transport are on one thread.
+    first: Arc<Mutex<Option<GitFailure>>>,
+}
+
+impl Trouble {
+    /// Notes a failure; the first one is the cause of all others.
+    pub(super) fn note(&self, failure: &GitFailure) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| failure.clone());
+    }
+
+    pub(super) fn take(&self) -> Option<GitFailure> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+thread_local! {
+    /// The journey under way on this thread. libgit2's registry of transports is process-wide and takes no argument of
+    /// ours; it makes a transport on the thread that connects.
+    static UNDER_WAY: RefCell<Option<Journey>> = const { RefCell::new(None) };
+}
+
+/// Does `work`, whose connections are made as `journey` says.
+pub(super) fn travel<T>(journey: &Journey, work: impl FnOnce() -> T) -> T {
+    UNDER_WAY.set(Some(journey.clone()));
+    let result = work();
+    UNDER_WAY.set(None);
+    result
+}
+
+/// Settles what libgit2 keeps for the whole process.
+pub(super) fn settle() -> Result<(), GitFailure> {
+    static SETTLED: OnceLock<Result<(), String>> = OnceLock::new();
+    let settled = SETTLED.get_or_init(|| {
+        // reqwest is built without a provider of its own choice. Another part of the process may have been first,
+        // which is as good: there is only this one in the build.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        settle_libgit2().map_err(|err| err.why())
+    });
+    settled.clone().map_err(|why| GitFailure::other(format!("cannot set up libgit2: {why}")))
+}
+
+#[expect(unsafe_code, reason = "libgit2 keeps these settings in globals without a lock")]
+fn settle_libgit2() -> Result<(), Error> {
+    // SAFETY: all of these write globals that libgit2 reads without a lock. They run once, inside the `OnceLock` of
+    // `settle`, and every way to a repository of ours goes through `settle` first, so nothing reads them meanwhile.
+    //
+    // Ownership is not checked, as `safe.directory` would: a path or a working tree that belongs to someone else is an
+    // ordinary thing to deploy. The check guards git's users from hooks, filters, pagers and fsmonitors that such a
+    // repository configures; libgit2 runs none of them.
+    unsafe {
+        git2::opts::set_verify_owner_validation(false)?;
+        for scheme in ["http", "https"] {
+            git2::transport::register(scheme, |remote| {
+                let https = Https::new(&under_way()?).map_err(|it| Error::from_str(&it.reason))?;
+                Transport::smart(remote, true, https)
+            })?;
+        }
+        git2::transport::register("ssh", |remote| Transport::smart(remote, false, Ssh::new(under_way()?)))?;
+    }
+    Ok(())
+}
+
+fn under_way() -> Result<Journey, Error> {
+    UNDER_WAY.with_borrow(Clone::clone).ok_or_else(|| Error::from_str("no fetch is under way on this thread"))
+}

@@ -1,0 +1,158 @@
+//! Objects on their way from one repository of this machine into another, and packs that are made one.
+//!
+//! Invariant: a repository never holds a commit without all that the commit needs, whenever this is interrupted.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use git2::{ObjectType, Oid, Repository};
+
+use super::{GitFailure, cannot};
+
+/// Beyond this many packs the small ones are made one: each fetch brings a pack, and each look-up asks all of them.
+const PACKS_MAX: usize = 50;
+
+/// A pack of this size stays as it is.
+const SMALL_PACK_BYTES: u64 = 32 << 20;
+
+/// Copies what `wants` need from one repository into another, but for what `has` reach: that is there already.
+/// Answers how many objects those were.
+pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oid]) -> Result<usize, GitFailure> {
+    let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
+    let mut walk = from.revwalk().map_err(found())?;
+    let mut builder = from.packbuilder().map_err(found())?;
+    builder.set_threads(0);
+    for want in wants {
+        let mut object = from.find_object(*want, None).map_err(found())?;
+        while let Some(tag) = object.as_tag() {
+            builder.insert_object(tag.id(), None).map_err(found())?;
+            object = from.find_object(tag.target_id(), None).map_err(found())?;
+        }
+        match object.kind() {
+            Some(ObjectType::Commit) => walk.push(object.id()).map_err(found())?,
+            _ => builder.insert_recursive(object.id(), None).map_err(found())?,
+        }
+    }
+    for has in has {
+        if let Ok(commit) = from.find_object(*has, None).and_then(|it| it.peel_to_commit()) {
+            walk.hide(commit.id()).map_err(found())?;
+        }
+    }
+    builder.insert_walk(&mut walk).map_err(found())?;
+    let count = builder.object_count();
+    if count == 0 {
+        return Ok(0);
+    }
+    let what = format!("copy objects into `{}`", to.path().display());
+    let odb = to.odb().map_err(cannot(&*what))?;
+    let mut pack = odb.packwriter().map_err(cannot(&*what))?;
+    let mut trouble: Option<io::Error> = None;
+    let gathered = builder.foreach(|piece| match pack.write_all(piece) {
+        Ok(()) => true,
+        Err(err) => {
+            trouble = Some(err);
+            false
+        }
+    });
+    if let Some(err) = trouble {
+        return Err(cannot(what)(err));
+    }
+    gathered.map_err(found())?;
+    pack.commit().map_err(cannot(what))?;
+    Ok(count)
+}
+
+/// Gives a repository that has no objects all packs of another one: as hard links, or as copies on another file system.
+///
+/// The caller makes the repository known only afterwards, since for a while it holds commits without their parents.
+pub(super) fn link_all(from: &Repository, to: &Repository) -> Result<(), GitFailure> {
+    let (from, to) = (pack_folder(from), pack_folder(to));
+    for pack in list(&from)?.values().flat_map(|pack| &pack.files) {
+        let (source, target) = (from.join(pack), to.join(pack));
+        match fs::hard_link(&source, &target) {
+            Ok(()) => (),
+            Err(_) => {
+                fs::copy(&source, &target).map_err(cannot(format!("write `{}`", target.display())))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes the small packs one, if there are many packs. Nothing but packs made by libgit2 is touched: those of git
+/// have companions, such as a reverse index, or a mark that keeps them.
+pub(super) fn unite(repo: &Repository) -> Result<(), GitFailure> {
+    let folder = pack_folder(repo);
+    let packs = list(&folder)?;
+    if packs.len() <= PACKS_MAX {
+        return Ok(());
+    }
+    let small: Vec<_> =
+        packs.iter().filter(|(_, pack)| pack.files.len() == 2 && pack.bytes < SMALL_PACK_BYTES).collect();
+    let what = format!("unite the packs of `{}`", repo.path().display());
+    let mut builder = repo.packbuilder().map_err(cannot(&*what))?;
+    builder.set_threads(0);
+    for (stem, _) in &small {
+        for id in ids_of(&folder.join(format!("{stem}.idx"))).map_err(cannot(&*what))? {
+            builder.insert_object(id, None).map_err(cannot(&*what))?;
+        }
+    }
+    builder.write(&folder, 0).map_err(cannot(&*what))?;
+    let united = builder.name().map_err(cannot(&*what))?.map(|name| format!("pack-{name}"));
+    for (stem, pack) in small.into_iter().filter(|(stem, _)| Some(stem.as_str()) != united.as_deref()) {
+        // The index goes first: a pack without one is no pack, an index without its pack is a damage.
+        for extension in ["idx", "pack"] {
+            fs::remove_file(folder.join(format!("{stem}.{extension}"))).map_err(cannot(&*what))?;
+        }
+        debug_assert_eq!(pack.files.len(), 2);
+    }
+    repo.odb().and_then(|it| it.refresh()).map_err(cannot(what))
+}
+
+/// Where a repository keeps its packs.
+pub(super) fn pack_folder(repo: &Repository) -> PathBuf {
+    repo.commondir().join("objects/pack")
+}
+
+#[derive(Default)]
+struct Pack {
+    files: Vec<String>,
+    bytes: u64,
+}
+
+/// The packs of a folder by their stem; files that belong to none are left out.
+fn list(folder: &Path) -> Result<BTreeMap<String, Pack>, GitFailure> {
+    let what = format!("list the packs in `{}`", folder.display());
+    let mut packs: BTreeMap<String, Pack> = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(cannot(&*what))? {
+        let entry = entry.map_err(cannot(&*what))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Some((stem, extension)) = name.split_once('.') else { continue };
+        if stem.starts_with("pack-") && !extension.contains("lock") {
+            let pack = packs.entry(stem.to_owned()).or_default();
+            pack.bytes += entry.metadata().map_err(cannot(&*what))?.len();
+            pack.files.push(name);
+        }
+    }
+    // The index is made last when packs are linked.
+    packs.values_mut().for_each(|pack| pack.files.sort_by_key(|it| it.ends_with(".idx")));
+    packs.retain(|_, pack| ["idx", "pack"].iter().all(|end| pack.files.iter().any(|it| it.ends_with(end))));
+    Ok(packs)
+}
+
+/// The ids in a pack's index, version 2 (<https://git-scm.com/docs/pack-format>).
+fn ids_of(index: &Path) -> io::Result<Vec<Oid>> {
+    const NAMES: usize = 8 + 256 * 4;
+    let bytes = fs::read(index)?;
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("`{}` is damaged", index.display()));
+    let count = bytes.get(NAMES - 4..NAMES).and_then(|it| it.try_into().ok()).map(u32::from_be_bytes);
+    let names = count.and_then(|count| bytes.get(NAMES..NAMES + count as usize * 20)).ok_or_else(damaged)?;
+    if !bytes.starts_with(b"\xfftOc\0\0\0\x02") {
+        return Err(damaged());
+    }
+    names.chunks_exact(20).map(|it| Oid::from_bytes(it).map_err(|_| damaged())).collect()
+}

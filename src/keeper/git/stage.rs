@@ -1,0 +1,98 @@
+//! Brings a commit out of the mirror: into a new folder, or into a working tree.
+//!
+//! Invariant: afterwards the folder holds exactly the commit's tree, or the order failed.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+};
+
+use git2::{Commit, Oid};
+
+use super::{
+    GitFailure, Place, Stage, Staged,
+    attributes::{Asked, is_attributes},
+    cannot,
+    in_place::{self, InPlace},
+    mirror::Mirror,
+    progress::say,
+    write,
+};
+use crate::model::push::CommitId;
+
+/// Does the order.
+pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
+    let mirror = Mirror::for_reading(&order.mirror)?;
+    let commit = Oid::from_str(order.commit.as_str()).and_then(|id| mirror.repo.find_commit(id));
+    let commit = commit.map_err(cannot(format!("find commit {} in the mirror", order.commit.short())))?;
+    let (before, patch_saved) = match &order.place {
+        Place::Fresh { tree } => {
+            fresh(&mirror, &commit, tree)?;
+            (None, false)
+        }
+        Place::InPlace { path, remote, ref_name, dirty, clean, patch } => {
+            let ref_name = ref_name.as_ref();
+            let place = InPlace { path, remote, ref_name, dirty: *dirty, clean: *clean, patch };
+            let brought = in_place::bring(&mirror, &commit, &place)?;
+            (brought.before.and_then(|id| CommitId::parse(&id.to_string())), brought.patch_saved)
+        }
+    };
+    let previous = order.previous.clone().or(before);
+    let (changed, commit_count) = compare(&mirror, &commit, previous.as_ref(), &order.changed_files)?;
+    Ok(Staged { previous, patch_saved, changed, commit_count })
+}
+
+fn fresh(mirror: &Mirror, commit: &Commit<'_>, folder: &Path) -> Result<(), GitFailure> {
+    let tree = commit.tree().map_err(cannot("read the commit's tree"))?;
+    let files = mirror.changes(None, tree.id())?;
+    let attributes = files.iter().filter(|it| is_attributes(&it.path)).filter_map(|it| it.now).map(|it| it.id);
+    let asked = Asked::by(&mirror.repo, attributes)?;
+    asked.refuse_lfs(&mirror.repo, &tree, &files)?;
+    let what = || format!("make `{}`", folder.display());
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Ok(()) => (),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            let mut entries = fs::read_dir(folder).map_err(cannot(what()))?;
+            if entries.next().is_some() {
+                return Err(GitFailure::other(format!("cannot {}: it is there, and not empty", what())));
+            }
+        }
+        Err(err) => return Err(cannot(what())(err)),
+    }
+    write::write(mirror, &tree, asked, &files, folder)?;
+    say(&format!("wrote {} files to {}", files.len(), folder.display()));
+    Ok(())
+}
+
+/// Writes the list of files that differ from `previous`, and counts them and the commits between.
+fn compare(
+    mirror: &Mirror,
+    commit: &Commit<'_>,
+    previous: Option<&CommitId>,
+    list: &Path,
+) -> Result<(u64, Option<u64>), GitFailure> {
+    let repo = &mirror.repo;
+    let known = previous.and_then(|it| Oid::from_str(it.as_str()).ok()).and_then(|it| repo.find_commit(it).ok());
+    let mut names = Vec::new();
+    let mut counts = (0, None);
+    if let Some(previous) = known {
+        for change in mirror.changes(Some(previous.tree_id()), commit.tree_id())? {
+            names.extend_from_slice(&change.path);
+            names.push(0);
+            counts.0 += 1;
+        }
+        let count = || -> Result<usize, git2::Error> {
+            let mut walk = repo.revwalk()?;
+            walk.push(commit.id())?;
+            walk.hide(previous.id())?;
+            walk.try_fold(0, |count, id| id.map(|_| count + 1))
+        };
+        counts.1 = Some(count().map_err(cannot("count the new commits"))? as u64);
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(list);
+    let written = file.and_then(|mut file| file.write_all(&names));
+    written.map_err(cannot(format!("write `{}`", list.display())))?;
+    Ok(counts)
+}

@@ -1,0 +1,179 @@
+//! Promises to the people whose clone a working tree is: what is adopted, what is kept, and what a crash leaves.
+
+use std::{fs, path::Path};
+
+use super::{
+    Room, git, git_command,
+    in_place::{FAIL, SAVE},
+    write_files,
+};
+use crate::model::run::FailureClass;
+
+fn clone(room: &Room) {
+    git(room.folder.path(), &["clone", "-q", "source", "home"]);
+}
+
+#[test]
+fn a_clone_of_the_same_remote_is_adopted() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    clone(&room);
+    let second = room.commit(&[("a", "2")]);
+    let staged = room.bring(&second, FAIL).expect("adopted");
+    assert_eq!(staged.previous, Some(first));
+    room.assert_is_at(&second);
+    assert_eq!(git(&room.home(), &["status", "-sb", "--porcelain"]), "## main...origin/main");
+}
+
+#[test]
+fn a_clone_by_another_way_and_a_shallow_one_are_adopted_for_a_commit_they_share() {
+    for depth in ["--no-local", "--depth=1"] {
+        let room = Room::new();
+        room.commit(&[("a", "0")]);
+        room.commit(&[("a", "1")]);
+        let url = format!("file://{}", room.source().display());
+        git(room.folder.path(), &["clone", "-q", depth, &url, "home"]);
+        git(&room.home(), &["remote", "set-url", "origin", "git@example.org:acme/site.git"]);
+        let second = room.commit(&[("a", "2")]);
+        room.bring(&second, FAIL).expect(depth);
+        room.assert_is_at(&second);
+        git(&room.home(), &["fsck", "--strict"]);
+    }
+}
+
+#[test]
+fn any_other_folder_is_refused_with_the_commands_that_mend_it() {
+    let room = Room::new();
+    let commit = room.commit(&[("a", "1")]);
+    write_files(&room.home(), &[("index.html", Some(b"old site"))]);
+    let files = room.bring(&commit, SAVE).expect_err("files");
+    assert_eq!(files.class, FailureClass::Permanent);
+    let home = room.home().display().to_string();
+    assert!(files.reason.contains("not empty, and no clone"), "{}", files.reason);
+    assert!(files.reason.contains(&format!("`mv {home} {home}.old`")), "{}", files.reason);
+    assert_eq!(room.text("index.html"), "old site");
+
+    git(&room.home(), &["init", "-q"]);
+    git(&room.home(), &["commit", "-q", "--allow-empty", "-m", "something else"]);
+    let other = room.bring(&commit, SAVE).expect_err("another repository");
+    assert!(other.reason.contains("a clone of something else"), "{}", other.reason);
+
+    // The commands that the failure names do mend it.
+    let begin = files.reason.rfind("`cd ").expect("commands");
+    let commands = files.reason[begin..].trim_matches('`').to_owned();
+    let status = git_command(&room.home()).args(["--version"]).get_program().to_owned();
+    assert_eq!(status, "git");
+    let mended = std::process::Command::new("sh").args(["-ec", &commands]).output().expect("sh");
+    assert!(mended.status.success(), "{commands}: {}", String::from_utf8_lossy(&mended.stderr));
+    room.bring(&commit, SAVE).expect("mended");
+    room.assert_is_at(&commit);
+    assert_eq!(room.text("index.html"), "old site");
+}
+
+#[test]
+fn a_git_folder_that_leads_elsewhere_is_refused() {
+    let room = Room::new();
+    let commit = room.commit(&[("a", "1")]);
+    git(room.folder.path(), &["clone", "-q", "--separate-git-dir=elsewhere.git", "source", "home"]);
+    let linked = room.bring(&commit, SAVE).expect_err("a gitfile");
+    assert!(linked.reason.contains("`.git` is not a folder"), "{}", linked.reason);
+
+    fs::remove_dir_all(room.home()).expect("again");
+    clone(&room);
+    git(&room.home(), &["config", "core.worktree", &room.folder.path().display().to_string()]);
+    let elsewhere = room.bring(&commit, SAVE).expect_err("core.worktree");
+    assert!(elsewhere.reason.contains("files elsewhere"), "{}", elsewhere.reason);
+    assert!(!Path::new(&room.path("a")).exists());
+}
+
+#[test]
+fn a_commit_that_only_the_working_tree_has_gets_a_ref_or_fails_the_run() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, SAVE).expect("first");
+    room.edit("a", "mine");
+    git(&room.home(), &["commit", "-qam", "a hotfix on the server"]);
+    let hotfix = git(&room.home(), &["rev-parse", "HEAD"]);
+    let second = room.commit(&[("a", "2")]);
+
+    let failure = room.bring(&second, FAIL).expect_err("a local commit");
+    assert!(failure.reason.contains(&format!("commit {} is not on the remote", &hotfix[..7])), "{}", failure.reason);
+    room.bring(&second, SAVE).expect("saved");
+    room.assert_is_at(&second);
+    assert_eq!(git(&room.home(), &["rev-parse", &format!("refs/landfall/saved/{hotfix}")]), hotfix);
+}
+
+#[test]
+fn a_merge_that_a_person_left_in_conflict_is_saved_and_ended() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1\n")]);
+    room.bring(&first, SAVE).expect("first");
+    git(&room.home(), &["checkout", "-q", "-b", "mine"]);
+    room.edit("a", "mine\n");
+    git(&room.home(), &["commit", "-qam", "mine"]);
+    git(&room.home(), &["checkout", "-q", "main"]);
+    room.edit("a", "theirs\n");
+    git(&room.home(), &["commit", "-qam", "theirs"]);
+    assert!(!git_command(&room.home()).args(["merge", "-q", "mine"]).status().expect("git").success());
+    let second = room.commit(&[("b", "2\n")]);
+    assert!(room.bring(&second, SAVE).expect("brought").patch_saved);
+    room.assert_is_at(&second);
+    assert!(fs::read_to_string(room.path("edits.patch")).expect("patch").contains("<<<<<<<"));
+    assert!(!room.home().join(".git/MERGE_HEAD").exists());
+}
+
+/// Makes the working tree look as if an update to `commit` had been killed when these files were written.
+fn break_off(room: &Room, commit: &crate::model::push::CommitId, written: &[(&str, Option<&[u8]>)]) {
+    let git = room.home().join(".git");
+    fs::write(git.join("landfall/bringing"), format!("{commit}\n")).expect("mark");
+    fs::write(git.join("index.lock"), "landfall").expect("lock");
+    fs::create_dir_all(git.join("landfall/tree/half")).expect("half a tree");
+    write_files(&room.home(), written);
+}
+
+#[test]
+fn an_update_that_broke_off_is_completed_and_its_files_are_nobodys_edits() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1"), ("b", "1"), ("gone", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    room.write(&[("gone", None)]);
+    let second = room.commit(&[("a", "2"), ("b", "2"), ("new", "2")]);
+    room.fetch_commit(&second).expect("fetched");
+    break_off(&room, &second, &[("a", Some(b"2")), ("new", Some(b"2")), ("gone", None)]);
+    room.bring(&second, FAIL).expect("completed");
+    room.assert_is_at(&second);
+    assert!(!room.home().join(".git/landfall/tree").exists());
+}
+
+#[test]
+fn an_update_that_broke_off_is_completed_by_a_later_commit_too() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1"), ("b", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    let second = room.commit(&[("a", "2"), ("b", "2"), ("new", "2"), ("now-a-folder", "2")]);
+    room.bring(&second, FAIL).expect("its objects are there");
+    room.git(&["rm", "-q", "new", "now-a-folder"]);
+    let third = room.commit(&[("a", "3"), ("now-a-folder/x", "3")]);
+    // Back to the first, with the files of the second half written.
+    room.bring(&first, FAIL).expect("back");
+    let half: [(&str, Option<&[u8]>); 3] = [("a", Some(b"2")), ("new", Some(b"2")), ("now-a-folder", Some(b"2"))];
+    break_off(&room, &second, &half);
+    room.bring(&third, FAIL).expect("completed");
+    room.assert_is_at(&third);
+    assert!(!room.home().join("new").exists());
+
+    break_off(&room, &second, &[("a", Some(b"a person's"))]);
+    assert!(room.bring(&third, FAIL).expect_err("an edit all the same").reason.contains("`a`"));
+}
+
+#[test]
+fn a_lock_of_another_git_is_respected_and_one_from_before_the_last_start_is_not() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, SAVE).expect("first");
+    let lock = room.home().join(".git/index.lock");
+    let old = fs::File::create(&lock).expect("lock");
+    old.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1)).expect("a time");
+    room.bring(&first, SAVE).expect("older than the machine's start");
+    room.assert_is_at(&first);
+}

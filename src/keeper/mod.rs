@@ -1,0 +1,5 @@
+//! Carries out one run.
+//!
+//! Invariant: only `keeper/git` knows libgit2.
+
+pub mod git;
