@@ -3,6 +3,7 @@
 //! Invariant: each test is one promise.
 
 mod bench;
+mod code;
 mod ends;
 mod environment;
 mod output;

@@ -160,7 +160,9 @@ impl Read for HttpStream {
                 answer.read(buffer).map_err(|err| {
                     let silent = || format!("`{host}` fell silent for {} seconds", SILENCE.as_secs());
                     let broken = || format!("`{host}` broke off: {}", plain(err.to_string().as_bytes()));
-                    let is_silence = err.kind() == io::ErrorKind::TimedOut || err.to_string().contains("timed out");
+                    let cause = err.get_ref().and_then(|it| it.downcast_ref::<reqwest::Error>());
+                    let is_silence =
+                        err.kind() == io::ErrorKind::TimedOut || cause.is_some_and(reqwest::Error::is_timeout);
                     self.note(GitFailure::fetch(if is_silence { silent() } else { broken() }))
                 })
             }
@@ -216,16 +218,21 @@ fn send(request: RequestBuilder, url: &Url) -> Result<Response, GitFailure> {
 
 /// Why TLS turned the server away, if it did.
 fn distrust(err: &reqwest::Error) -> Option<String> {
-    let mut cause = err.source();
-    while let Some(err) = cause {
-        let inner = err.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = err.downcast_ref().or_else(|| inner.and_then(|it| it.downcast_ref::<rustls::Error>()));
-        if let Some(tls @ rustls::Error::InvalidCertificate(_)) = tls {
-            return Some(plain(tls.to_string().as_bytes()));
-        }
-        cause = err.source();
+    match tls_error(err.source()?)? {
+        tls @ rustls::Error::InvalidCertificate(_) => Some(plain(tls.to_string().as_bytes())),
+        _ => None,
     }
-    None
+}
+
+/// The error of rustls below this one. An `io::Error` does not name the error it wraps as its source.
+fn tls_error<'a>(err: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = err.downcast_ref() {
+        return Some(tls);
+    }
+    match err.downcast_ref::<io::Error>() {
+        Some(wrapper) => tls_error(wrapper.get_ref()?),
+        None => tls_error(err.source()?),
+    }
 }
 
 /// An error with all its causes, without the URL.

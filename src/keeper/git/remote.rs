@@ -63,6 +63,7 @@ impl Remote {
             Self::Http { url, .. } => url.to_string(),
             Self::Ssh { user, host, port, path } => {
                 let user = user.as_ref().map(|it| format!("{it}@")).unwrap_or_default();
+                let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
                 match port {
                     Some(port) => format!("ssh://{user}{host}:{port}/{}", path.trim_start_matches('/')),
                     None => format!("{user}{host}:{path}"),
@@ -225,10 +226,10 @@ mod tests {
         };
         assert_eq!(login, Some(("ana".into(), "to ken".into())));
         assert_eq!(shown("ssh://git@example.org:2222/a/b.git"), "ssh://git@example.org:2222/a/b.git");
-        assert_eq!(shown("ssh://git@[::1]/a"), "git@::1:/a");
+        assert_eq!(shown("ssh://git@[::1]/a"), "git@[::1]:/a");
         assert_eq!(shown("ssh://example.org/~ana/site"), "example.org:~ana/site");
         assert_eq!(shown("git@github.com:acme/site.git"), "git@github.com:acme/site.git");
-        assert_eq!(shown("[::1]:site"), "::1:site");
+        assert_eq!(shown("[::1]:site"), "[::1]:site");
         assert_eq!(shown("file:///srv/a%20b"), "/srv/a b");
         assert_eq!(shown("/srv/a:b"), "/srv/a:b");
     }

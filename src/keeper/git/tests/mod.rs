@@ -6,9 +6,17 @@ mod fetch;
 
 mod fresh;
 
+mod https;
+
 mod in_place;
 
 mod kept;
+
+mod kill;
+
+mod server;
+
+mod ssh;
 
 use std::{
     collections::BTreeMap,
