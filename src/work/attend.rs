@@ -137,9 +137,10 @@ async fn notice(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut
         insist("note the start of a run", || place.store.start(claim, Timestamp::now())).await;
         noticed.begin = Some(begin);
     }
-    if progress.step.is_some() && progress.step != noticed.step {
-        noticed.step = progress.step;
-        let step = progress.step.expect("just looked at");
+    if let Some(step) = progress.step
+        && noticed.step != Some(step)
+    {
+        noticed.step = Some(step);
         if let Err(err) = place.store.note_step(claim, step).await {
             warn!(run.id = %claim.run(), "cannot note that run {} is at step {step}: {err}", claim.run());
         }
