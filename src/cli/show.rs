@@ -266,8 +266,9 @@ fn print_run(full: &RunInFull) {
     }
     for letter in &full.letters {
         let trouble = letter.trouble.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
-        let tries = format!("{}, {} tries", letter.state, letter.attempts);
-        line("letter", format!("{} {} ({tries}){trouble}", letter.occasion, letter.to));
+        let tries = if letter.attempts == 1 { "once".to_owned() } else { format!("{} times", letter.attempts) };
+        let told = format!("{} by {}: {}, tried {tries}{trouble}", letter.occasion, letter.to, letter.state);
+        line("letter", told);
     }
     line("folder", full.folder.clone());
     println!("  {DIM}read its output with{DIM:#} landfall log {}", run.id);

@@ -110,7 +110,7 @@ async fn status(State(api): State<Api>) -> Answer<Status> {
     let mut list = Vec::new();
     for hook in hooks.hooks.values() {
         let summary = api.store.hook_summary(&hook.name).await?;
-        list.push(describe::hook(&hooks, hook, &summary, &stopped));
+        list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, &stopped));
     }
     Ok(Json(describe::status(&api, api.store.counts().await?, list)))
 }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: words that people and programs see are made here and nowhere else.
 
+use std::net::SocketAddr;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -101,19 +103,34 @@ pub(super) fn delivery(view: &DeliveryView) -> Delivery {
 }
 
 /// A hook as it stands.
-pub(super) fn hook(hooks: &Hooks, hook: &Hook, summary: &HookSummary, stopped: &[StoppedLane]) -> HookStatus {
+pub(super) fn hook(
+    hooks: &Hooks,
+    local: SocketAddr,
+    hook: &Hook,
+    summary: &HookSummary,
+    stopped: &[StoppedLane],
+) -> HookStatus {
     HookStatus {
         hook: hook.name.to_string(),
         repo: hook.repo.to_string(),
         lane: hook.lane.to_string(),
         enabled: hook.enabled,
-        payload_url: format!("{}{}", hooks.server.public_url.trim_end_matches('/'), hooks.path_of(hook)),
+        payload_url: payload_url(hooks, local, hook),
         live_sha: summary.live.as_ref().map(CommitId::to_string),
         waiting: summary.waiting,
         running: summary.active.as_ref().map(run),
         last: summary.last.as_ref().map(run),
         lane_stopped: stopped.iter().find(|it| it.lane == hook.lane).map(|it| it.reason.clone()),
     }
+}
+
+/// The URL to enter at the forge. Where nobody said how the forge reaches us, the address that was really bound stands
+/// for it: the one of hooks.yaml may leave the port to the system.
+fn payload_url(hooks: &Hooks, local: SocketAddr, hook: &Hook) -> String {
+    let base = hooks.server.public_url.trim_end_matches('/');
+    let is_default = base == format!("http://{}", hooks.server.listen);
+    let path = hooks.path_of(hook);
+    if is_default { format!("http://{local}{path}") } else { format!("{base}{path}") }
 }
 
 /// The daemon and its hooks.

@@ -90,7 +90,9 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
     let hooks = api.hooks.borrow().clone();
     if let Some(hook) = hooks.hook(name) {
         let filter = DeliveryFilter { path: Some(hooks.path_of(hook)), before: None, limit: RECENT };
-        sentences.extend(api.store.deliveries(filter).await?.iter().map(of_delivery));
+        let newest = api.store.deliveries(filter).await?;
+        let untold: Vec<String> = newest.iter().map(of_delivery).filter(|it| !sentences.contains(it)).collect();
+        sentences.extend(untold);
     }
     Ok(Explanation { about: format!("hook {name}"), sentences })
 }

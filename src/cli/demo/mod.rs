@@ -79,7 +79,7 @@ fn journey(options: &Options) -> Result<()> {
     seen("the same delivery again was answered `duplicate`, and started nothing");
 
     let mail = sinks.mail(PATIENCE).context("no mail came")?;
-    seen(&format!("a mail was received: {}", header(&mail, "Subject").unwrap_or("without a subject")));
+    seen(&format!("a mail was received: {}", header(&mail, "Subject").unwrap_or_default()));
     let slack = sinks.slack(PATIENCE).context("no Slack message came")?;
     seen(&format!("a Slack message was received: {}", slack["text"].as_str().unwrap_or_default()));
     if options.once {
@@ -138,8 +138,11 @@ fn said(trouble: Trouble) -> anyhow::Error {
     anyhow::Error::msg(trouble.message)
 }
 
-fn header<'a>(mail: &'a str, name: &str) -> Option<&'a str> {
-    mail.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+/// A header of a mail, its folded lines joined (RFC 5322, 2.2.3).
+fn header(mail: &str, name: &str) -> Option<String> {
+    let mut lines = mail.lines().take_while(|line| !line.is_empty());
+    let first = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))?;
+    Some(lines.take_while(|line| line.starts_with(' ')).fold(first.to_owned(), |text, line| text + line))
 }
 
 /// A folder that is removed when the demo is over.
