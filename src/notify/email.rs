@@ -144,7 +144,7 @@ pub async fn send(mail: &Mail, smtp: &Smtp, password: Option<&Secret>) -> Answer
 async fn greet(smtp: &Smtp, password: Option<&Secret>) -> Result<AsyncSmtpConnection, Answer> {
     let failed = |err: lettre::transport::smtp::Error| answer_of(smtp, &err);
     let me = ClientId::default();
-    let server = (smtp.host.as_str(), smtp.port);
+    let server = (host(smtp), smtp.port);
     let (at_once, by_command) = match smtp.tls {
         SmtpTls::Tls => (Some(trust(smtp).await?), None),
         SmtpTls::Starttls => (None, Some(trust(smtp).await?)),
@@ -165,9 +165,14 @@ async fn greet(smtp: &Smtp, password: Option<&Secret>) -> Result<AsyncSmtpConnec
     Ok(connection)
 }
 
+/// The server's name or address, without the brackets that people write around one of IPv6.
+fn host(smtp: &Smtp) -> &str {
+    smtp.host.trim_start_matches('[').trim_end_matches(']')
+}
+
 /// The authorities this machine trusts. Reading them takes a while, and so has no place on an async thread.
 async fn trust(smtp: &Smtp) -> Result<TlsParameters, Answer> {
-    let host = smtp.host.clone();
+    let host = host(smtp).to_owned();
     match tokio::task::spawn_blocking(|| TlsParameters::new(host)).await {
         Ok(Ok(tls)) => Ok(tls),
         Ok(Err(err)) => Err(later(smtp, &format!("cannot be checked by TLS: {}", chain(&err)))),

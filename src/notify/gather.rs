@@ -4,7 +4,6 @@
 
 use std::{path::Path, time::Duration};
 
-use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
         job::Job,
         letter::{Address, Letter, Occasion},
         push::{CommitId, RefName},
-        run::Mood,
+        run::{Mood, Outcome},
     },
     notify::{
         foreign::{Line, Link},
@@ -49,7 +48,14 @@ pub(super) async fn story(
     let Some(view) = store.run(letter.run).await? else { return Ok(None) };
     let folder = RunDir::of(state, view.id);
     let streak = streak(store, &view, letter.occasion).await?;
-    let (log_tail, previous) = spawn_blocking(move || from_folder(&folder)).await.unwrap_or_default();
+    let chapter = chapter(&view);
+    let wants_tail = says_why(&chapter);
+    let (log_tail, previous) = spawn_blocking(move || from_folder(&folder, wants_tail)).await.unwrap_or_default();
+    let previous = match previous {
+        // A run that never got as far as a folder changed nothing of what is live.
+        None if says_why(&chapter) => store.live(&view.hook, live_ref(&view.job)).await?,
+        known => known,
+    };
     let job = &view.job;
     let push = job.push.as_ref();
     let fact = |text: &str| Line::of(text, FACT_CHARACTERS);
@@ -59,7 +65,7 @@ pub(super) async fn story(
         address: letter.address.clone(),
         occasion: letter.occasion,
         run: view.id,
-        chapter: chapter(&view),
+        chapter,
         hook: view.hook.clone(),
         repo: job.hook.repo.clone(),
         forge: job.hook.forge,
@@ -95,6 +101,22 @@ fn chapter(view: &RunView) -> Chapter {
     }
 }
 
+/// Whether the end of the log may say why it ended so: there is an end, and it is not a good one.
+fn says_why(chapter: &Chapter) -> bool {
+    match chapter {
+        Chapter::Began { .. } => false,
+        Chapter::Ended { outcome, .. } => outcome.mood() != Mood::Good,
+    }
+}
+
+/// With fresh trees each ref goes its own way; anything else is one place.
+fn live_ref(job: &Job) -> Option<&RefName> {
+    match &job.hook.deploy.strategy {
+        Strategy::Checkout { .. } => job.target.ref_name(),
+        Strategy::InPlace { .. } | Strategy::None { .. } => None,
+    }
+}
+
 fn commit(view: &RunView, compare: Option<&Link>) -> Option<Commit> {
     let id = view.commit.clone()?;
     let job = &view.job;
@@ -125,9 +147,10 @@ fn told_of(job: &Job, address: &Address) -> Vec<Occasion> {
 }
 
 /// What the run's folder tells: the end of the output, and what was live before.
-fn from_folder(folder: &RunDir) -> (Vec<LogLine>, Option<CommitId>) {
+fn from_folder(folder: &RunDir, wants_tail: bool) -> (Vec<LogLine>, Option<CommitId>) {
     let previous = folder.read_spec().ok().and_then(|spec| spec.live);
-    (tail(folder).unwrap_or_default(), previous)
+    let tail = if wants_tail { tail(folder).unwrap_or_default() } else { Vec::new() };
+    (tail, previous)
 }
 
 fn tail(folder: &RunDir) -> std::io::Result<Vec<LogLine>> {
@@ -166,23 +189,24 @@ async fn streak(store: &Store, view: &RunView, occasion: Occasion) -> Result<Opt
     let own = (occasion == Occasion::Failure).then_some(view);
     let mut streak: Option<Streak> = None;
     for run in own.into_iter().chain(&earlier) {
-        match ended(run) {
-            Some((Mood::Good, _)) => break,
-            Some((Mood::Bad, at)) => {
-                let failures = streak.as_ref().map_or(0, |it| it.failures) + 1;
-                streak = Some(Streak { first: run.id, since: at, failures });
+        let RunState::Finished { at, outcome, .. } = &run.state else { continue };
+        match outcome.mood() {
+            Mood::Good => break,
+            Mood::Bad => {
+                let failures = streak.as_ref().map_or(0, |it| it.failures) + u32::from(is_told(run, outcome));
+                streak = Some(Streak { first: run.id, since: *at, failures });
             }
-            Some((Mood::Neither, _)) | None => (),
+            Mood::Neither => (),
         }
     }
     Ok(streak)
 }
 
-fn ended(view: &RunView) -> Option<(Mood, Timestamp)> {
-    match &view.state {
-        RunState::Finished { at, outcome, .. } => Some((outcome.mood(), *at)),
-        RunState::Queued { .. } | RunState::Running { .. } => None,
-    }
+/// Of several tries at the same, people are told of the last, and only that counts.
+fn is_told(run: &RunView, outcome: &Outcome) -> bool {
+    let retry = &run.job.hook.retry;
+    let is_tried_again = run.job.attempt <= retry.max && outcome.wants_retry(&retry.on) && run.repeated_by.is_some();
+    !is_tried_again
 }
 
 fn host(url: &str) -> &str {

@@ -56,6 +56,9 @@ const AFTER_TROUBLE: Duration = Duration::from_secs(2);
 /// Letters under way at a stop get this long; the others wait in the outbox for the next start.
 const LAST_LETTERS: Duration = Duration::from_secs(5);
 
+/// What a person should do about a letter that is given up; the run's number follows.
+const REMEDY: &str = "mend `notify`, `smtp` or what they point to, and see what was not told by `landfall show";
+
 /// What sending needs to know of the house.
 #[derive(Clone)]
 pub struct Desk {
@@ -115,7 +118,7 @@ fn note_panic(ended: Result<(), JoinError>) {
     if let Err(err) = ended
         && err.is_panic()
     {
-        error!("sending a letter panicked, it is tried again later: {err}");
+        error!("storing what became of a letter panicked, it is sent again: {err}");
     }
 }
 
@@ -124,18 +127,18 @@ async fn deliver(desk: Desk, claim: LetterClaim) {
     let letter = claim.letter().clone();
     let (id, run) = (letter.id, letter.run);
     let name = format!("letter {id} about run {run} ({} by {})", letter.occasion.word(), letter.address);
-    match answer(&desk, &letter).await {
+    match answer_or_panic(&desk, &letter).await {
         Answer::Taken => {
             info!(run.id = %run, "{name} was sent");
             insist(claim, |claim| desk.store.sent(claim, Timestamp::now())).await;
         }
         Answer::Never { why } => {
-            error!(run.id = %run, "{name} is given up: {why}; `landfall show {run}` has the details");
+            error!(run.id = %run, "{name} is given up: {why}; {REMEDY} {run}`");
             insist(claim, |claim| desk.store.give_up(claim, &why, Timestamp::now())).await;
         }
         Answer::Later { why, wait } => match patience::wait_after(letter.attempts) {
             None => {
-                error!(run.id = %run, "{name} is given up after {} tries: {why}", letter.attempts + 1);
+                error!(run.id = %run, "{name} is given up after {} tries: {why}; {REMEDY} {run}`", letter.attempts + 1);
                 insist(claim, |claim| desk.store.give_up(claim, &why, Timestamp::now())).await;
             }
             Some(own) => {
@@ -148,8 +151,21 @@ async fn deliver(desk: Desk, claim: LetterClaim) {
     }
 }
 
+/// Writes the letter and sends it, in a task of its own: a letter that makes us panic would do so again each time.
+async fn answer_or_panic(desk: &Desk, letter: &Letter) -> Answer {
+    let mut writing = JoinSet::new();
+    let (desk, letter) = (desk.clone(), letter.clone());
+    writing.spawn(async move { answer(&desk, &letter).await });
+    match writing.join_next().await {
+        Some(Ok(answer)) => answer,
+        Some(Err(err)) if err.is_panic() => Answer::Never { why: format!("writing or sending it panicked: {err}") },
+        Some(Err(_)) | None => Answer::Later { why: "sending it was broken off".into(), wait: None },
+    }
+}
+
 /// Writes the letter and sends it.
 async fn answer(desk: &Desk, letter: &Letter) -> Answer {
+    fail::fail_point!("notify-before-writing");
     let hooks = desk.hooks.borrow().clone();
     let story = match gather::story(&desk.store, &hooks, &desk.state, letter).await {
         Ok(Some(story)) => story,

@@ -6,6 +6,8 @@ mod journey;
 
 mod killed;
 
+mod telling;
+
 mod keeper;
 
 mod documents;

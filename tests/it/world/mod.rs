@@ -2,6 +2,7 @@
 
 pub mod house;
 pub mod inbox;
+pub mod mailroom;
 pub mod repo;
 
 use std::{
