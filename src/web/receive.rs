@@ -1,0 +1,296 @@
+//! Carries one request from its path to its commit: path, method, address, size, form, proof, then everything else.
+//!
+//! Invariant: the order above is the order of judgement; whatever is proven is stored before it is answered, and
+//! nothing else is.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use http_body_util::BodyExt;
+use hyper::{HeaderMap, Method, Request, body::Body, body::Incoming};
+use jiff::Timestamp;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
+use tracing::{Instrument, Span, debug, error, field, info, info_span, warn};
+
+use crate::{
+    forge::{Admitted, Check, Media, Proven, Unauthenticated, admit},
+    hooks::Hooks,
+    model::{
+        name::{HookName, SourceName},
+        source::{Source, SourcePath},
+    },
+    route::{Routed, Ticket, each_rule, route},
+    store::{Arrival, Store, Verdict},
+    web::{
+        address,
+        limits::{Budget, Failures, Log, Share, Tally},
+        reply::{Aside, Reply},
+    },
+};
+
+/// A body beyond this is read on a thread that may block: parsing it would hold up other connections.
+const READ_IN_PLACE_BYTES_MAX: usize = 256 * 1024;
+
+/// How long a failed commit makes this listener look ill.
+const FAILURE_COUNTS_FOR: Duration = Duration::from_secs(10);
+
+/// Where deliveries come in.
+pub(super) struct Reception {
+    store: Store,
+    hooks: watch::Receiver<Arc<Hooks>>,
+    failed_proofs: Failures,
+    /// Counted for the log alone.
+    denied_addresses: Failures,
+    budget: Arc<Budget>,
+    tally: Arc<Tally>,
+    /// When the store last failed to commit, if it has not committed since. Held for an assignment only.
+    store_failed_at: Mutex<Option<Instant>>,
+}
+
+/// What is at a path.
+enum Place {
+    Delivery(SourcePath),
+    Health,
+    Nowhere,
+}
+
+impl Reception {
+    /// Opens with the byte budget that the hooks of now ask for.
+    pub(super) fn open(store: Store, hooks: watch::Receiver<Arc<Hooks>>, tally: Arc<Tally>) -> Self {
+        let budget = Budget::for_bodies_of(hooks.borrow().server.max_body_bytes);
+        let (failed_proofs, denied_addresses) = (Failures::default(), Failures::default());
+        Self { store, hooks, failed_proofs, denied_addresses, budget, tally, store_failed_at: Mutex::new(None) }
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Reply {
+        let hooks = Arc::clone(&self.hooks.borrow());
+        match place(request.uri().path()) {
+            Place::Nowhere => Reply::NotFound,
+            Place::Health => self.health(request.method()),
+            Place::Delivery(path) => {
+                let span = info_span!("delivery", path = %path, sender = field::Empty, number = field::Empty);
+                let reply = match hooks.sources.get(&path) {
+                    None => Reply::NotFound,
+                    Some(source) => self.receive(&hooks, source, peer, request).instrument(span.clone()).await,
+                };
+                span.in_scope(|| debug!("answered `{}`", reply.word()));
+                reply
+            }
+        }
+    }
+
+    /// Whether deliveries can be stored, as far as the last one tells. After a while without any, hope is due again:
+    /// a load balancer that sends nothing here would never learn that there is room on the disk.
+    fn health(&self, method: &Method) -> Reply {
+        if !matches!(*method, Method::GET | Method::HEAD) {
+            return Reply::MethodNotAllowed { allowed: "GET, HEAD" };
+        }
+        let failed_at = *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = failed_at.is_some_and(|it| it.elapsed() < FAILURE_COUNTS_FOR);
+        if is_recent { Reply::Unavailable } else { Reply::Healthy }
+    }
+
+    fn note_commit(&self, is_good: bool) {
+        let failed_at = (!is_good).then(Instant::now);
+        *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
+    }
+
+    async fn receive(&self, hooks: &Arc<Hooks>, source: &Source, peer: IpAddr, request: Request<Incoming>) -> Reply {
+        if request.method() != Method::POST {
+            return Reply::MethodNotAllowed { allowed: "POST" };
+        }
+        let (head, body) = request.into_parts();
+        let sender = address::of_sender(peer, &head.headers, &hooks.server.trusted_proxies);
+        Span::current().record("sender", field::display(sender.unwrap_or(peer)));
+        if !address::is_allowed(sender, &[&hooks.server.allow_from, &source.allow_from]) {
+            return self.refuse_address(sender.unwrap_or(peer));
+        }
+        if let Err(reply) = judge_form(hooks, source, &head.headers, &body) {
+            return reply;
+        }
+        let mut share = self.budget.share();
+        let proven = match self.prove(hooks, source, &head.headers, body, &mut share).await {
+            Ok(proven) => proven,
+            Err(Unproven::NotRead(reply)) => return reply,
+            Err(Unproven::Unauthenticated(why)) => return self.refuse_sender(hooks, sender.unwrap_or(peer), why),
+        };
+        let reply = self.store_proven(hooks, source.path.clone(), proven, head.headers).await;
+        drop(share);
+        reply
+    }
+
+    /// Takes the body in, and the proof along with it.
+    async fn prove(
+        &self,
+        hooks: &Hooks,
+        source: &Source,
+        headers: &HeaderMap,
+        mut body: Incoming,
+        share: &mut Share,
+    ) -> Result<Proven, Unproven> {
+        let deadline = Instant::now() + hooks.server.body_timeout;
+        let limit_bytes = hooks.server.max_body_bytes;
+        let mut check = Check::begin(source, headers, Timestamp::now())?;
+        let mut left_bytes = limit_bytes;
+        loop {
+            let frame = match timeout_at(deadline, body.frame()).await {
+                Err(_) => return Err(Unproven::NotRead(Reply::TooSlow)),
+                Ok(None) => return Ok(check.finish()?),
+                Ok(Some(Err(err))) => {
+                    debug!("the body broke off: {err}");
+                    return Err(Unproven::NotRead(Reply::BrokenOff));
+                }
+                Ok(Some(Ok(frame))) => frame,
+            };
+            let Ok(piece) = frame.into_data() else { continue };
+            let size = piece.len() as u64;
+            left_bytes = match left_bytes.checked_sub(size) {
+                Some(left) => left,
+                None => return Err(Unproven::NotRead(Reply::TooLarge { limit_bytes })),
+            };
+            share.take(size).map_err(|_| Unproven::NotRead(Reply::Busy))?;
+            check.update(&piece);
+        }
+    }
+
+    fn refuse_address(&self, sender: IpAddr) -> Reply {
+        let verdict = self.denied_addresses.note(sender, u32::MAX, Instant::now());
+        log_refusal(verdict.log, sender, &"its address is not in `allow_from`");
+        Reply::IpDenied
+    }
+
+    fn refuse_sender(&self, hooks: &Hooks, sender: IpAddr, why: Unauthenticated) -> Reply {
+        self.tally.count_failed_proof();
+        let verdict = self.failed_proofs.note(sender, hooks.server.rate_limit, Instant::now());
+        log_refusal(verdict.log, sender, &why);
+        match verdict.retry_after {
+            None => Reply::Unauthenticated,
+            Some(retry_after) => Reply::RateLimited { retry_after },
+        }
+    }
+
+    /// Reads what is proven, stores it, and only then answers.
+    async fn store_proven(&self, hooks: &Arc<Hooks>, path: SourcePath, proven: Proven, headers: HeaderMap) -> Reply {
+        let fitted = proven.fitted().clone();
+        let is_small = proven.body().len() <= READ_IN_PLACE_BYTES_MAX;
+        let hooks = Arc::clone(hooks);
+        let judge = move || judge(&hooks, path, &proven, &headers);
+        let judged = if is_small { Ok(judge()) } else { spawn_blocking(judge).await };
+        let (arrival, aside) = match judged {
+            Ok(judged) => judged,
+            Err(err) => {
+                error!("reading a delivery ended in a panic: {err}");
+                return Reply::Unavailable;
+            }
+        };
+        let stored = self.store.accept(arrival, Timestamp::now()).await;
+        self.note_commit(stored.is_ok());
+        match stored {
+            Ok(receipt) => {
+                let (word, number) = (receipt.accepted.word(), receipt.delivery);
+                Span::current().record("number", number.0);
+                info!("delivery {number}: {word}: {}; proven by {fitted}", receipt.message);
+                Reply::Stored { accepted: receipt.accepted, aside, runs: receipt.runs, message: receipt.message }
+            }
+            Err(err) => {
+                error!("cannot store a delivery: {err}");
+                Reply::Unavailable
+            }
+        }
+    }
+}
+
+/// Why there is no proof.
+enum Unproven {
+    /// The body was not read to its end.
+    NotRead(Reply),
+    /// The sender did not prove itself.
+    Unauthenticated(Unauthenticated),
+}
+
+impl From<Unauthenticated> for Unproven {
+    fn from(why: Unauthenticated) -> Self {
+        Self::Unauthenticated(why)
+    }
+}
+
+fn log_refusal(log: Log, sender: IpAddr, why: &dyn fmt::Display) {
+    match log {
+        Log::Line => warn!("refused {sender}: {why}"),
+        Log::Last => warn!("refused {sender}: {why}; more of this in the same minute is not logged"),
+        Log::Nothing => (),
+    }
+}
+
+fn place(path: &str) -> Place {
+    let delivery = match path.strip_prefix('/').and_then(|it| it.split_once('/')) {
+        Some(("hooks", name)) => HookName::parse(name).map(SourcePath::Hook),
+        Some(("sources", name)) => SourceName::parse(name).map(SourcePath::Shared),
+        Some(_) | None => None,
+    };
+    match delivery {
+        Some(path) => Place::Delivery(path),
+        None if path == "/healthz" => Place::Health,
+        None => Place::Nowhere,
+    }
+}
+
+/// Size and form, as announced: what would not be read to its end is not read at all.
+fn judge_form(hooks: &Hooks, source: &Source, headers: &HeaderMap, body: &Incoming) -> Result<(), Reply> {
+    let limit_bytes = hooks.server.max_body_bytes;
+    if body.size_hint().lower() > limit_bytes {
+        return Err(Reply::TooLarge { limit_bytes });
+    }
+    Media::announced(source.forge(), headers).map(drop).map_err(Reply::Unreadable)
+}
+
+/// What is to be stored of a proven delivery, and how it is answered if it starts nothing.
+fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) -> (Arrival, Option<Aside>) {
+    let (envelope, admitted) = admit(proven, headers);
+    let (verdict, aside) = match admitted {
+        Ok(Admitted::Push(push)) => match route(&push, &path, hooks) {
+            Routed::Tickets { tickets, refused } => {
+                let message = queued(&tickets, &refused);
+                (Verdict::Queue { tickets, message }, None)
+            }
+            Routed::Ignored { reason } => set_aside(Aside::Ignored, reason),
+            Routed::RepoMismatch { reason } => set_aside(Aside::RepoMismatch, reason),
+        },
+        Ok(Admitted::Ping) => set_aside(Aside::Pong, "the address works".into()),
+        Ok(Admitted::Other { reason }) => set_aside(Aside::Ignored, reason),
+        Err(rejection) => {
+            let message = rejection.to_string();
+            set_aside(Aside::Rejected(rejection), message)
+        }
+    };
+    let arrival = Arrival {
+        path,
+        forge: proven.forge(),
+        event: envelope.event,
+        delivery_id: envelope.delivery_id,
+        dedupe: envelope.dedupe,
+        body: proven.body().clone(),
+        verdict,
+    };
+    (arrival, aside)
+}
+
+/// What the sender and `why` are told of a push that starts something.
+fn queued(tickets: &[Ticket], refused: &[(HookName, String)]) -> String {
+    let names: Vec<_> = tickets.iter().map(|it| format!("`{}`", it.job().hook.name)).collect();
+    let queued = format!("queued for {}", names.join(", "));
+    if refused.is_empty() { queued } else { format!("{queued}; not for {}", each_rule(refused)) }
+}
+
+fn set_aside(aside: Aside, message: String) -> (Verdict, Option<Aside>) {
+    (Verdict::Aside { result: aside.word(), message }, Some(aside))
+}
