@@ -2,6 +2,8 @@
 
 mod world;
 
+mod receiving;
+
 mod journey;
 
 mod killed;

@@ -1,9 +1,12 @@
 //! The world the tests run in: a real daemon, real repositories, real listeners.
 
+pub mod forge;
 pub mod house;
 pub mod inbox;
 pub mod mailroom;
+pub mod reception;
 pub mod repo;
+pub mod sender;
 
 use std::{
     thread,

@@ -1,0 +1,7 @@
+//! What a forge, and whoever pretends to be one, can rely on at the public listener.
+
+mod answers;
+mod bodies;
+mod durable;
+mod stopping;
+mod strangers;
