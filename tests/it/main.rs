@@ -10,6 +10,8 @@ mod killed;
 
 mod telling;
 
+mod operating;
+
 mod keeper;
 
 mod documents;

@@ -116,6 +116,11 @@ impl House {
         self
     }
 
+    /// The daemon's process.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon").id()
+    }
+
     fn log_file(&self) -> PathBuf {
         self.folder.path().join("daemon.log")
     }

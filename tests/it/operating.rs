@@ -1,0 +1,208 @@
+//! What an operator can rely on: starting, checking, reloading, stopping, and being told clearly.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::world::{house::House, until};
+
+const HOOK: &str = r#"on: {push: main}
+deploy: {path: "{live}", remote: "{remote}"}
+run: ./deploy.sh"#;
+
+/// A file with six different mistakes, a line each.
+const SIX_MISTAKES: &str = r#"hooks:
+  site:
+    github: acme/site
+    secret: {env: NOT_SET_ANYWHERE}
+    brnch: main
+    on: {push: "a["}
+    deploy: {path: srv/site}
+    run: true
+    run: "false"
+    timeout: soon
+"#;
+
+fn landfall(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_landfall")).current_dir(folder).args(arguments).output();
+    let output = output.expect("the command runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("a code"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_reports_six_mistakes_at_once_with_their_places() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("hooks.yaml"), SIX_MISTAKES).expect("written");
+    let (code, out, _) = landfall(folder.path(), &["check", "--json"]);
+    let problems: Vec<Value> = serde_json::from_str(&out).expect("JSON");
+    let errors: Vec<&Value> = problems.iter().filter(|it| it["severity"] == "error").collect();
+    assert_eq!((code, errors.len()), (2, 6), "{out}");
+    let mut lines: Vec<u64> = errors.iter().map(|it| it["line"].as_u64().expect("a line")).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [4, 5, 6, 7, 9, 10], "{out}");
+    for key in ["file", "line", "column", "code", "severity", "message", "help"] {
+        assert!(problems.iter().all(|it| it.get(key).is_some()), "{key}");
+    }
+    let (code, out, _) = landfall(folder.path(), &["check"]);
+    assert_eq!(code, 2);
+    assert!(out.contains("hooks.yaml:5:5") && out.contains("^^^^^"), "{out}");
+}
+
+#[test]
+fn check_is_content_with_warnings_and_takes_variables_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text =
+        "hooks:\n  site: {github: acme/site, secret: {env: FROM_FILE}, run: 'true', secrets: {T: in-the-open}}\n";
+    fs::write(folder.path().join("hooks.yaml"), text).expect("written");
+    fs::write(folder.path().join("env"), "FROM_FILE=a-long-secret\n").expect("written");
+    assert_eq!(landfall(folder.path(), &["check"]).0, 2);
+    let (code, out, _) = landfall(folder.path(), &["check", "--env-file", "env", "--json"]);
+    let problems: Vec<Value> = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(code, 0, "{out}");
+    assert!(!problems.is_empty() && problems.iter().all(|it| it["severity"] == "warning"), "{out}");
+}
+
+#[test]
+fn a_daemon_with_a_bad_file_does_not_start_and_says_every_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("hooks.yaml"), SIX_MISTAKES).expect("written");
+    let (code, _, said) = landfall(folder.path(), &["serve"]);
+    assert_eq!(code, 2);
+    assert_eq!(said.matches("error[").count(), 6, "{said}");
+}
+
+#[test]
+fn a_bad_reload_keeps_the_old_hooks_and_a_good_one_takes_over() {
+    let mut house = House::with_hook(HOOK);
+    let commit = house.repo.commit(&[("deploy.sh", "#!/bin/sh\necho deployed\n")]);
+    house.start();
+    house.write_hooks("", &format!("{HOOK}\ntimeout: soon"));
+    let trouble =
+        until("status tells of the trouble", || house.json(&["status"])["config_trouble"].as_str().map(str::to_owned));
+    assert!(trouble.contains("soon"), "{trouble}");
+    assert!(house.log().contains("soon"), "the log tells of it too: {}", house.log());
+    let run = house.queue(&commit);
+    assert_eq!(house.ended(run)["outcome"], "succeeded", "the old hooks are in force");
+    house.write_hooks("", &format!("{HOOK}\nenvironment: staging"));
+    until("the good file is in force", || house.json(&["status"])["config_trouble"].is_null().then_some(()));
+    let output = house.landfall(&["deploy", "site", "--wait"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(house.run(run + 1)["environment"], "staging");
+    house.stop();
+}
+
+#[test]
+fn a_reload_does_not_change_a_waiting_or_running_run() {
+    let gated = format!("{HOOK}\nenv: {{GATE: \"{{folder}}/gate\"}}\nqueue: all\nenvironment: before");
+    let mut house = House::with_hook(&gated);
+    let script = "#!/bin/sh\nuntil [ -e $GATE ]; do sleep 0.05; done\n";
+    let commit = house.repo.commit(&[("deploy.sh", script)]);
+    house.start();
+    let running = house.queue(&commit);
+    house.run_once(running, "running");
+    let commit = house.repo.commit(&[("page", "two")]);
+    let waiting = house.queue(&commit);
+    house.write_hooks("", &gated.replace("before", "after").replace("/gate", "/another-gate"));
+    until("the change is in force", || {
+        let output = house.landfall(&["deploy", "site"]);
+        let run: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a run");
+        let is_new = house.run(run)["environment"] == "after";
+        house.landfall(&["cancel", &run.to_string()]);
+        is_new.then_some(())
+    });
+    fs::write(house.folder.path().join("gate"), "").expect("opened");
+    for run in [running, waiting] {
+        let view = house.ended(run);
+        assert_eq!((&view["outcome"], &view["environment"]), (&json!("succeeded"), &json!("before")), "{view}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_folder_is_refused_and_the_first_goes_on() {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    let output = house.landfall(&["serve"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(".landfall"), "{said}");
+    assert!(house.landfall(&["status"]).status.success());
+    house.stop();
+}
+
+#[test]
+fn a_state_folder_with_a_path_too_long_for_a_socket_works() {
+    let long = "a-rather-long-name-of-a-folder".repeat(5);
+    let mut house = House::with("", HOOK);
+    let top = format!("server: {{listen: \"127.0.0.1:0\", state: \"{{folder}}/{long}\"}}");
+    house.write_hooks(&top, HOOK);
+    house.start();
+    assert!(house.json(&["status"])["state"].as_str().expect("a path").len() > 120);
+    house.stop();
+}
+
+#[test]
+fn what_the_daemon_keeps_is_for_its_user_alone() {
+    let mut house = House::with_hook(HOOK);
+    let commit = house.repo.commit(&[("deploy.sh", "#!/bin/sh\necho deployed\n")]);
+    house.start();
+    let run = house.queue(&commit);
+    house.ended(run);
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&house.state()), 0o700);
+    assert_eq!(mode(&house.state().join("landfall.sock")), 0o600);
+    assert_eq!(mode(house.run_dir(run).path()), 0o700);
+    assert_eq!(mode(&house.run_dir(run).log()) & 0o077, 0);
+    house.stop();
+}
+
+#[test]
+fn a_command_without_a_daemon_says_where_it_looked_and_what_to_do() {
+    let house = House::with_hook(HOOK);
+    let output = house.landfall(&["status"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(7), "{said}");
+    assert!(said.contains("landfall.sock") && said.contains("landfall serve"), "{said}");
+}
+
+#[test]
+fn a_daemon_that_is_stopped_leaves_its_runs_to_their_keepers() {
+    let gated = format!("{HOOK}\nenv: {{GATE: \"{{folder}}/gate\"}}");
+    let mut house = House::with("server: {listen: \"127.0.0.1:0\", grace: 1s}", &gated);
+    let script = "#!/bin/sh\nuntil [ -e $GATE ]; do sleep 0.05; done\necho through\n";
+    let commit = house.repo.commit(&[("deploy.sh", script)]);
+    house.start();
+    let run = house.queue(&commit);
+    house.run_once(run, "running");
+    house.stop();
+    fs::write(house.folder.path().join("gate"), "").expect("opened");
+    house.start();
+    assert_eq!(house.ended(run)["outcome"], "succeeded");
+    assert_eq!(house.output(run), ["through"]);
+}
+
+/// The daemon's own memory, in kilobytes (`man 5 proc`).
+fn resident_kilobytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
+#[test]
+fn a_log_of_100_megabytes_does_not_grow_the_daemon() {
+    let hook = HOOK.replace("./deploy.sh", "head -c 100000000 /dev/zero | tr '\\\\0' 'x' | fold -w 99");
+    let mut house = House::with_hook(&hook.replace("run: ", "run: \"").replace("fold -w 99", "fold -w 99\""));
+    let commit = house.repo.commit(&[("page", "one")]);
+    house.start();
+    let first = house.landfall(&["deploy", "site", "--sha", &commit, "--json"]);
+    assert!(first.status.success());
+    let before = resident_kilobytes(house.daemon_pid());
+    let view = house.ended(1);
+    assert_eq!(view["outcome"], "succeeded", "{view}");
+    let size = fs::read_dir(house.run_dir(1).path()).expect("a folder").flatten();
+    let size: u64 = size.map(|it| it.metadata().expect("a file").len()).sum();
+    assert!(size > 100_000_000, "the log is {size} bytes");
+    let grown = resident_kilobytes(house.daemon_pid()) - before;
+    assert!(grown < 20_000, "the daemon has grown by {grown} kB");
+    house.stop();
+}
