@@ -10,11 +10,15 @@ pub mod problem;
 pub mod reload;
 
 mod deploy;
+mod health;
 mod hook;
 mod keys;
 mod later;
 mod notify;
+mod on;
+mod queue;
 mod read;
+mod releases;
 mod remote;
 mod secrets;
 mod server;

@@ -86,6 +86,14 @@ pub(super) fn base_url(text: &str) -> Result<String, &'static str> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// An address with a path, and perhaps a query.
+pub(super) fn link(text: &str) -> Result<String, &'static str> {
+    let base = text.split(['?', '#']).next().unwrap_or_default();
+    let is_plain = text.chars().all(|it| it.is_ascii_graphic() && !"\"<>\\^`{|}".contains(it));
+    base_url(base)?;
+    if is_plain { Ok(text.to_owned()) } else { Err("write it like `https://www.example.org/`") }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -193,7 +193,12 @@ fn masked(outcome: &Outcome, log: &RunLog) -> Outcome {
         Outcome::Failed(it) => Outcome::Failed(failure(it)),
         Outcome::TimedOut(it) => Outcome::TimedOut(failure(it)),
         Outcome::Cancelled { step, reason } => Outcome::Cancelled { step: *step, reason: log.masked(reason) },
+        Outcome::RolledBack(it) => Outcome::RolledBack(failure(it)),
+        Outcome::RollbackFailed { failure: it, why } => {
+            Outcome::RollbackFailed { failure: failure(it), why: log.masked(why) }
+        }
         Outcome::Superseded { by } => Outcome::Superseded { by: *by },
+        Outcome::Stale { reason } => Outcome::Stale { reason: log.masked(reason) },
         Outcome::Skipped { step, reason } => Outcome::Skipped { step: *step, reason: log.masked(reason) },
         Outcome::Interrupted { step, reason } => Outcome::Interrupted { step: *step, reason: log.masked(reason) },
     }

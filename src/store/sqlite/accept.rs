@@ -156,6 +156,9 @@ fn is_in_vain(outcome: &Outcome) -> bool {
         Outcome::Cancelled { .. } => true,
         Outcome::Failed(_)
         | Outcome::TimedOut(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed { .. }
+        | Outcome::Stale { .. }
         | Outcome::Interrupted { .. }
         | Outcome::Succeeded
         | Outcome::Superseded { .. }
