@@ -42,6 +42,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub use self::units::duration;
 pub use self::{
     environment::{Environment, EnvironmentError},
     notify::{Smtp, SmtpTls},

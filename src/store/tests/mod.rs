@@ -1,7 +1,9 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod deliveries;
+mod holds;
 mod letters;
+mod policies;
 mod queue;
 mod upkeep;
 
