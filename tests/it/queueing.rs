@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use crate::world::{house::House, until};
 
-/// A hook whose step at `{step}` says its run and waits for a file of that run's number.
+/// A hook whose one script says its run and waits for a file of that run's number.
 const GATED: &str = r#"on: {push: main}
 deploy: {strategy: none}
 queue: cancel
 env: {GATES: "{folder}/gates"}
-{step}: |
+GATED_STEP: |
   echo "$DEPLOY_RUN_ID" >> $GATES.began
   until [ -e $GATES.$DEPLOY_RUN_ID ]; do sleep 0.05; done
 "#;
 
 fn gated(step: &str) -> House {
-    let mut house = House::with_hook(&GATED.replace("{step}", step));
+    let mut house = House::with_hook(&GATED.replace("GATED_STEP", step));
     house.start();
     house
 }
