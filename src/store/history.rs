@@ -50,6 +50,8 @@ pub enum RunState {
     Queued {
         /// Not before; `None`: as soon as its lane and a worker are free.
         not_before: Option<Timestamp>,
+        /// Why it could not be started when that was tried last, if that went wrong.
+        trouble: Option<String>,
     },
     /// It has begun.
     Running {

@@ -38,7 +38,7 @@ use crate::{
 
 pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Verdict},
-    claims::{Adopted, Cancelled, Claim, Claimed, Finished, Kept, LetterClaim, LetterTurn},
+    claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn},
     history::{
         Counts, DeliveryFilter, DeliveryView, HookSummary, LetterState, LetterView, Pruned, RunFilter, RunStage,
         RunState, RunView, StoppedLane,

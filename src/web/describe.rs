@@ -62,9 +62,12 @@ pub(super) fn run(view: &RunView) -> Run {
 
 fn reason(view: &RunView) -> Option<String> {
     match &view.state {
-        RunState::Queued { not_before: Some(due) } => Some(format!("is tried at {}", time(*due))),
+        RunState::Queued { not_before: Some(due), trouble } => {
+            let trouble = trouble.as_ref().map(|it| format!(", since it could not be started: {it}"));
+            Some(format!("is tried at {}{}", time(*due), trouble.unwrap_or_default()))
+        }
         RunState::Running { cancel_asked: true, .. } => Some("is being cancelled".into()),
-        RunState::Queued { not_before: None } | RunState::Running { cancel_asked: false, .. } => None,
+        RunState::Queued { not_before: None, .. } | RunState::Running { cancel_asked: false, .. } => None,
         RunState::Finished { outcome, .. } => outcome.reason(),
     }
 }

@@ -118,10 +118,13 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         time(view.created_at)
     ));
     sentences.push(match &view.state {
-        RunState::Queued { not_before: Some(due) } => {
-            format!("run {} waits until {} to be tried again", view.id, time(*due))
+        RunState::Queued { not_before: Some(due), trouble } => {
+            let trouble = trouble.as_ref().map(|it| format!(", since it could not be started: {it}"));
+            format!("run {} waits until {} to be tried again{}", view.id, time(*due), trouble.unwrap_or_default())
         }
-        RunState::Queued { not_before: None } => format!("run {} waits in lane {} for its turn", view.id, view.lane),
+        RunState::Queued { not_before: None, .. } => {
+            format!("run {} waits in lane {} for its turn", view.id, view.lane)
+        }
         RunState::Running { since, step, .. } => {
             format!("run {} has been running since {} and is at step {step}", view.id, time(*since))
         }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit_id, r.delivery, r.next_run, r.fields,
-        r.has_folder, r.created_at, r.started_at, r.finished_at, r.outcome, p.not_before,
+        r.has_folder, r.vain_why, r.created_at, r.started_at, r.finished_at, r.outcome, p.not_before,
         a.started_at AS begun_at, a.step, a.cancel_asked IS NOT NULL AS cancel_asked
     FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
     LEFT JOIN pending p USING (run) LEFT JOIN active a USING (run)";
@@ -111,7 +111,8 @@ fn state(row: &Row) -> Result<RunState, StoreError> {
         let step = known("step", &step, RunStep::parse(&step))?;
         return Ok(RunState::Running { since: time(since)?, step, cancel_asked: row.get("cancel_asked")? });
     }
-    Ok(RunState::Queued { not_before: row.get::<_, Option<i64>>("not_before")?.map(time).transpose()? })
+    let not_before = row.get::<_, Option<i64>>("not_before")?.map(time).transpose()?;
+    Ok(RunState::Queued { not_before, trouble: row.get("vain_why")? })
 }
 
 const DELIVERY: &str = "SELECT delivery, path, forge, event, forge_id, received_at, result, message FROM delivery";

@@ -52,6 +52,9 @@ CREATE TABLE run (
     created_at  INTEGER NOT NULL,
     -- The run that repeats this one; NULL: none does.
     next_run    INTEGER,
+    -- How often it was claimed and could not be started, and why it could not the last time; NULL: that never happened.
+    vain_starts INTEGER NOT NULL DEFAULT 0,
+    vain_why    TEXT,
     -- What follows is known at the end. NULL in `fence` and `started_at`: it never was claimed, never began.
     fence       INTEGER,
     started_at  INTEGER,
