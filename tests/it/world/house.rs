@@ -106,6 +106,14 @@ impl House {
         self
     }
 
+    /// Waits until the daemon has ended by itself, and not well.
+    pub fn crashed(&mut self) -> &mut Self {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        let status = until("the daemon crashes", || daemon.try_wait().expect("a child"));
+        assert!(!status.success(), "the daemon ended with {status}");
+        self
+    }
+
     /// Asks the daemon to stop, and waits until it has.
     pub fn stop(&mut self) -> &mut Self {
         let mut daemon = self.daemon.take().expect("a daemon");
