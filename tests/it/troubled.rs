@@ -1,6 +1,11 @@
 //! What becomes of runs when the machine does not do its part: no room to start one, files pulled away from under it.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use landfall::journal::progress;
 use nix::{
@@ -9,7 +14,10 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{house::House, inbox::SlackSink, until};
+use crate::{
+    keeper::root::is_root,
+    world::{house::House, inbox::SlackSink, until},
+};
 
 /// A hook whose script says hello, waits until a file is there, and says good-bye.
 const HOOK: &str = r#"on: {push: main}
@@ -185,5 +193,78 @@ fn a_run_that_waits_for_somebody_elses_keeper_can_be_cancelled() {
     assert!(scene.house.landfall(&["cancel", &run.to_string()]).status.success());
     assert_eq!(scene.house.ended(run)["outcome"], "cancelled");
     drop(lock);
+    scene.house.stop();
+}
+
+/// A small disk of its own below a folder, as long as it lives.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn at(folder: &Path) -> Self {
+        fs::create_dir_all(folder).expect("a folder");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m,mode=0700", "none"]).arg(folder).status();
+        assert!(mount.expect("mount").success());
+        Self(folder.to_owned())
+    }
+
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("filler")).expect("a file");
+        while file.write(&[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).expect("removed");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have left somebody in there.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn as_root_a_full_disk_is_answered_with_503_until_there_is_room_and_loses_nothing() {
+    if !is_root("as_root_a_full_disk_is_answered_with_503_until_there_is_room_and_loses_nothing") {
+        return;
+    }
+    let Scene { house, sink, .. } = scene();
+    let disk = SmallDisk::at(&house.state());
+    let hook = HOOK.replace("{live}\"", "{live}\", min_free: 1KiB");
+    house.write_hooks("", &hook);
+    let deploy = format!("{DEPLOY_SH}seq 1 100000\n");
+    let commit = house.repo.commit(&[("deploy.sh", &deploy)]);
+    let mut scene = Scene { house, sink, commit };
+    scene.house.start();
+    let running = scene.under_way();
+    disk.fill();
+    scene.open_gate();
+    let mut accepted = Vec::new();
+    // What is left in the store's own files takes a few more.
+    let refused = until("the disk is full for the store too", || {
+        let commit = format!("{:040x}", accepted.len() + 1);
+        let (status, answer) = scene.house.deliver(&commit);
+        if status == 202 {
+            accepted.push(answer["runs"][0]["id"].as_i64().expect("a run"));
+        }
+        (status != 202).then_some((status, answer))
+    });
+    assert_eq!((refused.0, &refused.1["error"]), (503, &json!("unavailable")), "{}", refused.1);
+    assert!(scene.house.landfall(&["status"]).status.success(), "looking is still possible");
+    let folder = scene.house.run_dir(running);
+    until("the keeper has written the end", || progress::read(&folder).expect("a journal").end.map(drop));
+    disk.make_room();
+    let view = scene.house.ended(running);
+    assert_eq!(view["outcome"], "failed", "{view}");
+    assert!(view["reason"].as_str().is_some_and(|it| it.contains("No space left on device")), "{view}");
+    let later = scene.house.queue(&scene.commit.replace('0', "1"));
+    for run in accepted.into_iter().chain([later]) {
+        let view = scene.house.ended(run);
+        assert_eq!((&view["outcome"], &view["step"]), (&json!("failed"), &json!("fetch")), "no such commit: {view}");
+    }
+    until("people are told of the first", || {
+        scene.sink.messages().iter().any(|it| it.contains("No space left")).then_some(())
+    });
     scene.house.stop();
 }
