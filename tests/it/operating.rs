@@ -163,6 +163,9 @@ fn a_command_without_a_daemon_says_where_it_looked_and_what_to_do() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("landfall.sock") && said.contains("landfall serve"), "{said}");
+    let output = house.landfall(&["status", "--config", "nowhere.yaml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.matches("nowhere.yaml").count()), (Some(2), 1), "{said}");
 }
 
 #[test]
