@@ -196,6 +196,24 @@ fn a_run_that_waits_for_somebody_elses_keeper_can_be_cancelled() {
     scene.house.stop();
 }
 
+#[test]
+fn a_state_folder_that_is_taken_away_is_answered_with_503_until_it_is_back() {
+    let mut scene = scene();
+    scene.house.start();
+    scene.open_gate();
+    let listen = scene.house.listen();
+    let (state, aside) = (scene.house.state(), scene.house.folder.path().join("aside"));
+    fs::rename(&state, &aside).expect("moved");
+    let (status, answer) = scene.house.post_to(&listen, &scene.commit);
+    assert_eq!((status, &answer["error"]), (503, &json!("unavailable")), "{answer}");
+    assert!(scene.house.log().contains("removed or moved away"), "{}", scene.house.log());
+    let _ = fs::remove_dir_all(&state);
+    fs::rename(&aside, &state).expect("moved back");
+    let run = scene.house.queue(&scene.commit);
+    assert_eq!(scene.house.ended(run)["outcome"], "succeeded");
+    scene.house.stop();
+}
+
 /// A small disk of its own below a folder, as long as it lives.
 struct SmallDisk(PathBuf);
 
@@ -258,7 +276,7 @@ fn as_root_a_full_disk_is_answered_with_503_until_there_is_room_and_loses_nothin
     let view = scene.house.ended(running);
     assert_eq!(view["outcome"], "failed", "{view}");
     assert!(view["reason"].as_str().is_some_and(|it| it.contains("No space left on device")), "{view}");
-    let later = scene.house.queue(&scene.commit.replace('0', "1"));
+    let later = scene.house.queue(&"f".repeat(40));
     for run in accepted.into_iter().chain([later]) {
         let view = scene.house.ended(run);
         assert_eq!((&view["outcome"], &view["step"]), (&json!("failed"), &json!("fetch")), "no such commit: {view}");
