@@ -11,7 +11,7 @@ use crate::{
         job::Job,
         letter::Letter,
         name::{HookName, LaneName},
-        run::RunId,
+        run::{Outcome, RunId},
     },
     store::{StoreError, arrival::DeliveryNo},
 };
@@ -93,6 +93,18 @@ pub struct Adopted {
 pub struct Finished {
     /// The run that tries it again, and will tell people.
     pub retry: Option<RunId>,
+}
+
+/// What became of a run that was given back without having begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// It waits in its place again.
+    Waits {
+        /// Not before; `None`: it may be claimed at once.
+        not_before: Option<Timestamp>,
+    },
+    /// It has ended instead: a person or a newer run wanted it to, or it could not be started too often.
+    Ended(Outcome),
 }
 
 /// What became of a wish to stop a run.

@@ -54,6 +54,8 @@ pub enum RunState {
         not_before: Option<Timestamp>,
         /// Why it is on hold, if it is.
         hold: Option<String>,
+        /// Why it could not be started when that was tried last, if that went wrong.
+        trouble: Option<String>,
     },
     /// It has begun.
     Running {

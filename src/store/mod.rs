@@ -38,7 +38,7 @@ use crate::{
 
 pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Verdict},
-    claims::{Adopted, Cancelled, Claim, Claimed, Finished, Kept, LetterClaim, LetterTurn, Stop},
+    claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
         BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Pruned, RunFilter,
         RunStage, RunState, RunView, StoppedLane,

@@ -14,7 +14,7 @@ use crate::{
         run::{Outcome, RunFacts, RunId, RunStep},
     },
     store::{
-        Adopted, Cancelled, Claim, Claimed, Finished, Hold, Kept, Stop, Store, StoreError,
+        Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Hold, Kept, Stop, Store, StoreError,
         bells::Rings,
         sqlite::{
             finish, hold, lanes,
@@ -90,11 +90,12 @@ impl Store {
         ended.await.map_err(|error| Kept { claim, error })
     }
 
-    /// Queues a run again that never began, in its place.
-    pub async fn release(&self, claim: Claim, now: Timestamp) -> Result<(), Kept<Claim>> {
-        let (right, job) = (claim.right(), Arc::clone(claim.job()));
-        let released = self.engine.write(Rings::ENDED, move |tx| finish::release(tx, right, &job, now));
-        released.await.map_err(|error| Kept { claim, error })
+    /// Queues a run again that never began, in its place. `why` says what kept it from being started, if anything
+    /// did: then it waits, longer each time, and is given up as `failed` after several tries.
+    pub async fn give_back(&self, claim: Claim, why: Option<&str>, now: Timestamp) -> Result<GivenBack, Kept<Claim>> {
+        let (right, job, why) = (claim.right(), Arc::clone(claim.job()), why.map(str::to_owned));
+        let given = self.engine.write(Rings::ENDED, move |tx| finish::give_back(tx, right, &job, why.as_deref(), now));
+        given.await.map_err(|error| Kept { claim, error })
     }
 
     /// Ends a waiting run, or asks those who carry it out to end it.
@@ -125,7 +126,8 @@ impl Store {
         self.engine.write(Rings::NONE, move |tx| hold::forgive(tx, &hook, &commit)).await
     }
 
-    /// Claims nothing more from the lane of this run, until [`Store::open_lane`]. The run stays as it is.
+    /// Claims nothing more from the lane of this run, until [`Store::open_lane`]. The run itself stays as it is, and is
+    /// still to be finished.
     pub async fn stop_lane(&self, claim: &Claim, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         let (right, reason) = (claim.right(), reason.to_owned());
         self.engine.write(Rings::NONE, move |tx| lanes::stop(tx, right, &reason, now)).await

@@ -67,7 +67,10 @@ pub(super) fn run(view: &RunView) -> Run {
 fn reason(view: &RunView) -> Option<String> {
     match &view.state {
         RunState::Queued { hold: Some(why), .. } => Some(format!("is on hold: {why}")),
-        RunState::Queued { not_before: Some(due), hold: None } => {
+        RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {
+            Some(format!("is tried at {}, since it could not be started: {trouble}", time(*due)))
+        }
+        RunState::Queued { not_before: Some(due), hold: None, trouble: None } => {
             let what = if view.job.attempt > 1 { "is tried again at" } else { "waits until" };
             Some(format!("{what} {}", time(*due)))
         }
@@ -75,7 +78,7 @@ fn reason(view: &RunView) -> Option<String> {
         RunState::Running { stop: Some(Stop::Yield { to }), .. } => {
             Some(format!("makes room for run {to}, unless it is going live already"))
         }
-        RunState::Queued { not_before: None, hold: None } | RunState::Running { stop: None, .. } => None,
+        RunState::Queued { not_before: None, hold: None, .. } | RunState::Running { stop: None, .. } => None,
         RunState::Finished { outcome, .. } => outcome.reason(),
     }
 }

@@ -140,13 +140,17 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
     }
     sentences.push(match &view.state {
         RunState::Queued { hold: Some(why), .. } => format!("run {} waits, since it is on hold: {why}", view.id),
-        RunState::Queued { not_before: Some(due), hold: None } if job.attempt > 1 => {
+        RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {
+            let due = time(*due);
+            format!("run {} waits until {due} to be tried again, since it could not be started: {trouble}", view.id)
+        }
+        RunState::Queued { not_before: Some(due), hold: None, trouble: None } if job.attempt > 1 => {
             format!("run {} waits until {} to be tried again", view.id, time(*due))
         }
-        RunState::Queued { not_before: Some(due), hold: None } => {
+        RunState::Queued { not_before: Some(due), hold: None, trouble: None } => {
             format!("run {} waits until {}, as `debounce` or `min_interval` ask for", view.id, time(*due))
         }
-        RunState::Queued { not_before: None, hold: None } => {
+        RunState::Queued { not_before: None, hold: None, .. } => {
             format!("run {} waits in lane {} for its turn", view.id, view.lane)
         }
         RunState::Running { since, step, .. } => {

@@ -7,6 +7,7 @@ mod receiving;
 mod journey;
 
 mod killed;
+mod troubled;
 
 mod queueing;
 

@@ -12,15 +12,15 @@ use crate::{
     model::{
         job::Job,
         letter::Occasion,
-        run::{Mood, Outcome, RunFacts, RunId},
+        run::{Failure, FailureClass, Mood, Outcome, RunFacts, RunId, RunStep},
     },
     route,
     store::{
         StoreError,
-        claims::{Cancelled, Finished, Right},
+        claims::{Cancelled, Finished, GivenBack, Right},
         sqlite::{
             hold, lanes, outbox,
-            rows::{millis, ref_key},
+            rows::{millis, ref_key, time},
             runs::{self, Ending, Place, Prepared},
         },
     },
@@ -28,6 +28,13 @@ use crate::{
 
 /// No retry waits longer, however often the wait was doubled.
 const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The wait after a start in vain; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+
+/// So many starts in vain are enough. They take four minutes: a machine that is short of room or of processes for a
+/// moment gets over it, and one that is broken is told of.
+const VAIN_STARTS_MAX: u32 = 8;
 
 /// What the store knew of a run in somebody's hands.
 struct Held {
@@ -71,7 +78,9 @@ pub(in crate::store) fn finish(
     let ending = Ending::unclaimed(right.run, outcome, now);
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
     count_yields(tx, held.hook, outcome)?;
-    let retry = if wants_retry(job, outcome, &held) && runs::replaced_by(tx, held.hook, job)?.is_none() {
+    // Behind a stopped lane nobody tries again, so people are told now.
+    let may_retry = wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;
+    let retry = if may_retry && runs::replaced_by(tx, held.hook, job)?.is_none() {
         Some(queue_retry(tx, right.run, job, &held, now)?)
     } else {
         tell(tx, right.run, held.hook, job, outcome)?;
@@ -181,31 +190,69 @@ fn note_live(tx: &Connection, run: RunId, hook: i64, job: &Job, commit: &str) ->
     Ok(())
 }
 
-/// The run never began: it waits again, in its place. If it was to be stopped, or a newer one waits in its stead,
-/// it ends instead.
-pub(in crate::store) fn release(tx: &Connection, right: Right, job: &Job, now: Timestamp) -> Result<(), StoreError> {
-    let Some(held) = let_go(tx, right)? else {
-        let waits = "SELECT 1 FROM pending p JOIN lane l USING (lane) WHERE p.run = ?1 AND l.fence = ?2";
-        let is_done = tx.prepare_cached(waits)?.exists(params![right.run.0, right.fence])?;
-        return if is_done { Ok(()) } else { Err(StoreError::Fenced(right.run)) };
-    };
+/// The run never began: it waits again, in its place. If it was to be stopped, if a newer one waits in its stead, or
+/// if it could not be started too often, it ends instead.
+pub(in crate::store) fn give_back(
+    tx: &Connection,
+    right: Right,
+    job: &Job,
+    why: Option<&str>,
+    now: Timestamp,
+) -> Result<GivenBack, StoreError> {
+    let Some(held) = let_go(tx, right)? else { return given_back_already(tx, right) };
     if held.started_at.is_some() {
         return Err(StoreError::Started(right.run));
     }
-    let end = |outcome: &Outcome| {
-        let ending = Ending::unclaimed(right.run, outcome, now);
-        runs::end(tx, &ending.claimed(right.fence, None, RunFacts::default()))
-    };
-    if let Some(reason) = &held.cancel_asked {
-        let outcome = Outcome::Cancelled { step: None, reason: reason.clone() };
-        end(&outcome)?;
-        tell(tx, right.run, held.hook, job, &outcome)?;
+    let vain_starts = why.map(|why| note_vain_start(tx, right.run, why)).transpose()?;
+    let given = if let Some(reason) = &held.cancel_asked {
+        GivenBack::Ended(Outcome::Cancelled { step: None, reason: reason.clone() })
     } else if let Some(by) = runs::replaced_by(tx, held.hook, job)? {
-        end(&Outcome::Superseded { by })?;
+        GivenBack::Ended(Outcome::Superseded { by })
+    } else if let (Some(why), Some(VAIN_STARTS_MAX..)) = (why, vain_starts) {
+        let reason = format!("it could not be started {VAIN_STARTS_MAX} times, the last time because: {why}");
+        let failure = Failure { step: RunStep::Lock, exit_code: None, class: FailureClass::Other, reason };
+        GivenBack::Ended(Outcome::Failed(failure))
     } else {
-        runs::wait(tx, right.run, held.hook, job, &held.place(None))?;
+        GivenBack::Waits { not_before: vain_starts.map(|it| after_vain_starts(it, now)) }
+    };
+    match &given {
+        GivenBack::Waits { not_before } => {
+            runs::wait(tx, right.run, held.hook, job, &held.place(not_before.map(millis)))?;
+        }
+        GivenBack::Ended(outcome) => {
+            let ending = Ending::unclaimed(right.run, outcome, now);
+            runs::end(tx, &ending.claimed(right.fence, None, RunFacts::default()))?;
+            // Nobody had heard of it, and the run in its place tells of itself.
+            if !matches!(outcome, Outcome::Superseded { .. }) {
+                tell(tx, right.run, held.hook, job, outcome)?;
+            }
+        }
     }
-    lanes::set_head(tx, held.lane)
+    lanes::set_head(tx, held.lane)?;
+    Ok(given)
+}
+
+/// The same again by the same right is no news: the first answer may have been lost.
+fn given_back_already(tx: &Connection, right: Right) -> Result<GivenBack, StoreError> {
+    let waits = "SELECT p.not_before FROM pending p JOIN lane l USING (lane) WHERE p.run = ?1 AND l.fence = ?2";
+    let mut statement = tx.prepare_cached(waits)?;
+    let not_before: Option<Option<i64>> =
+        statement.query_row(params![right.run.0, right.fence], |row| row.get(0)).optional()?;
+    let not_before = not_before.ok_or(StoreError::Fenced(right.run))?;
+    Ok(GivenBack::Waits { not_before: not_before.map(time).transpose()? })
+}
+
+fn note_vain_start(tx: &Connection, run: RunId, why: &str) -> Result<u32, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE run SET vain_starts = vain_starts + 1, vain_why = ?2 WHERE run = ?1 RETURNING vain_starts",
+    )?;
+    Ok(statement.query_row(params![run.0, why], |row| row.get(0))?)
+}
+
+/// When a run that could not be started so often may be tried again. Each wait is twice the one before.
+fn after_vain_starts(vain_starts: u32, now: Timestamp) -> Timestamp {
+    let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(vain_starts.saturating_sub(1)));
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 /// Ends a waiting run, or asks the holder of a running one to.

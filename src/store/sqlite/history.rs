@@ -25,7 +25,7 @@ use crate::{
 };
 
 const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit_id, r.delivery, r.next_run, r.fields,
-        r.has_folder, r.created_at, r.started_at, r.finished_at, r.outcome,
+        r.has_folder, r.vain_why, r.created_at, r.started_at, r.finished_at, r.outcome,
         iif(l.ready_run = r.run, l.ready_at, p.not_before) AS not_before,
         coalesce((SELECT reason FROM hold WHERE hold.hook = p.hook),
                  (SELECT reason FROM hold WHERE hold.hook = 0 AND p.run IS NOT NULL)) AS hold,
@@ -126,7 +126,7 @@ fn state(row: &Row) -> Result<RunState, StoreError> {
         return Ok(RunState::Running { since: time(since)?, step, stop });
     }
     let not_before = row.get::<_, Option<i64>>("not_before")?.map(time).transpose()?;
-    Ok(RunState::Queued { not_before, hold: row.get("hold")? })
+    Ok(RunState::Queued { not_before, hold: row.get("hold")?, trouble: row.get("vain_why")? })
 }
 
 /// The numbers of runs as `group_concat` gives them.

@@ -69,6 +69,12 @@ pub(in crate::store) fn stop(tx: &Connection, right: Right, reason: &str, now: T
     set_head(tx, lane)
 }
 
+/// Whether nothing is claimed from the lane.
+pub(super) fn is_stopped(tx: &Connection, lane: i64) -> Result<bool, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT 1 FROM lane WHERE lane = ?1 AND stopped IS NOT NULL")?;
+    Ok(statement.exists([lane])?)
+}
+
 /// Claims from the lane again; whether it was stopped.
 pub(in crate::store) fn open(tx: &Connection, lane: &LaneName) -> Result<bool, StoreError> {
     let open = "UPDATE lane SET stopped = NULL, stopped_at = NULL

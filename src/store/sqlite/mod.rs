@@ -43,9 +43,9 @@ impl Engine {
         let open::Opened { writer: connection, database, lock } = open::open(folder)?;
         outbox::take_back(&connection).map_err(|source| OpenError::Database { folder: folder.to_owned(), source })?;
         let bells = Arc::<Bells>::default();
-        let readers = readers::Readers::new(database);
-        let writer = writer::Writer::start(connection, lock, Arc::clone(&bells))
+        let writer = writer::Writer::start(connection, &database, lock, Arc::clone(&bells))
             .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+        let readers = readers::Readers::new(database);
         Ok(Self { writer, readers, bells })
     }
 

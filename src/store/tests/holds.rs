@@ -33,10 +33,10 @@ async fn jobs_of_a_hook_on_hold_wait_and_coalesce_and_others_of_its_lane_go_on()
     let neighbour = world.queue(&in_lane("other", "site"), 'c').await;
     assert_eq!(world.claim().await.run(), neighbour);
     let view = world.store.run(second).await.expect("a read").expect("a run");
-    assert_eq!(view.state, RunState::Queued { not_before: None, hold: Some("a migration".into()) });
+    assert_eq!(view.state, RunState::Queued { not_before: None, hold: Some("a migration".into()), trouble: None });
     let world = world.reopen().await;
     for adopted in world.store.adopt(world.now).await.expect("adopted") {
-        world.store.release(adopted.claim, world.now).await.expect("released");
+        world.store.give_back(adopted.claim, None, world.now).await.expect("released");
     }
     assert_eq!(world.claim().await.run(), neighbour, "the hold outlives a restart");
     assert!(world.store.resume(Some(&hook.name)).await.expect("resumed"));
@@ -55,7 +55,7 @@ async fn a_hold_ends_by_itself_when_its_time_is_over() {
         world.pass(Duration::from_secs(60));
         let claim = world.claim().await;
         assert_eq!(claim.run(), run);
-        world.store.release(claim, world.now).await.expect("released");
+        world.store.give_back(claim, None, world.now).await.expect("released");
         assert_eq!(world.store.holds().await.expect("a read"), []);
     }
 }

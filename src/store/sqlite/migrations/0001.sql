@@ -88,6 +88,9 @@ CREATE TABLE run (
     next_run    INTEGER,
     -- The run that took its place; NULL: none did.
     superseded_by INTEGER,
+    -- How often it was claimed and could not be started, and why it could not the last time; NULL: that never happened.
+    vain_starts INTEGER NOT NULL DEFAULT 0,
+    vain_why    TEXT,
     -- What follows is known at the end. NULL in `fence` and `started_at`: it never was claimed, never began.
     fence       INTEGER,
     started_at  INTEGER,
