@@ -35,6 +35,8 @@ pub struct RunView {
     pub delivery: Option<DeliveryNo>,
     /// The run that repeats it.
     pub repeated_by: Option<RunId>,
+    /// The fence of its last claim; `None`: it never was claimed, or waits again.
+    pub fence: Option<i64>,
     /// What its scripts told about it.
     pub fields: Vec<(String, String)>,
     /// Whether its folder, with log and journal, may still be there.

@@ -22,7 +22,7 @@ use crate::{
 
 const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit_id, r.delivery, r.next_run, r.fields,
         r.has_folder, r.created_at, r.started_at, r.finished_at, r.outcome, p.not_before,
-        a.started_at AS begun_at, a.step, a.cancel_asked IS NOT NULL AS cancel_asked
+        a.started_at AS begun_at, coalesce(a.fence, r.fence) AS fence, a.step, a.cancel_asked IS NOT NULL AS cancel_asked
     FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
     LEFT JOIN pending p USING (run) LEFT JOIN active a USING (run)";
 
@@ -93,6 +93,7 @@ fn view(row: &Row) -> Result<RunView, StoreError> {
         commit,
         delivery: row.get::<_, Option<i64>>("delivery")?.map(DeliveryNo),
         repeated_by: row.get::<_, Option<i64>>("next_run")?.map(RunId),
+        fence: row.get("fence")?,
         fields: fields.map_err(|err| StoreError::Damaged(err.to_string()))?.unwrap_or_default(),
         has_folder: row.get("has_folder")?,
         created_at: time(row.get("created_at")?)?,
