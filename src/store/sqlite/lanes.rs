@@ -25,22 +25,28 @@ pub(super) fn next_place(tx: &Connection, lane: &LaneName) -> Result<(i64, i64),
     Ok(statement.query_row([lane.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
+const SET_HEAD: &str = "UPDATE lane SET (ready_run, ready_at) = (
+        SELECT p.run, p.not_before FROM pending p
+        WHERE p.lane = lane.lane AND lane.stopped IS NULL
+          AND NOT EXISTS (SELECT 1 FROM active a WHERE a.lane = lane.lane)
+        ORDER BY p.seq LIMIT 1)
+    WHERE lane.lane = ?1";
+
 /// Finds the head anew.
 pub(super) fn set_head(tx: &Connection, lane: i64) -> Result<(), StoreError> {
-    let mut statement = tx.prepare_cached(
-        "UPDATE lane SET (ready_run, ready_at) = (
-             SELECT p.run, p.not_before FROM pending p
-             WHERE p.lane = lane.lane AND lane.stopped IS NULL
-               AND NOT EXISTS (SELECT 1 FROM active a WHERE a.lane = lane.lane)
-             ORDER BY p.seq LIMIT 1)
-         WHERE lane.lane = ?1",
-    )?;
-    statement.execute([lane])?;
+    fail::fail_point!("lane-from-its-end", |_| {
+        let backwards = SET_HEAD.replace("p.seq LIMIT", "p.seq DESC LIMIT");
+        Ok(tx.execute(&backwards, [lane]).map(drop)?)
+    });
+    tx.prepare_cached(SET_HEAD)?.execute([lane])?;
     Ok(())
 }
 
 /// Raises the fence, so that every earlier right to the lane is void.
 pub(super) fn raise_fence(tx: &Connection, lane: i64) -> Result<i64, StoreError> {
+    fail::fail_point!("lane-fence-stays", |_| {
+        Ok(tx.query_row("SELECT fence FROM lane WHERE lane = ?1", [lane], |row| row.get(0))?)
+    });
     let mut statement = tx.prepare_cached("UPDATE lane SET fence = fence + 1 WHERE lane = ?1 RETURNING fence")?;
     Ok(statement.query_row([lane], |row| row.get(0))?)
 }
