@@ -107,6 +107,8 @@ pub(crate) struct Reach {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _points = fail::FailScenario::setup();
     match Cli::parse().command {
         Command::Serve(options) => serve::serve(options).into(),
         Command::Check(options) => check::check(&options).into(),

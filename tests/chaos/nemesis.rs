@@ -136,10 +136,18 @@ impl Nemesis<'_> {
 fn keepers(state: &Path) -> Vec<(i32, i64)> {
     let processes = fs::read_dir("/proc").expect("Linux").flatten();
     let pids = processes.filter_map(|it| it.file_name().to_str()?.parse().ok());
-    pids.filter_map(|pid| Some((pid, run_of(pid, state)?))).collect()
+    pids.filter_map(|pid| Some((pid, kept_by(pid, state)?))).collect()
 }
 
-/// The run that this process is the keeper of.
+/// The run that this process is the keeper of. A child of the keeper looks like it until it becomes its own program.
+fn kept_by(pid: i32, state: &Path) -> Option<i64> {
+    let run = run_of(pid, state)?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let parent = stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()?;
+    (run_of(parent, state) != Some(run)).then_some(run)
+}
+
+/// The run that the command line of this process names.
 fn run_of(pid: i32, state: &Path) -> Option<i64> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let words: Vec<&[u8]> = line.split(|it| *it == 0).collect();
@@ -151,7 +159,7 @@ fn run_of(pid: i32, state: &Path) -> Option<i64> {
 fn strike(pid: i32, run: i64, state: &Path, blow: Blow) -> bool {
     let Some(target) = Pid::from_raw(pid) else { return false };
     let Ok(handle) = pidfd_open(target, PidfdFlags::empty()) else { return false };
-    run_of(pid, state) == Some(run) && pidfd_send_signal(&handle, blow).is_ok()
+    kept_by(pid, state) == Some(run) && pidfd_send_signal(&handle, blow).is_ok()
 }
 
 /// The processes that are marked as this scene's, but for the daemon.

@@ -27,14 +27,16 @@ use crate::{
 };
 
 /// How long everything may take to come to an end once nothing disturbs it: a letter that met a sink that was down
-/// waits for ten seconds and, met by another, for twenty.
-const CALM_MAX: Duration = Duration::from_secs(120);
+/// waits for ten seconds, then for twenty, for forty.
+pub const CALM_MAX: Duration = Duration::from_secs(150);
 
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Order {
     pub seconds: u64,
     pub seed: u64,
+    /// How long the calm may take.
+    pub calm_max: Duration,
     /// The folder stays.
     pub keep: bool,
     /// What the program under test is to do wrong.
@@ -84,7 +86,7 @@ pub fn rage(order: Order) -> Aftermath {
         storm_ends.ring();
         nemesis.relent();
         let began = Instant::now();
-        let record = calm_down(&scene, &daemon);
+        let record = calm_down(&scene, &daemon, order.calm_max);
         drop(bells);
         (record, began.elapsed())
     });
@@ -109,8 +111,8 @@ impl Drop for RingAtEnd<'_> {
 }
 
 /// Waits until nothing is left to be done, and reads what was.
-fn calm_down(scene: &Scene, daemon: &Daemon) -> Record {
-    let until = Instant::now() + CALM_MAX;
+fn calm_down(scene: &Scene, daemon: &Daemon, calm_max: Duration) -> Record {
+    let until = Instant::now() + calm_max;
     let pen = &scene.pen;
     loop {
         let unfinished = match unfinished(daemon) {

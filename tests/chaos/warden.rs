@@ -36,3 +36,21 @@ impl Drop for Warden {
         let _ = self.process.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command};
+
+    use super::Warden;
+
+    #[test]
+    fn what_a_scene_has_started_ends_with_its_warden_even_if_it_hears_no_term() {
+        let folder = tempfile::tempdir().expect("a folder").keep();
+        let warden = Warden::over(&folder);
+        let deaf = "trap '' TERM; sleep 1000 & sleep 1000";
+        let mut child = Command::new("setsid").args(["sh", "-c", deaf]).env("CHAOS_SCENE", &folder).spawn();
+        drop(warden);
+        let status = child.as_mut().expect("a process").wait().expect("it ends");
+        assert_eq!((status.signal(), folder.exists()), (Some(9), false));
+    }
+}
