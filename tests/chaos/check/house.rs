@@ -11,27 +11,19 @@ pub fn judge(case: &Case) -> Vec<Violation> {
     // Whether there was a reason since the daemon came up.
     let mut has_reason = false;
     for (at, event) in case.events() {
-        match event {
-            Event::DiskFull => is_full = true,
-            Event::DiskFreed => is_full = false,
-            Event::Spoilt => is_bad = true,
-            Event::Mended => is_bad = false,
-            Event::RestartDaemon => is_asked = true,
-            Event::DaemonUp => {
-                has_reason = false;
-                is_asked = false;
+        is_full = (is_full || *event == Event::DiskFull) && *event != Event::DiskFreed;
+        is_bad = (is_bad || *event == Event::Spoilt) && *event != Event::Mended;
+        is_asked = (is_asked || *event == Event::RestartDaemon) && *event != Event::DaemonUp;
+        has_reason &= *event != Event::DaemonUp;
+        if let Event::DaemonEnded { code } = event {
+            let is_well = is_asked && *code == Some(0);
+            if !is_well && !has_reason {
+                found.push(broken(UP, format!("the daemon ended with {code:?}"), &[at]));
             }
-            Event::DaemonEnded { code } => {
-                let is_fine = if is_asked { *code == Some(0) || has_reason } else { has_reason };
-                if !is_fine {
-                    found.push(broken(UP, format!("the daemon ended with {code:?}"), &[at]));
-                }
-            }
-            Event::Left { process } => {
-                found.push(broken(NOTHING_LEFT, format!("still there: {process}"), &lines_of(case, process)));
-            }
-            Event::Stuck { what } => found.push(broken(CALM, what.clone(), &[])),
-            _ => (),
+        } else if let Event::Left { process } = event {
+            found.push(broken(NOTHING_LEFT, format!("still there: {process}"), &lines_of(case, process)));
+        } else if let Event::Stuck { what } = event {
+            found.push(broken(CALM, what.clone(), &[]));
         }
         has_reason |= is_full || is_bad;
     }

@@ -11,14 +11,10 @@ use crate::history::Event;
 pub fn judge(case: &Case) -> Vec<Violation> {
     let mut lanes: BTreeMap<&str, Vec<Sign>> = BTreeMap::new();
     for (at, event) in case.events() {
-        let (run, lane, is_begin) = match event {
-            Event::Begin { run, lane, .. } => (*run, lane, true),
-            Event::Beat { run, lane } | Event::Done { run, lane, .. } | Event::Finally { run, lane } => {
-                (*run, lane, false)
-            }
-            _ => continue,
-        };
-        lanes.entry(lane).or_default().push(Sign { at, run, is_begin });
+        if let Some((lane, run)) = sign_of_life(event) {
+            let is_begin = matches!(event, Event::Begin { .. });
+            lanes.entry(lane).or_default().push(Sign { at, run, is_begin });
+        }
     }
     let mut found = Vec::new();
     for (lane, signs) in &lanes {
@@ -29,6 +25,19 @@ pub fn judge(case: &Case) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// The lane and the run of which a process is alive that wrote this.
+fn sign_of_life(event: &Event) -> Option<(&str, i64)> {
+    if let Event::Begin { run, lane, .. }
+    | Event::Beat { run, lane }
+    | Event::Done { run, lane, .. }
+    | Event::Finally { run, lane } = event
+    {
+        Some((lane, *run))
+    } else {
+        None
+    }
 }
 
 /// A sign of life.

@@ -100,9 +100,9 @@ fn as_the_script_did(case: &Case, run: &Run, script: &Script) -> Option<Violatio
 }
 
 fn tree_of<'a>(case: &'a Case, rule: &Rule, pushed: &str) -> Option<&'a str> {
-    case.lines.iter().find_map(|line| match &line.event {
-        Event::Sent { sha, repo, tree, .. } if sha == pushed && repo == rule.repo => Some(tree.as_str()),
-        _ => None,
+    case.lines.iter().find_map(|line| {
+        let Event::Sent { sha, repo, tree, .. } = &line.event else { return None };
+        (sha == pushed && repo == rule.repo).then_some(tree.as_str())
     })
 }
 
