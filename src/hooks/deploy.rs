@@ -2,18 +2,22 @@
 //!
 //! Invariant: a key that does nothing with the chosen strategy is an error, unless it says what would hold anyway.
 
-use std::path::{Component, PathBuf};
+use std::{
+    num::NonZeroU32,
+    path::{Component, PathBuf},
+};
 
 use crate::{
     hooks::{
         keys, later,
         read::{Check, Field, Section},
+        releases,
         remote::{self, Transport},
         secrets,
         yaml::Place,
     },
     model::{
-        deploy::{Clean, Credentials, Deploy, Dirty, Git, Strategy},
+        deploy::{Clean, Credentials, Deploy, Dirty, Git, Lfs, Strategy, Submodules},
         push::RepoName,
         source::Forge,
     },
@@ -24,7 +28,7 @@ const MIN_FREE_DEFAULT: u64 = 512 << 20;
 
 /// Where a hook without `deploy` has its code: in a fresh tree.
 pub(super) fn default(forge: Forge, repo: &RepoName) -> Deploy {
-    let git = Git { remote: default_remote(forge, repo), credentials: Credentials::Ambient };
+    let git = Git::plain(default_remote(forge, repo), Credentials::Ambient);
     Deploy { strategy: Strategy::Checkout { git }, min_free_bytes: MIN_FREE_DEFAULT }
 }
 
@@ -53,9 +57,14 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
     let default_word = if path.is_some() { Word::InPlace } else { Word::Checkout };
     let word = section.read("strategy", check, default_word, |it, check| it.choice(check, &WORDS));
     let git = git(&section, forge, repo, check);
-    let dirty = section.read("dirty", check, Dirty::Save, |it, check| it.choice(check, &DIRTY));
-    let clean = section.read("clean", check, Clean::None, |it, check| it.choice(check, &CLEAN));
-    later::read_deploy(&section, check);
+    let keeping = releases::read(&section, check);
+    let dirty =
+        section.read("dirty", check, Dirty::Save, |it, check| it.choice(check, &words(Dirty::ALL, Dirty::word)));
+    let clean =
+        section.read("clean", check, Clean::None, |it, check| it.choice(check, &words(Clean::ALL, Clean::word)));
+    if let Some(git) = &git {
+        later::read_deploy(&section, git, &keeping, check);
+    }
     let min_free_bytes =
         section.read("min_free", check, MIN_FREE_DEFAULT, |it, check| it.size(check, 0, i64::MAX as u64));
     refuse_useless(&section, word, dirty, clean, check);
@@ -79,8 +88,10 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
     Some(Found { deploy: Deploy { strategy, min_free_bytes }, path_place: path_field.map(Field::place) })
 }
 
-const DIRTY: [(&str, Dirty); 3] = [("save", Dirty::Save), ("fail", Dirty::Fail), ("overwrite", Dirty::Overwrite)];
-const CLEAN: [(&str, Clean); 2] = [("none", Clean::None), ("untracked", Clean::Untracked)];
+/// Choices with their words, as [`Field::choice`] takes them.
+fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<(&'static str, T)> {
+    all.iter().map(|it| (word(*it), *it)).collect()
+}
 
 fn miss_path(section: &Section, check: &mut Check) -> Option<Option<PathBuf>> {
     section.miss(check, "`path`", "the folder to deploy into, absolute: `path: /srv/website`");
@@ -140,7 +151,18 @@ fn git(section: &Section, forge: Forge, repo: &RepoName, check: &mut Check) -> O
         None => Credentials::Ambient,
         Some(field) => credentials(field, transport?, forge, check)?,
     };
-    Some(Git { remote, credentials })
+    let submodules = words(Submodules::ALL, Submodules::word);
+    let lfs = words(Lfs::ALL, Lfs::word);
+    Some(Git {
+        remote,
+        credentials,
+        submodules: section.read("submodules", check, Submodules::Off, |it, check| it.choice(check, &submodules)),
+        lfs: section.read("lfs", check, Lfs::Fail, |it, check| it.choice(check, &lfs)),
+        depth: section.read("depth", check, None, |it, check| {
+            it.number(check, 0..=1_000_000).map(|it| u32::try_from(it).ok().and_then(NonZeroU32::new))
+        }),
+        subdir: section.read("subdir", check, None, |it, check| releases::inner_path(it, check).map(Some)),
+    })
 }
 
 /// A remote that may hold a password is not repeated in the message.

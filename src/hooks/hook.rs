@@ -2,22 +2,20 @@
 //!
 //! Invariant: a key of the hook itself wins over the same key of `defaults` as a whole; maps are not mixed.
 
-use std::{collections::HashMap, path::PathBuf, time::Duration};
+use std::{collections::HashMap, path::Path, time::Duration};
 
 use crate::{
     hooks::{
-        deploy, keys, later, notify,
+        deploy, health, keys, later, notify, on, queue,
         read::{Check, Field, Section, shortened},
         server::Server,
         sources, steps, units,
         yaml::{Place, Value},
     },
     model::{
-        deploy::Strategy,
-        hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry},
-        name::{HookName, LaneName, SourceName},
+        hook::Hook,
+        name::{HookName, SourceName},
         push::RepoName,
-        run::RetryClass,
         source::{Forge, Source, SourcePath},
     },
 };
@@ -50,11 +48,8 @@ pub(super) struct Draft {
 
 impl Draft {
     /// The folder it deploys into, if that is a fixed one.
-    pub(super) fn path(&self) -> Option<&PathBuf> {
-        match &self.hook.deploy.strategy {
-            Strategy::InPlace { path, .. } => Some(path),
-            Strategy::Checkout { .. } | Strategy::None { .. } => None,
-        }
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.hook.deploy.strategy.path()
     }
 }
 
@@ -241,16 +236,19 @@ fn settings(
 ) -> Found {
     let landing = section.get("deploy").and_then(|it| deploy::read(it, forge, &repo, check));
     let told = section.get("notify").and_then(|it| notify::read(it, check));
-    later::read_hook(section, check);
+    let waiting = queue::read(section, &name, check);
     let path_place = landing.as_ref().and_then(|it| it.path_place);
     let email_place = told.as_ref().and_then(|it| it.email_place);
     let minutes = |it: u64| Duration::from_secs(it * 60);
     let hook = Hook {
-        on: section.read("on", check, On { push: BranchFilter::DefaultBranch, tag: None }, on),
+        on: on::read(section, check),
+        paths: on::paths(section, check),
+        skip_markers: on::skip_markers(section, check),
         enabled: section.read("enabled", check, true, Field::flag),
         deploy: landing.map_or_else(|| deploy::default(forge, &repo), |it| it.deploy),
         run: section.read("run", check, Vec::new(), steps::read),
         activate: section.read("activate", check, Vec::new(), steps::read),
+        health: section.read("health", check, Vec::new(), health::read),
         on_failure: section.read("on_failure", check, Vec::new(), steps::read),
         finally: section.read("finally", check, Vec::new(), steps::read),
         env: section.read("env", check, Default::default(), steps::values),
@@ -260,18 +258,22 @@ fn settings(
         timeout: section.read("timeout", check, minutes(30), Field::limit),
         idle_timeout: section.read("idle_timeout", check, minutes(10), Field::limit),
         kill_grace: section.read("kill_grace", check, Duration::from_secs(10), Field::duration),
-        retry: section.read("retry", check, default_retry(), retry),
-        queue: section.read("queue", check, QueuePolicy::Latest, queue),
-        lane: section.read("lane", check, name.own_lane(), lane),
+        retry: waiting.retry,
+        queue: waiting.queue,
+        lane: waiting.lane,
+        priority: waiting.priority,
+        debounce: waiting.debounce,
+        min_interval: waiting.min_interval,
         notify: told.map_or_else(Vec::new, |it| it.notify),
         environment: section.read("environment", check, "production".to_owned(), one_line),
-        url: section.read("url", check, None, |it, check| it.parsed(check, "bad-url", link).map(Some)),
+        url: section.read("url", check, None, |it, check| it.parsed(check, "bad-url", units::link).map(Some)),
         max_log_bytes: server.max_log_bytes,
         source: name.own_source(),
         name,
         forge,
         repo,
     };
+    later::read_hook(section, &hook, check);
     refuse_names_twice(section, &hook, check);
     Found { hook, path_place, email_place }
 }
@@ -286,95 +288,8 @@ fn refuse_names_twice(section: &Section, hook: &Hook, check: &mut Check) {
     }
 }
 
-fn on(field: &Field, check: &mut Check) -> Option<On> {
-    let section = field.section(check, keys::ON)?;
-    for later in section.fields.iter().filter(|it| keys::LATER_EVENTS.contains(&it.key)) {
-        let message = format!("`{}` is not supported by this version", later.path);
-        check.error(later.key_place, "not-supported", message, "use `push` or `tag`");
-    }
-    if section.fields.is_empty() {
-        field.refuse(check, "no-event", "names no event", "remove it, or write `{push: main}` or `{tag: \"v*\"}`");
-    }
-    let push = match section.get("push") {
-        None => BranchFilter::Never,
-        Some(it) => BranchFilter::Matching(patterns(it, check)?),
-    };
-    let tag = section.get("tag").map(|it| patterns(it, check));
-    Some(On { push, tag: tag.unwrap_or(None) })
-}
-
-fn patterns(field: &Field, check: &mut Check) -> Option<Patterns> {
-    let texts = field.each(check, |it, check| {
-        let text = it.text(check)?;
-        if text.trim_start_matches('!').starts_with("refs/") {
-            let help = "write the short name: `main`, not `refs/heads/main`";
-            it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
-        }
-        Some(text.to_owned())
-    })?;
-    if field.items(check)?.is_empty() {
-        field.refuse(check, "empty-list", "is an empty list", "name at least one, or remove the key");
-        return None;
-    }
-    if let Some(known) = check.patterns.get(&texts) {
-        return Some(known.clone());
-    }
-    match Patterns::parse(&texts) {
-        Ok(patterns) => {
-            check.patterns.insert(texts, patterns.clone());
-            Some(patterns)
-        }
-        // One by one, to say which it is.
-        Err(_) => {
-            let compile = |it: &str| Patterns::parse(&[it.to_owned()]).map(drop);
-            field.each(check, |it, check| it.parsed(check, "bad-glob", compile))?;
-            None
-        }
-    }
-}
-
-fn default_retry() -> Retry {
-    Retry { max: 2, on: vec![RetryClass::Tempfail, RetryClass::Fetch], backoff: Duration::from_secs(10) }
-}
-
-fn retry(field: &Field, check: &mut Check) -> Option<Retry> {
-    let section = field.section(check, keys::RETRY)?;
-    let default = default_retry();
-    let classes = RetryClass::ALL.map(|it| (it.word(), it));
-    Some(Retry {
-        max: section.read("max", check, default.max, |it, check| {
-            it.number(check, 0..=100).and_then(|it| u32::try_from(it).ok())
-        }),
-        on: section.read("on", check, default.on, |it, check| it.each(check, |it, check| it.choice(check, &classes))),
-        backoff: section.read("backoff", check, default.backoff, Field::duration),
-    })
-}
-
-fn queue(field: &Field, check: &mut Check) -> Option<QueuePolicy> {
-    let words = [("latest", Some(QueuePolicy::Latest)), ("all", Some(QueuePolicy::All)), ("cancel", None)];
-    let found = field.choice(check, &words)?;
-    if found.is_none() {
-        later::refuse(field, check, "`latest`");
-    }
-    found
-}
-
-fn lane(field: &Field, check: &mut Check) -> Option<LaneName> {
-    field.parsed(check, "bad-name", |text| {
-        LaneName::parse(text).ok_or("up to 63 of a-z, 0-9, `.`, `_` and `-`, beginning with a letter or digit")
-    })
-}
-
 fn one_line(field: &Field, check: &mut Check) -> Option<String> {
     field.parsed(check, "bad-text", |text| {
         if text.chars().any(char::is_control) { Err("write it in one line") } else { Ok(text.to_owned()) }
     })
-}
-
-/// A link for people.
-fn link(text: &str) -> Result<String, &'static str> {
-    let base = text.split(['?', '#']).next().unwrap_or_default();
-    let is_plain = text.chars().all(|it| it.is_ascii_graphic() && !"\"<>\\^`{|}".contains(it));
-    units::base_url(base)?;
-    if is_plain { Ok(text.to_owned()) } else { Err("write it like `https://www.example.org/`") }
 }

@@ -10,11 +10,15 @@ pub mod problem;
 pub mod reload;
 
 mod deploy;
+mod health;
 mod hook;
 mod keys;
 mod later;
 mod notify;
+mod on;
+mod queue;
 mod read;
+mod releases;
 mod remote;
 mod secrets;
 mod server;
@@ -38,6 +42,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub use self::units::duration;
 pub use self::{
     environment::{Environment, EnvironmentError},
     notify::{Smtp, SmtpTls},

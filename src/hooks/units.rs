@@ -9,7 +9,7 @@ use ipnet::IpNet;
 const SECONDS_MAX: u64 = 3650 * 86_400;
 
 /// `90s`, `20m`, `1h 30m`, `250ms`; the error says what would have been right.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
     const HELP: &str = "write a number and a unit: `250ms`, `90s`, `20m`, `1h 30m`, `90d`";
     let mut total = Duration::ZERO;
     let mut rest = text.trim();
@@ -84,6 +84,14 @@ pub(super) fn base_url(text: &str) -> Result<String, &'static str> {
         return Err(HELP);
     }
     Ok(text.trim_end_matches('/').to_owned())
+}
+
+/// An address with a path, and perhaps a query.
+pub(super) fn link(text: &str) -> Result<String, &'static str> {
+    let base = text.split(['?', '#']).next().unwrap_or_default();
+    let is_plain = text.chars().all(|it| it.is_ascii_graphic() && !"\"<>\\^`{|}".contains(it));
+    base_url(base)?;
+    if is_plain { Ok(text.to_owned()) } else { Err("write it like `https://www.example.org/`") }
 }
 
 #[cfg(test)]

@@ -2,22 +2,17 @@
 //!
 //! Invariant: what `encode` wrote, `decode` of the same or a newer version reads back unchanged.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    journal::{
-        Unreadable,
-        letter::{StoredNotification, StoredSecretRef},
-    },
+    journal::{Unreadable, hook::StoredHook},
     model::{
-        deploy::{Clean, Credentials, Deploy, Dirty, Git, Strategy},
-        hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry, Step},
+        hook::Hook,
         job::{Job, Target, Trigger},
-        name::{HookName, LaneName, SourceName},
         push::{CommitFacts, CommitId, Push, RefChange, RefName, RepoName},
-        run::{RetryClass, RunId},
+        run::RunId,
         source::Forge,
     },
 };
@@ -90,102 +85,6 @@ struct StoredCommitFacts {
     subject: String,
     author: String,
     author_email: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredHook {
-    name: String,
-    forge: String,
-    source: String,
-    repo: String,
-    branches: StoredBranches,
-    tags: Option<Vec<String>>,
-    enabled: bool,
-    strategy: StoredStrategy,
-    min_free_bytes: u64,
-    run: Vec<StoredStep>,
-    activate: Vec<StoredStep>,
-    on_failure: Vec<StoredStep>,
-    finally: Vec<StoredStep>,
-    env: BTreeMap<String, String>,
-    pass_env: Vec<String>,
-    secrets: BTreeMap<String, StoredSecretRef>,
-    user: Option<String>,
-    timeout: Duration,
-    idle_timeout: Duration,
-    kill_grace: Duration,
-    retry_max: u32,
-    retry_on: Vec<String>,
-    retry_backoff: Duration,
-    queue: StoredQueue,
-    lane: String,
-    notify: Vec<StoredNotification>,
-    environment: String,
-    url: Option<String>,
-    max_log_bytes: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredBranches {
-    Never,
-    DefaultBranch,
-    Matching(Vec<String>),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredQueue {
-    Latest,
-    All,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredStrategy {
-    Checkout { git: StoredGit },
-    InPlace { git: StoredGit, path: PathBuf, dirty: StoredDirty, clean: StoredClean },
-    None { folder: PathBuf },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredDirty {
-    Save,
-    Fail,
-    Overwrite,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredClean {
-    None,
-    Untracked,
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredGit {
-    remote: String,
-    credentials: StoredCredentials,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StoredCredentials {
-    Ambient,
-    Token { username: String, token: StoredSecretRef },
-    SshKey { key: PathBuf, known_hosts: Option<PathBuf> },
-}
-
-#[derive(Serialize, Deserialize)]
-struct StoredStep {
-    name: String,
-    script: String,
-    shell: Vec<String>,
-    timeout: Option<Duration>,
-    env: BTreeMap<String, String>,
-    user: Option<String>,
-    cwd: Option<PathBuf>,
 }
 
 impl From<&Job> for StoredJob {
@@ -279,184 +178,109 @@ impl TryFrom<StoredPush> for Push {
     }
 }
 
-impl From<&Hook> for StoredHook {
-    fn from(hook: &Hook) -> Self {
-        let steps = |steps: &[Step]| steps.iter().map(StoredStep::from).collect();
-        Self {
-            name: hook.name.to_string(),
-            forge: hook.forge.word().into(),
-            source: hook.source.to_string(),
-            repo: hook.repo.as_str().into(),
-            branches: match &hook.on.push {
-                BranchFilter::Never => StoredBranches::Never,
-                BranchFilter::DefaultBranch => StoredBranches::DefaultBranch,
-                BranchFilter::Matching(patterns) => StoredBranches::Matching(patterns.texts().to_vec()),
-            },
-            tags: hook.on.tag.as_ref().map(|it| it.texts().to_vec()),
-            enabled: hook.enabled,
-            strategy: StoredStrategy::from(&hook.deploy.strategy),
-            min_free_bytes: hook.deploy.min_free_bytes,
-            run: steps(&hook.run),
-            activate: steps(&hook.activate),
-            on_failure: steps(&hook.on_failure),
-            finally: steps(&hook.finally),
-            env: hook.env.clone(),
-            pass_env: hook.pass_env.clone(),
-            secrets: hook.secrets.iter().map(|(name, it)| (name.clone(), it.into())).collect(),
-            user: hook.user.clone(),
-            timeout: hook.timeout,
-            idle_timeout: hook.idle_timeout,
-            kill_grace: hook.kill_grace,
-            retry_max: hook.retry.max,
-            retry_on: hook.retry.on.iter().map(|it| it.word().into()).collect(),
-            retry_backoff: hook.retry.backoff,
-            queue: match hook.queue {
-                QueuePolicy::Latest => StoredQueue::Latest,
-                QueuePolicy::All => StoredQueue::All,
-            },
-            lane: hook.lane.to_string(),
-            notify: hook.notify.iter().map(StoredNotification::from).collect(),
-            environment: hook.environment.clone(),
-            url: hook.url.clone(),
-            max_log_bytes: hook.max_log_bytes,
-        }
-    }
-}
-
-impl TryFrom<StoredHook> for Hook {
-    type Error = String;
-
-    fn try_from(it: StoredHook) -> Result<Self, String> {
-        let steps = |steps: Vec<StoredStep>| steps.into_iter().map(Step::from).collect();
-        Ok(Self {
-            name: known(&it.name, HookName::parse)?,
-            forge: known(&it.forge, Forge::parse)?,
-            source: known(&it.source, SourceName::parse)?,
-            repo: known(&it.repo, RepoName::parse)?,
-            on: On {
-                push: match it.branches {
-                    StoredBranches::Never => BranchFilter::Never,
-                    StoredBranches::DefaultBranch => BranchFilter::DefaultBranch,
-                    StoredBranches::Matching(texts) => BranchFilter::Matching(Patterns::parse(&texts)?),
-                },
-                tag: it.tags.map(|texts| Patterns::parse(&texts)).transpose()?,
-            },
-            enabled: it.enabled,
-            deploy: Deploy { strategy: Strategy::from(it.strategy), min_free_bytes: it.min_free_bytes },
-            run: steps(it.run),
-            activate: steps(it.activate),
-            on_failure: steps(it.on_failure),
-            finally: steps(it.finally),
-            env: it.env,
-            pass_env: it.pass_env,
-            secrets: it.secrets.into_iter().map(|(name, it)| (name, it.into())).collect(),
-            user: it.user,
-            timeout: it.timeout,
-            idle_timeout: it.idle_timeout,
-            kill_grace: it.kill_grace,
-            retry: Retry {
-                max: it.retry_max,
-                on: it.retry_on.iter().map(|it| known(it, RetryClass::parse)).collect::<Result<_, _>>()?,
-                backoff: it.retry_backoff,
-            },
-            queue: match it.queue {
-                StoredQueue::Latest => QueuePolicy::Latest,
-                StoredQueue::All => QueuePolicy::All,
-            },
-            lane: known(&it.lane, LaneName::parse)?,
-            notify: it.notify.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
-            environment: it.environment,
-            url: it.url,
-            max_log_bytes: it.max_log_bytes,
-        })
-    }
-}
-
-impl From<&Strategy> for StoredStrategy {
-    fn from(strategy: &Strategy) -> Self {
-        match strategy {
-            Strategy::Checkout { git } => Self::Checkout { git: git.into() },
-            Strategy::InPlace { git, path, dirty, clean } => Self::InPlace {
-                git: git.into(),
-                path: path.clone(),
-                dirty: match dirty {
-                    Dirty::Save => StoredDirty::Save,
-                    Dirty::Fail => StoredDirty::Fail,
-                    Dirty::Overwrite => StoredDirty::Overwrite,
-                },
-                clean: match clean {
-                    Clean::None => StoredClean::None,
-                    Clean::Untracked => StoredClean::Untracked,
-                },
-            },
-            Strategy::None { folder } => Self::None { folder: folder.clone() },
-        }
-    }
-}
-
-impl From<StoredStrategy> for Strategy {
-    fn from(stored: StoredStrategy) -> Self {
-        match stored {
-            StoredStrategy::Checkout { git } => Self::Checkout { git: git.into() },
-            StoredStrategy::InPlace { git, path, dirty, clean } => Self::InPlace {
-                git: git.into(),
-                path,
-                dirty: match dirty {
-                    StoredDirty::Save => Dirty::Save,
-                    StoredDirty::Fail => Dirty::Fail,
-                    StoredDirty::Overwrite => Dirty::Overwrite,
-                },
-                clean: match clean {
-                    StoredClean::None => Clean::None,
-                    StoredClean::Untracked => Clean::Untracked,
-                },
-            },
-            StoredStrategy::None { folder } => Self::None { folder },
-        }
-    }
-}
-
-impl From<&Git> for StoredGit {
-    fn from(git: &Git) -> Self {
-        let credentials = match &git.credentials {
-            Credentials::Ambient => StoredCredentials::Ambient,
-            Credentials::Token { username, token } => {
-                StoredCredentials::Token { username: username.clone(), token: token.into() }
-            }
-            Credentials::SshKey { key, known_hosts } => {
-                StoredCredentials::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
-            }
-        };
-        Self { remote: git.remote.clone(), credentials }
-    }
-}
-
-impl From<StoredGit> for Git {
-    fn from(stored: StoredGit) -> Self {
-        let credentials = match stored.credentials {
-            StoredCredentials::Ambient => Credentials::Ambient,
-            StoredCredentials::Token { username, token } => Credentials::Token { username, token: token.into() },
-            StoredCredentials::SshKey { key, known_hosts } => Credentials::SshKey { key, known_hosts },
-        };
-        Self { remote: stored.remote, credentials }
-    }
-}
-
-impl From<&Step> for StoredStep {
-    fn from(step: &Step) -> Self {
-        let Step { name, script, shell, timeout, env, user, cwd } = step.clone();
-        Self { name, script, shell, timeout, env, user, cwd }
-    }
-}
-
-impl From<StoredStep> for Step {
-    fn from(stored: StoredStep) -> Self {
-        let StoredStep { name, script, shell, timeout, env, user, cwd } = stored;
-        Self { name, script, shell, timeout, env, user, cwd }
-    }
-}
-
 /// The value behind a stored word, or a sentence that quotes it.
-fn known<T>(word: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+pub(super) fn known<T>(word: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, String> {
     parse(word).ok_or_else(|| format!("`{word}` is not a {}", std::any::type_name::<T>()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+    use super::{decode, encode};
+    use crate::model::{
+        deploy::{Credentials, Deploy, Git, Keeping, Lfs, Rollback, SharedPath, Strategy, Submodules},
+        health::{Probe, Question},
+        hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry, Step},
+        job::{Job, Target, Trigger},
+        letter::{Channel, Notification, Occasion},
+        name::HookName,
+        push::{CommitId, RefName, RepoName},
+        run::{RetryClass, RunId},
+        secret::SecretRef,
+        source::Forge,
+    };
+
+    /// Every setting differs from its default.
+    fn hook() -> Hook {
+        let name = HookName::parse("site").expect("a name");
+        let patterns = |texts: &[&str]| {
+            let texts: Vec<_> = texts.iter().map(|it| (*it).to_owned()).collect();
+            Patterns::parse(&texts).expect("good globs")
+        };
+        let git = Git {
+            submodules: Submodules::Recursive,
+            lfs: Lfs::Pull,
+            depth: std::num::NonZeroU32::new(7),
+            subdir: Some("web".into()),
+            ..Git::plain("git@example.org:a/b", Credentials::SshKey { key: "/k".into(), known_hosts: None })
+        };
+        let path = PathBuf::from(".env");
+        let shared = vec![SharedPath { path, required: true, seed: Some(".env.example".into()), mode: Some(0o640) }];
+        let keeping = Keeping { good: 9, failed: 0, shared, rollback: Rollback::Off };
+        let question = Question::Http { url: "http://x/".into(), expect: 200..=299, body: Some("ok".into()) };
+        let (attempts, stable, second) = (3, 2, Duration::from_secs(1));
+        let step = Step {
+            name: "build".into(),
+            script: "make".into(),
+            shell: vec!["/bin/sh".into()],
+            timeout: Some(second),
+            env: BTreeMap::from([("A".into(), "1".into())]),
+            user: Some("www".into()),
+            cwd: Some("sub".into()),
+        };
+        Hook {
+            forge: Forge::GitLab,
+            source: name.own_source(),
+            repo: RepoName::parse("a/b").expect("a name"),
+            on: On { push: BranchFilter::Matching(patterns(&["main", "!dev"])), tag: Some(patterns(&["v*"])) },
+            paths: Some(patterns(&["web/**"])),
+            skip_markers: vec!["[no]".into()],
+            enabled: false,
+            deploy: Deploy { strategy: Strategy::Releases { git, path: "/srv/x".into(), keeping }, min_free_bytes: 7 },
+            run: vec![step.clone()],
+            activate: vec![step.clone()],
+            health: vec![Probe { question, attempts, interval: second, timeout: second, start_after: second, stable }],
+            on_failure: vec![step.clone()],
+            finally: vec![step],
+            env: BTreeMap::from([("B".into(), "2".into())]),
+            pass_env: vec!["C".into()],
+            secrets: BTreeMap::from([("T".into(), SecretRef::File("/t".into()))]),
+            user: Some("www".into()),
+            timeout: second,
+            idle_timeout: second * 2,
+            kill_grace: second * 3,
+            retry: Retry { max: 5, on: RetryClass::ALL.to_vec(), backoff: second * 4 },
+            queue: QueuePolicy::Cancel,
+            lane: name.own_lane(),
+            priority: -7,
+            debounce: second * 5,
+            min_interval: second * 6,
+            notify: vec![Notification {
+                channel: Channel::Slack { webhook: SecretRef::Env("S".into()) },
+                on: vec![Occasion::Start],
+            }],
+            environment: "staging".into(),
+            url: Some("https://x.example.org".into()),
+            max_log_bytes: 9,
+            name,
+        }
+    }
+
+    #[test]
+    fn a_job_reads_back_as_it_was_written() {
+        let commit = CommitId::parse(&"a1".repeat(20)).expect("an id");
+        let job = Job {
+            hook: Arc::new(hook()),
+            trigger: Trigger::Retry,
+            actor: "ana".into(),
+            target: Target::Commit { commit, ref_name: RefName::parse("refs/heads/main") },
+            push: None,
+            attempt: 2,
+            retry_of: Some(RunId(6)),
+        };
+        let read = decode(&encode(&job)).expect("readable");
+        // A hook holds compiled globs, which know no equality; all of it prints.
+        assert_eq!(format!("{read:?}"), format!("{job:?}"));
+    }
 }

@@ -4,6 +4,8 @@
 //! Invariant: every form on disk carries a version or can be read without one, and a torn last line of a journal
 //! is no line.
 
+mod deploy;
+mod hook;
 pub mod job;
 pub mod letter;
 pub mod outcome;

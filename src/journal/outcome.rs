@@ -27,8 +27,11 @@ pub(super) enum StoredOutcome {
     Succeeded,
     Failed(StoredFailure),
     TimedOut(StoredFailure),
+    RolledBack(StoredFailure),
+    RollbackFailed { failure: StoredFailure, why: String },
     Cancelled { step: Option<String>, reason: String },
     Superseded { by: i64 },
+    Stale { reason: String },
     Skipped { step: String, reason: String },
     Interrupted { step: Option<String>, reason: String },
 }
@@ -57,10 +60,15 @@ impl From<&Outcome> for StoredOutcome {
             Outcome::Succeeded => Self::Succeeded,
             Outcome::Failed(failure) => Self::Failed(failure.into()),
             Outcome::TimedOut(failure) => Self::TimedOut(failure.into()),
+            Outcome::RolledBack(failure) => Self::RolledBack(failure.into()),
+            Outcome::RollbackFailed { failure, why } => {
+                Self::RollbackFailed { failure: failure.into(), why: why.clone() }
+            }
             Outcome::Cancelled { step, reason } => {
                 Self::Cancelled { step: step.as_ref().map(word), reason: reason.clone() }
             }
             Outcome::Superseded { by } => Self::Superseded { by: by.0 },
+            Outcome::Stale { reason } => Self::Stale { reason: reason.clone() },
             Outcome::Skipped { step, reason } => Self::Skipped { step: word(step), reason: reason.clone() },
             Outcome::Interrupted { step, reason } => {
                 Self::Interrupted { step: step.as_ref().map(word), reason: reason.clone() }
@@ -77,10 +85,15 @@ impl TryFrom<StoredOutcome> for Outcome {
             StoredOutcome::Succeeded => Self::Succeeded,
             StoredOutcome::Failed(failure) => Self::Failed(failure.try_into()?),
             StoredOutcome::TimedOut(failure) => Self::TimedOut(failure.try_into()?),
+            StoredOutcome::RolledBack(failure) => Self::RolledBack(failure.try_into()?),
+            StoredOutcome::RollbackFailed { failure, why } => {
+                Self::RollbackFailed { failure: failure.try_into()?, why }
+            }
             StoredOutcome::Cancelled { step, reason } => {
                 Self::Cancelled { step: step.as_deref().map(run_step).transpose()?, reason }
             }
             StoredOutcome::Superseded { by } => Self::Superseded { by: RunId(by) },
+            StoredOutcome::Stale { reason } => Self::Stale { reason },
             StoredOutcome::Skipped { step, reason } => Self::Skipped { step: run_step(&step)?, reason },
             StoredOutcome::Interrupted { step, reason } => {
                 Self::Interrupted { step: step.as_deref().map(run_step).transpose()?, reason }

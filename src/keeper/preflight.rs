@@ -38,12 +38,15 @@ pub fn place(hook: &Hook) -> Result<(), Obstacle> {
     let (path, what) = match &hook.deploy.strategy {
         Strategy::Checkout { .. } => return Ok(()),
         Strategy::InPlace { path, .. } => (path, "the working tree"),
+        Strategy::Releases { path, .. } => (path, "the folder of the releases"),
         Strategy::None { folder } => (folder, "the folder of the steps"),
     };
     match (fs::metadata(path), &hook.deploy.strategy) {
         (Ok(metadata), _) if metadata.is_dir() => Ok(()),
         (Ok(_), _) => Err(Obstacle::ForGood(format!("{what} `{}` is not a folder", path.display()))),
-        (Err(err), Strategy::InPlace { .. }) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        (Err(err), Strategy::InPlace { .. } | Strategy::Releases { .. }) if err.kind() == io::ErrorKind::NotFound => {
+            Ok(())
+        }
         (Err(err), _) => Err(Obstacle::ForGood(format!("{what} `{}` cannot be used: {err}", path.display()))),
     }
 }
@@ -51,11 +54,7 @@ pub fn place(hook: &Hook) -> Result<(), Obstacle> {
 /// Whether there is room where the code lands and where the state is.
 pub fn room(hook: &Hook, state: &Path) -> Result<(), Obstacle> {
     let needed = hook.deploy.min_free_bytes;
-    let landing = match &hook.deploy.strategy {
-        Strategy::InPlace { path, .. } => Some(path.as_path()),
-        Strategy::Checkout { .. } | Strategy::None { .. } => None,
-    };
-    for path in landing.into_iter().chain([state]) {
+    for path in hook.deploy.strategy.path().into_iter().chain([state]) {
         let existing = nearest_existing(path);
         let stat = statvfs(&existing)
             .map_err(|err| Obstacle::ForNow(format!("cannot ask for room at `{}`: {err}", existing.display())))?;

@@ -53,7 +53,7 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
             let (remote, ref_name) = (git.remote, run.facts.ref_name.clone());
             (path.clone(), Place::InPlace { path, remote, ref_name, dirty, clean, patch: patch.clone() })
         }
-        Strategy::Checkout { .. } | Strategy::None { .. } => {
+        Strategy::Checkout { .. } | Strategy::Releases { .. } | Strategy::None { .. } => {
             let tree = run.workspace.tree(account).map_err(|err| impossible("the tree", &err))?;
             (tree.clone(), Place::Fresh { tree })
         }

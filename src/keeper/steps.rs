@@ -85,7 +85,7 @@ fn ready(run: &mut Run, script: &Step) -> Result<Ready, String> {
     // After a fetch that failed there is no tree yet.
     let tree = match &run.spec.job.hook.deploy.strategy {
         Strategy::None { folder } => folder.clone(),
-        Strategy::Checkout { .. } | Strategy::InPlace { .. } => {
+        Strategy::Checkout { .. } | Strategy::InPlace { .. } | Strategy::Releases { .. } => {
             run.facts.tree.clone().unwrap_or_else(|| desk.folder.clone())
         }
     };

@@ -2,9 +2,12 @@
 //!
 //! Invariant: a strategy carries exactly the settings that mean something for it.
 
-use std::path::PathBuf;
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+};
 
-use crate::model::secret::SecretRef;
+use crate::model::{run::RunStep, secret::SecretRef, word::words};
 
 /// Where and how the code lands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +37,15 @@ pub enum Strategy {
         /// What happens to files that git does not know.
         clean: Clean,
     },
+    /// A complete tree is built beside the live one, then a link is switched to it.
+    Releases {
+        /// Where the commit comes from.
+        git: Git,
+        /// The folder of `releases/`, `current` and `shared/`; absolute.
+        path: PathBuf,
+        /// How many are kept, what they share, and what becomes of a bad one.
+        keeping: Keeping,
+    },
     /// No git at all.
     None {
         /// Where the steps run: the folder of hooks.yaml; absolute.
@@ -47,6 +59,7 @@ impl Strategy {
         match self {
             Self::Checkout { .. } => "checkout",
             Self::InPlace { .. } => "in-place",
+            Self::Releases { .. } => "releases",
             Self::None { .. } => "none",
         }
     }
@@ -54,8 +67,25 @@ impl Strategy {
     /// Where the commit comes from, if one is fetched at all.
     pub fn git(&self) -> Option<&Git> {
         match self {
-            Self::Checkout { git } | Self::InPlace { git, .. } => Some(git),
+            Self::Checkout { git } | Self::InPlace { git, .. } | Self::Releases { git, .. } => Some(git),
             Self::None { .. } => None,
+        }
+    }
+
+    /// The step with which it begins to change what is live.
+    pub fn goes_live_at(&self) -> RunStep {
+        match self {
+            Self::InPlace { .. } => RunStep::Stage,
+            Self::Releases { .. } => RunStep::Switch,
+            Self::Checkout { .. } | Self::None { .. } => RunStep::Activate,
+        }
+    }
+
+    /// The fixed folder that is deployed into, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::InPlace { path, .. } | Self::Releases { path, .. } => Some(path),
+            Self::Checkout { .. } | Self::None { .. } => None,
         }
     }
 }
@@ -67,6 +97,82 @@ pub struct Git {
     pub remote: String,
     /// What we show at the door.
     pub credentials: Credentials,
+    /// What is done about repositories within the repository.
+    pub submodules: Submodules,
+    /// What is done about files that are kept in Git LFS.
+    pub lfs: Lfs,
+    /// How many commits of history are fetched; `None` is all.
+    pub depth: Option<NonZeroU32>,
+    /// The only folder of the tree that is deployed; relative, without `..`. `None` is the whole tree.
+    pub subdir: Option<PathBuf>,
+}
+
+impl Git {
+    /// A remote of which all history and the whole tree are taken, and nothing beside.
+    pub fn plain(remote: impl Into<String>, credentials: Credentials) -> Self {
+        let (submodules, lfs) = (Submodules::Off, Lfs::Fail);
+        Self { remote: remote.into(), credentials, submodules, lfs, depth: None, subdir: None }
+    }
+}
+
+words! {
+    /// What is done about repositories within the repository.
+    Submodules {
+        /// Their folders stay empty.
+        Off = "off",
+        /// They are fetched.
+        On = "on",
+        /// They are fetched, and theirs too.
+        Recursive = "recursive",
+    }
+}
+
+words! {
+    /// What is done about files that are kept in Git LFS.
+    Lfs {
+        /// A tree that has some is refused.
+        Fail = "fail",
+        /// They are fetched.
+        Pull = "pull",
+        /// Their pointers are deployed as they are.
+        Ignore = "ignore",
+    }
+}
+
+/// How releases are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// How many successful releases stay, the live one among them.
+    pub good: u32,
+    /// How many broken trees stay, for a look.
+    pub failed: u32,
+    /// What all releases share, by links into `shared/`.
+    pub shared: Vec<SharedPath>,
+    /// What becomes of a release that does not come up.
+    pub rollback: Rollback,
+}
+
+/// A path that all releases share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedPath {
+    /// Within the tree; relative, without `..`.
+    pub path: PathBuf,
+    /// Whether it is an error that `shared/` does not have it.
+    pub required: bool,
+    /// A path of the tree that is copied to `shared/` when it is not there yet.
+    pub seed: Option<PathBuf>,
+    /// The mode it gets when it is made.
+    pub mode: Option<u32>,
+}
+
+words! {
+    /// What becomes of a release whose `activate` or `health` failed.
+    Rollback {
+        /// What was live before goes live again.
+        Auto = "auto",
+        /// It stays, and people see to it.
+        Off = "off",
+    }
 }
 
 /// What we show at the remote's door.
@@ -90,22 +196,24 @@ pub enum Credentials {
     },
 }
 
-/// What happens to local edits of tracked files in a working tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dirty {
-    /// They are saved as a patch in the run's folder, then overwritten.
-    Save,
-    /// The run fails and changes nothing.
-    Fail,
-    /// They are overwritten.
-    Overwrite,
+words! {
+    /// What happens to local edits of tracked files in a working tree.
+    Dirty {
+        /// They are saved as a patch in the run's folder, then overwritten.
+        Save = "save",
+        /// The run fails and changes nothing.
+        Fail = "fail",
+        /// They are overwritten.
+        Overwrite = "overwrite",
+    }
 }
 
-/// What happens to files in a working tree that git does not know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Clean {
-    /// They stay.
-    None,
-    /// They are removed, unless they are ignored.
-    Untracked,
+words! {
+    /// What happens to files in a working tree that git does not know.
+    Clean {
+        /// They stay.
+        None = "none",
+        /// They are removed, unless they are ignored.
+        Untracked = "untracked",
+    }
 }

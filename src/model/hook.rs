@@ -8,12 +8,14 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use crate::model::{
     deploy::Deploy,
+    health::Probe,
     letter::Notification,
     name::{HookName, LaneName, SourceName},
     push::{Push, RefChange, RefName, RepoName},
     run::RetryClass,
     secret::SecretRef,
     source::Forge,
+    word::words,
 };
 
 /// One entry of hooks.yaml.
@@ -29,6 +31,10 @@ pub struct Hook {
     pub repo: RepoName,
     /// Which pushes start it.
     pub on: On,
+    /// The files of which at least one must have changed since what is live; `None`: any will do.
+    pub paths: Option<Patterns>,
+    /// Words of which every new commit must carry one for nothing to run.
+    pub skip_markers: Vec<String>,
     /// `false`: deliveries are stored and nothing runs.
     pub enabled: bool,
     /// Where and how the code lands.
@@ -37,6 +43,8 @@ pub struct Hook {
     pub run: Vec<Step>,
     /// Steps after going live.
     pub activate: Vec<Step>,
+    /// What must answer well after going live.
+    pub health: Vec<Probe>,
     /// Steps after a failed run; they cannot change the outcome.
     pub on_failure: Vec<Step>,
     /// Steps after any run; they cannot change the outcome.
@@ -61,6 +69,12 @@ pub struct Hook {
     pub queue: QueuePolicy,
     /// The line its jobs wait in.
     pub lane: LaneName,
+    /// Higher comes first among waiting lanes; -100 to 100.
+    pub priority: i8,
+    /// How long it must have been quiet after a push before it runs.
+    pub debounce: Duration,
+    /// The least time between the starts of two runs.
+    pub min_interval: Duration,
     /// Whom to tell.
     pub notify: Vec<Notification>,
     /// What people call the place it deploys to.
@@ -101,13 +115,16 @@ pub struct Retry {
     pub backoff: Duration,
 }
 
-/// What a newer job does to a waiting one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum QueuePolicy {
-    /// The waiting one is superseded.
-    Latest,
-    /// Both run, in order.
-    All,
+words! {
+    /// What a newer job does to a waiting one.
+    QueuePolicy {
+        /// The waiting one is superseded; a running one goes on.
+        Latest = "latest",
+        /// Both run, in order.
+        All = "all",
+        /// The waiting one is superseded, and a running one is stopped.
+        Cancel = "cancel",
+    }
 }
 
 /// Which pushes start a hook.

@@ -3,6 +3,7 @@
 //! Invariant: nothing here does IO, reads a clock, waits, or knows how it is written down.
 
 pub mod deploy;
+pub mod health;
 pub mod hook;
 pub mod job;
 pub mod letter;
@@ -11,3 +12,4 @@ pub mod push;
 pub mod run;
 pub mod secret;
 pub mod source;
+mod word;

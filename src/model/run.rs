@@ -27,10 +27,20 @@ pub enum RunStep {
     Fetch,
     /// The tree is written.
     Stage,
+    /// What all releases share is linked into the tree.
+    Shared,
     /// Scripts before going live.
     Run,
+    /// The tree gets its final name.
+    Seal,
+    /// The tree goes live.
+    Switch,
     /// Scripts after going live.
     Activate,
+    /// What must answer well is asked.
+    Health,
+    /// What was live before goes live again.
+    Rollback,
     /// Scripts after a failure.
     OnFailure,
     /// Scripts after any end.
@@ -41,13 +51,18 @@ pub enum RunStep {
 
 impl RunStep {
     /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::Lock,
         Self::Preflight,
         Self::Fetch,
         Self::Stage,
+        Self::Shared,
         Self::Run,
+        Self::Seal,
+        Self::Switch,
         Self::Activate,
+        Self::Health,
+        Self::Rollback,
         Self::OnFailure,
         Self::Finally,
         Self::Cleanup,
@@ -60,8 +75,13 @@ impl RunStep {
             Self::Preflight => "preflight",
             Self::Fetch => "fetch",
             Self::Stage => "stage",
+            Self::Shared => "shared",
             Self::Run => "run",
+            Self::Seal => "seal",
+            Self::Switch => "switch",
             Self::Activate => "activate",
+            Self::Health => "health",
+            Self::Rollback => "rollback",
             Self::OnFailure => "on_failure",
             Self::Finally => "finally",
             Self::Cleanup => "cleanup",
@@ -148,6 +168,15 @@ pub enum Outcome {
     Failed(Failure),
     /// A limit of time ran out; everything the run had started was ended.
     TimedOut(Failure),
+    /// It had gone live, something went wrong then, and what was live before is live again.
+    RolledBack(Failure),
+    /// It had gone live, something went wrong then, and going back went wrong too.
+    RollbackFailed {
+        /// What went wrong first.
+        failure: Failure,
+        /// Why what was live before is not live again; a sentence without a full stop.
+        why: String,
+    },
     /// A person stopped it.
     Cancelled {
         /// In which step, if it had begun.
@@ -159,6 +188,11 @@ pub enum Outcome {
     Superseded {
         /// The run of that job.
         by: RunId,
+    },
+    /// Something newer is live, and the remote no longer points at this commit.
+    Stale {
+        /// What is live, and how the two commits stand to one another.
+        reason: String,
     },
     /// There was nothing to do.
     Skipped {
@@ -183,8 +217,11 @@ impl Outcome {
             Self::Succeeded => "succeeded",
             Self::Failed(_) => "failed",
             Self::TimedOut(_) => "timed_out",
+            Self::RolledBack(_) => "rolled_back",
+            Self::RollbackFailed { .. } => "rollback_failed",
             Self::Cancelled { .. } => "cancelled",
             Self::Superseded { .. } => "superseded",
+            Self::Stale { .. } => "stale",
             Self::Skipped { .. } => "skipped",
             Self::Interrupted { .. } => "interrupted",
         }
@@ -195,6 +232,8 @@ impl Outcome {
         match self {
             Self::Succeeded | Self::Superseded { .. } => None,
             Self::Failed(failure) | Self::TimedOut(failure) => Some(failure.step),
+            Self::RolledBack(failure) | Self::RollbackFailed { failure, .. } => Some(failure.step),
+            Self::Stale { .. } => Some(RunStep::Fetch),
             Self::Skipped { step, .. } => Some(*step),
             Self::Cancelled { step, .. } | Self::Interrupted { step, .. } => *step,
         }
@@ -205,7 +244,12 @@ impl Outcome {
         match self {
             Self::Succeeded => Some(0),
             Self::Failed(failure) | Self::TimedOut(failure) => failure.exit_code,
-            Self::Cancelled { .. } | Self::Superseded { .. } | Self::Skipped { .. } | Self::Interrupted { .. } => None,
+            Self::RolledBack(failure) | Self::RollbackFailed { failure, .. } => failure.exit_code,
+            Self::Cancelled { .. }
+            | Self::Superseded { .. }
+            | Self::Stale { .. }
+            | Self::Skipped { .. }
+            | Self::Interrupted { .. } => None,
         }
     }
 
@@ -213,11 +257,13 @@ impl Outcome {
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Succeeded => None,
-            Self::Failed(failure) | Self::TimedOut(failure) => Some(failure.reason.clone()),
+            Self::Failed(failure) | Self::TimedOut(failure) | Self::RolledBack(failure) => Some(failure.reason.clone()),
+            Self::RollbackFailed { failure, why } => Some(format!("{}; rolling back failed: {why}", failure.reason)),
             Self::Superseded { by } => Some(format!("superseded by run {by}")),
-            Self::Cancelled { reason, .. } | Self::Skipped { reason, .. } | Self::Interrupted { reason, .. } => {
-                Some(reason.clone())
-            }
+            Self::Cancelled { reason, .. }
+            | Self::Stale { reason }
+            | Self::Skipped { reason, .. }
+            | Self::Interrupted { reason, .. } => Some(reason.clone()),
         }
     }
 
@@ -225,8 +271,14 @@ impl Outcome {
     pub fn mood(&self) -> Mood {
         match self {
             Self::Succeeded => Mood::Good,
-            Self::Failed(_) | Self::TimedOut(_) | Self::Interrupted { .. } => Mood::Bad,
-            Self::Cancelled { .. } | Self::Superseded { .. } | Self::Skipped { .. } => Mood::Neither,
+            Self::Failed(_)
+            | Self::TimedOut(_)
+            | Self::RolledBack(_)
+            | Self::RollbackFailed { .. }
+            | Self::Interrupted { .. } => Mood::Bad,
+            Self::Cancelled { .. } | Self::Superseded { .. } | Self::Stale { .. } | Self::Skipped { .. } => {
+                Mood::Neither
+            }
         }
     }
 
@@ -240,7 +292,13 @@ impl Outcome {
                 FailureClass::Other => RetryClass::Failure,
             },
             Self::Interrupted { .. } => RetryClass::Interrupted,
-            Self::Succeeded | Self::Cancelled { .. } | Self::Superseded { .. } | Self::Skipped { .. } => return false,
+            // A release that did not come up would not come up the next time either.
+            Self::RolledBack(_) | Self::RollbackFailed { .. } => return false,
+            Self::Succeeded
+            | Self::Cancelled { .. }
+            | Self::Superseded { .. }
+            | Self::Stale { .. }
+            | Self::Skipped { .. } => return false,
         };
         let is_failure = class != RetryClass::Interrupted;
         on.contains(&class) || (is_failure && on.contains(&RetryClass::Failure))

@@ -117,7 +117,7 @@ fn says_why(chapter: &Chapter) -> bool {
 fn live_ref(job: &Job) -> Option<&RefName> {
     match &job.hook.deploy.strategy {
         Strategy::Checkout { .. } => job.target.ref_name(),
-        Strategy::InPlace { .. } | Strategy::None { .. } => None,
+        Strategy::InPlace { .. } | Strategy::Releases { .. } | Strategy::None { .. } => None,
     }
 }
 
@@ -139,7 +139,7 @@ fn commit(view: &RunView, compare: Option<&Link>) -> Option<Commit> {
 fn working_tree(job: &Job) -> Option<Line> {
     match &job.hook.deploy.strategy {
         Strategy::InPlace { path, .. } => Some(Line::of(&path.display().to_string(), FACT_CHARACTERS)),
-        Strategy::Checkout { .. } | Strategy::None { .. } => None,
+        Strategy::Checkout { .. } | Strategy::Releases { .. } | Strategy::None { .. } => None,
     }
 }
 

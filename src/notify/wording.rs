@@ -68,9 +68,12 @@ pub fn word(story: &Story) -> &'static str {
         Some(Outcome::Succeeded) => "deployed",
         Some(Outcome::Failed(_)) => "FAILED",
         Some(Outcome::TimedOut(_)) => "TIMED OUT",
+        Some(Outcome::RolledBack(_)) => "ROLLED BACK",
+        Some(Outcome::RollbackFailed { .. }) => "ROLLBACK FAILED",
         Some(Outcome::Interrupted { .. }) => "INTERRUPTED",
         Some(Outcome::Cancelled { .. }) => "cancelled",
         Some(Outcome::Superseded { .. }) => "superseded",
+        Some(Outcome::Stale { .. }) => "stale",
         Some(Outcome::Skipped { .. }) => "skipped",
     }
 }
@@ -112,11 +115,14 @@ pub fn sentence(story: &Story) -> String {
         }
         Outcome::Failed(failure) => format!("failed{}{after}", at(failure)),
         Outcome::TimedOut(failure) => format!("ran out of time{}{after}", at(failure)),
+        Outcome::RolledBack(failure) => format!("failed{}{after} and was rolled back", at(failure)),
+        Outcome::RollbackFailed { failure, .. } => format!("failed{}{after}, and so did rolling back", at(failure)),
         Outcome::Interrupted { step, .. } => format!("was interrupted{}", in_step(step).unwrap_or_default()),
         Outcome::Cancelled { step, .. } => {
             format!("was cancelled{}", in_step(step).unwrap_or_else(|| " before it began".to_owned()))
         }
         Outcome::Superseded { .. } => "was left to a newer push".to_owned(),
+        Outcome::Stale { .. } => "was left out, since something newer is live".to_owned(),
         Outcome::Skipped { step, .. } => format!("was skipped in step `{step}`"),
     };
     format!("Deploying {what} of {repo} to {place} {news} (run {run}).")
@@ -132,12 +138,24 @@ pub fn site_now(story: &Story) -> String {
     let touched = |step: RunStep| match (step, &story.working_tree) {
         (RunStep::Lock | RunStep::Preflight | RunStep::Fetch, _) | (RunStep::Stage, None) => untouched(),
         (RunStep::Stage, Some(tree)) => format!("{tree} may be half way to {}; {good}.", story.subject_matter()),
-        (RunStep::Run | RunStep::Activate | RunStep::OnFailure | RunStep::Finally | RunStep::Cleanup, Some(tree)) => {
-            format!("{tree} holds {}, but not every step was carried out; {good}.", story.subject_matter())
-        }
-        (RunStep::Run | RunStep::Activate | RunStep::OnFailure | RunStep::Finally | RunStep::Cleanup, None) => {
-            format!("What the steps had done by then stands; {good}.")
-        }
+        (
+            RunStep::Shared
+            | RunStep::Run
+            | RunStep::Seal
+            | RunStep::Switch
+            | RunStep::Activate
+            | RunStep::Health
+            | RunStep::Rollback
+            | RunStep::OnFailure
+            | RunStep::Finally
+            | RunStep::Cleanup,
+            tree,
+        ) => match tree {
+            Some(tree) => {
+                format!("{tree} holds {}, but not every step was carried out; {good}.", story.subject_matter())
+            }
+            None => format!("What the steps had done by then stands; {good}."),
+        },
     };
     let mut now = match story.outcome() {
         None => format!("Until it ends, {good}."),
@@ -151,7 +169,9 @@ pub fn site_now(story: &Story) -> String {
         Some(Outcome::Interrupted { step: None, .. }) => {
             format!("What the run had done by then is not known; {good}.")
         }
-        Some(Outcome::Superseded { .. }) => untouched(),
+        Some(Outcome::RolledBack(_)) => format!("What was live before is live again; {good}."),
+        Some(Outcome::RollbackFailed { .. }) => format!("It needs a look: what is live may be broken; {good}."),
+        Some(Outcome::Superseded { .. } | Outcome::Stale { .. }) => untouched(),
     };
     if let (Look::Bad, Some(streak)) = (look(story), story.streak.as_ref().filter(|it| it.failures > 1)) {
         let since = streak.since.strftime("%Y-%m-%d %H:%M UTC");

@@ -108,6 +108,18 @@ pub enum Cancelled {
     Unknown,
 }
 
+/// Why a run under way is to be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A person wants it; the sentence says who, and why if they said.
+    Cancel(String),
+    /// A newer run is to have its place, unless it is going live already.
+    Yield {
+        /// The newer run.
+        to: RunId,
+    },
+}
+
 /// A verb that takes a claim failed, and gives it back.
 #[derive(Debug)]
 #[must_use = "the claim in it is still to be used up, unless it is fenced"]

@@ -24,7 +24,7 @@ use tokio::{sync::futures::Notified, task::spawn_blocking};
 
 use crate::{
     journal::Unreadable,
-    model::run::RunId,
+    model::{hook::QueuePolicy, run::RunId},
     route::Ticket,
     store::{
         bells::Rings,
@@ -38,10 +38,10 @@ use crate::{
 
 pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Verdict},
-    claims::{Adopted, Cancelled, Claim, Claimed, Finished, Kept, LetterClaim, LetterTurn},
+    claims::{Adopted, Cancelled, Claim, Claimed, Finished, Kept, LetterClaim, LetterTurn, Stop},
     history::{
-        Counts, DeliveryFilter, DeliveryView, HookSummary, LetterState, LetterView, Pruned, RunFilter, RunStage,
-        RunState, RunView, StoppedLane,
+        BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Pruned, RunFilter,
+        RunStage, RunState, RunView, StoppedLane,
     },
     sqlite::OpenError,
 };
@@ -109,7 +109,9 @@ impl Store {
             let packing = spawn_blocking(move || pack(arrival)).await;
             packing.map_err(|err| StoreError::Unavailable(format!("packing a delivery was broken off: {err}")))??
         };
-        self.engine.write(Rings::ENDED, move |tx| accept::accept(tx, &parcel, now)).await
+        let may_stop = parcel.jobs.iter().any(|it| it.job.hook.queue == QueuePolicy::Cancel);
+        let rings = if may_stop { Rings::ALL } else { Rings::ENDED };
+        self.engine.write(rings, move |tx| accept::accept(tx, &parcel, now)).await
     }
 
     /// Queues a job that a person asked for.

@@ -9,14 +9,15 @@ use tracing::error;
 
 use crate::{
     model::{
-        name::LaneName,
+        name::{HookName, LaneName},
+        push::CommitId,
         run::{Outcome, RunFacts, RunId, RunStep},
     },
     store::{
-        Adopted, Cancelled, Claim, Claimed, Finished, Kept, Store, StoreError,
+        Adopted, Cancelled, Claim, Claimed, Finished, Hold, Kept, Stop, Store, StoreError,
         bells::Rings,
         sqlite::{
-            finish, lanes,
+            finish, hold, lanes,
             queue::{self, Head, Taken},
         },
     },
@@ -103,8 +104,25 @@ impl Store {
     }
 
     /// The runs that are to be stopped, and why.
-    pub async fn cancels_asked(&self) -> Result<Vec<(RunId, String)>, StoreError> {
-        self.engine.read(queue::cancels_asked).await
+    pub async fn stops_asked(&self) -> Result<Vec<(RunId, Stop)>, StoreError> {
+        self.engine.read(queue::stops_asked).await
+    }
+
+    /// Puts a hook, or everything, on hold: jobs wait, and newer ones take their places as ever.
+    pub async fn hold(&self, hold: Hold) -> Result<(), StoreError> {
+        self.engine.write(Rings::QUEUE, move |tx| hold::hold(tx, &hold)).await
+    }
+
+    /// Ends a hold; whether there was one. `None`: that of everything.
+    pub async fn resume(&self, hook: Option<&HookName>) -> Result<bool, StoreError> {
+        let hook = hook.cloned();
+        self.engine.write(Rings::QUEUE, move |tx| hold::resume(tx, hook.as_ref())).await
+    }
+
+    /// Lets pushes of a commit be queued again that did not come up; whether they were not.
+    pub async fn forgive(&self, hook: &HookName, commit: &CommitId) -> Result<bool, StoreError> {
+        let (hook, commit) = (hook.clone(), commit.clone());
+        self.engine.write(Rings::NONE, move |tx| hold::forgive(tx, &hook, &commit)).await
     }
 
     /// Claims nothing more from the lane of this run, until [`Store::open_lane`]. The run stays as it is.

@@ -17,7 +17,7 @@ use crate::{
     },
     keeper,
     model::run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
-    store::{Adopted, Claim, Kept, StoreError},
+    store::{Adopted, Claim, Kept, Stop, StoreError},
     work::{
         Workplace,
         lane::{self, LaneLock},
@@ -81,7 +81,8 @@ async fn lock_lane(place: &Workplace, claim: &Claim) -> LaneLock {
 struct Noticed {
     begin: Option<Begin>,
     step: Option<RunStep>,
-    is_cancel_passed_on: bool,
+    /// The wish to stop that its keeper has been told.
+    passed_on: Option<Stop>,
 }
 
 /// Follows the run's journal until its keeper has ended, then stores the end.
@@ -95,7 +96,7 @@ async fn attend(place: &Workplace, claim: Claim, launched: Option<Launched>) {
         let mut cancel_bell = pin!(place.store.cancel_bell());
         cancel_bell.as_mut().enable();
         notice(place, &claim, &folder, &mut noticed).await;
-        pass_on_cancel(place, &claim, &folder, &mut noticed).await;
+        pass_on_stop(place, &claim, &folder, &mut noticed).await;
         match lane::try_lock(&place.state, claim.lane()) {
             Ok(Some(lock)) => break lock,
             Ok(None) => (),
@@ -147,25 +148,27 @@ async fn notice(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut
     }
 }
 
-/// Tells the keeper, once it has begun, that its run is to be cancelled.
-async fn pass_on_cancel(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut Noticed) {
-    let (Some(begin), false) = (&noticed.begin, noticed.is_cancel_passed_on) else {
-        return;
-    };
-    let asked = match place.store.cancels_asked().await {
+/// Tells the keeper, once it has begun, that its run is to be stopped. A person's wish is passed on even where that of
+/// a newer push was before: the keeper may have turned the push down.
+async fn pass_on_stop(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut Noticed) {
+    let Some(begin) = &noticed.begin else { return };
+    let asked = match place.store.stops_asked().await {
         Ok(asked) => asked,
-        Err(err) => return warn!("cannot look for runs to cancel: {err}"),
+        Err(err) => return warn!("cannot look for runs to stop: {err}"),
     };
-    let Some((_, reason)) = asked.into_iter().find(|(run, _)| *run == claim.run()) else {
-        return;
+    let asked = asked.into_iter().find(|(run, _)| *run == claim.run()).map(|(_, stop)| stop);
+    let Some(stop) = asked.filter(|it| noticed.passed_on.as_ref() != Some(it)) else { return };
+    let written = match &stop {
+        Stop::Cancel(reason) => folder.write_cancel(reason),
+        Stop::Yield { to } => folder.write_yield(*to),
     };
-    noticed.is_cancel_passed_on = true;
-    if let Err(err) = folder.write_cancel(&reason) {
-        warn!(run.id = %claim.run(), "cannot write down why run {} is cancelled: {err}", claim.run());
+    if let Err(err) = written {
+        warn!(run.id = %claim.run(), "cannot write down why run {} is to stop: {err}", claim.run());
     }
     if !keeper::ask_to_cancel(begin) {
-        info!(run.id = %claim.run(), "run {} ended before it could be cancelled", claim.run());
+        info!(run.id = %claim.run(), "run {} ended before it could be stopped", claim.run());
     }
+    noticed.passed_on = Some(stop);
 }
 
 /// Stores how a run ended whose keeper is gone: its lane's lock is ours now.

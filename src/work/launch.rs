@@ -119,7 +119,7 @@ async fn spec(place: &Workplace, hooks: &Hooks, claim: &Claim, has_payload: bool
 fn live_ref(job: &Job) -> Option<&RefName> {
     match job.hook.deploy.strategy {
         Strategy::Checkout { .. } => job.target.ref_name(),
-        Strategy::InPlace { .. } | Strategy::None { .. } => None,
+        Strategy::InPlace { .. } | Strategy::Releases { .. } | Strategy::None { .. } => None,
     }
 }
 

@@ -8,6 +8,8 @@ mod journey;
 
 mod killed;
 
+mod queueing;
+
 mod telling;
 
 mod operating;

@@ -179,10 +179,6 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
         ("paths: web/**", "not-supported@4:5"),
         ("skip_markers: []", "not-supported@4:5"),
         ("report: {github: {token: {env: API_TOKEN}}}", "not-supported@4:5"),
-        ("debounce: 5s", "not-supported@4:5"),
-        ("min_interval: 5s", "not-supported@4:5"),
-        ("priority: 1", "not-supported@4:5"),
-        ("queue: cancel", "not-supported@4:5"),
         ("notify: {slack: '#deploys'}", "not-supported@4:14"),
         ("on: {push: main, schedule: daily}", "not-supported@4:22"),
         // A bad value is reported as that.

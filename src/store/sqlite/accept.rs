@@ -9,6 +9,7 @@ use crate::{
     forge::DedupeKey,
     journal,
     model::{
+        job::Job,
         name::HookName,
         run::{Mood, Outcome, RunId},
         source::{Forge, SourcePath},
@@ -17,6 +18,7 @@ use crate::{
         StoreError,
         arrival::{Accepted, DeliveryNo, Receipt},
         sqlite::{
+            hold,
             rows::{key_bytes, millis},
             runs::{self, Prepared},
         },
@@ -55,12 +57,16 @@ impl Body {
 /// Takes a delivery in.
 pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<Receipt, StoreError> {
     let delivery = insert(tx, parcel, now)?;
-    let (mut queued, mut repeated) = (Vec::new(), Vec::new());
+    let (mut queued, mut repeated, mut held) = (Vec::new(), Vec::new(), Vec::new());
     for job in &parcel.jobs {
         let name = job.job.hook.name.clone();
         match seen(tx, &name, &parcel.dedupe, now)? {
             Seen::Stands(run) => repeated.push((run, name)),
             Seen::InVain(earlier) => {
+                if let Some(why) = on_hold(tx, &job.job)? {
+                    held.push(why);
+                    continue;
+                }
                 let run = runs::append(tx, job, Some(delivery), now)?;
                 earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
                 queued.push((run, name));
@@ -70,16 +76,35 @@ pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp)
     let (accepted, runs) = match (queued.is_empty(), repeated.is_empty()) {
         (false, _) => (Accepted::Queued, queued),
         (true, false) => (Accepted::Duplicate, repeated),
+        (true, true) if !held.is_empty() => (Accepted::Aside(HELD), Vec::new()),
         (true, true) => (Accepted::Aside(parcel.otherwise), Vec::new()),
     };
     note_runs(tx, delivery, &runs, (accepted == Accepted::Queued).then_some(parcel.dedupe.as_slice()), now)?;
     let message = match accepted {
+        Accepted::Queued | Accepted::Aside(_) if !held.is_empty() => held.join("; "),
         Accepted::Queued | Accepted::Aside(_) => parcel.message.clone(),
         Accepted::Duplicate => format!("this delivery was taken before: {}", runs_in_words(&runs)),
     };
     let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
     statement.execute(params![delivery, accepted.word(), message])?;
     Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
+}
+
+/// The word for a push of a commit that is on hold.
+const HELD: &str = "held";
+
+/// Why a push is not queued: its commit went live before, and did not come up.
+fn on_hold(tx: &Connection, job: &Job) -> Result<Option<String>, StoreError> {
+    let Some(commit) = job.target.commit() else { return Ok(None) };
+    let hook = &job.hook.name;
+    let bad = hold::bad_run(tx, hook, commit)?;
+    Ok(bad.map(|run| {
+        let short = commit.short();
+        format!(
+            "commit {short} is on hold for hook `{hook}`, since it did not come up in run {run}: push a fix, or allow it \
+             with `landfall resume {hook} --commit {commit}`"
+        )
+    }))
 }
 
 fn insert(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<i64, StoreError> {
@@ -156,6 +181,9 @@ fn is_in_vain(outcome: &Outcome) -> bool {
         Outcome::Cancelled { .. } => true,
         Outcome::Failed(_)
         | Outcome::TimedOut(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed { .. }
+        | Outcome::Stale { .. }
         | Outcome::Interrupted { .. }
         | Outcome::Succeeded
         | Outcome::Superseded { .. }

@@ -11,6 +11,7 @@ mod rows;
 pub(super) mod accept;
 pub(super) mod finish;
 pub(super) mod history;
+pub(super) mod hold;
 pub(super) mod lanes;
 pub(super) mod outbox;
 pub(super) mod prune;

@@ -63,8 +63,8 @@ pub(super) fn ref_key(ref_name: Option<&RefName>) -> String {
 pub(super) fn replaces(job: &Job) -> &'static str {
     match (job.hook.queue, &job.hook.deploy.strategy) {
         (QueuePolicy::All, _) => "nothing",
-        (QueuePolicy::Latest, Strategy::InPlace { .. }) => "hook",
-        (QueuePolicy::Latest, Strategy::Checkout { .. } | Strategy::None { .. }) => "ref",
+        (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::InPlace { .. } | Strategy::Releases { .. }) => "hook",
+        (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::Checkout { .. } | Strategy::None { .. }) => "ref",
     }
 }
 

@@ -1,7 +1,9 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod deliveries;
+mod holds;
 mod letters;
+mod policies;
 mod queue;
 mod upkeep;
 
@@ -122,7 +124,7 @@ fn failed(class: FailureClass) -> Outcome {
 /// A hook that lets all its jobs run, and tells one person of everything.
 fn hook(name: &str) -> Hook {
     let path = format!("/srv/{name}").into();
-    let git = Git { remote: "https://example.org/acme/site.git".into(), credentials: Credentials::Ambient };
+    let git = Git::plain("https://example.org/acme/site.git", Credentials::Ambient);
     let strategy = Strategy::InPlace { git, path, dirty: Dirty::Save, clean: Clean::None };
     let name = HookName::parse(name).expect("a name");
     Hook {
@@ -130,10 +132,13 @@ fn hook(name: &str) -> Hook {
         source: name.own_source(),
         repo: RepoName::parse("acme/site").expect("a name"),
         on: On { push: BranchFilter::DefaultBranch, tag: None },
+        paths: None,
+        skip_markers: Vec::new(),
         enabled: true,
         deploy: Deploy { strategy, min_free_bytes: 0 },
         run: Vec::new(),
         activate: Vec::new(),
+        health: Vec::new(),
         on_failure: Vec::new(),
         finally: Vec::new(),
         env: BTreeMap::new(),
@@ -146,6 +151,9 @@ fn hook(name: &str) -> Hook {
         retry: Retry { max: 2, on: vec![RetryClass::Tempfail], backoff: Duration::from_secs(10) },
         queue: QueuePolicy::All,
         lane: name.own_lane(),
+        priority: 0,
+        debounce: Duration::ZERO,
+        min_interval: Duration::ZERO,
         notify: vec![Notification {
             channel: Channel::Email { to: vec!["ana@example.org".into()] },
             on: Occasion::ALL.to_vec(),

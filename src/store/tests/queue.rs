@@ -8,7 +8,7 @@ use crate::{
         hook::{Hook, QueuePolicy, Retry},
         run::{FailureClass, Outcome, RetryClass, RunFacts, RunStep},
     },
-    store::{Cancelled, Kept, RunState, StoreError},
+    store::{Cancelled, Kept, RunState, Stop, StoreError},
 };
 
 #[tokio::test]
@@ -134,10 +134,10 @@ async fn a_waiting_run_is_cancelled_at_once_and_a_running_one_is_asked_to_stop()
     assert_eq!(cancel(waiting).await, Cancelled::AlreadyFinished);
     assert_eq!(cancel(running).await, Cancelled::Asked);
     assert_eq!(cancel(crate::model::run::RunId(99)).await, Cancelled::Unknown);
-    let asked = world.store.cancels_asked().await.expect("a read");
-    assert_eq!(asked, [(running, "wrong branch".to_owned())]);
+    let asked = world.store.stops_asked().await.expect("a read");
+    assert_eq!(asked, [(running, Stop::Cancel("wrong branch".to_owned()))]);
     let view = world.store.run(running).await.expect("a read").expect("a run");
-    assert!(matches!(view.state, RunState::Running { cancel_asked: true, .. }));
+    assert!(matches!(view.state, RunState::Running { stop: Some(Stop::Cancel(_)), .. }));
 }
 
 #[tokio::test]

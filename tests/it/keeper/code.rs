@@ -29,7 +29,7 @@ fn deploying(text: &str, strategy: impl FnOnce(Git, &Bench) -> Strategy) -> (Ben
     git(&remote, &["add", "."]);
     git(&remote, &["-c", "user.name=Ann", "-c", "user.email=ann@x.org", "commit", "-q", "-m", "first words"]);
     let commit = CommitId::parse(&git(&remote, &["rev-parse", "HEAD"])).expect("a commit");
-    let source = Git { remote: remote.to_str().expect("text").into(), credentials: Credentials::Ambient };
+    let source = Git::plain(remote.to_str().expect("text"), Credentials::Ambient);
     bench.hook.deploy.strategy = strategy(source, &bench);
     let target = commit.clone();
     bench.job = Box::new(move |job: &mut Job| {
@@ -102,7 +102,7 @@ fn a_cancel_ends_a_fetch_that_hangs() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listener");
     let remote = format!("http://{}/acme/website.git", silent.local_addr().expect("address"));
     let (mut bench, _) = deploying("echo never", |git, _| Strategy::Checkout { git });
-    bench.hook.deploy.strategy = Strategy::Checkout { git: Git { remote, credentials: Credentials::Ambient } };
+    bench.hook.deploy.strategy = Strategy::Checkout { git: Git::plain(remote, Credentials::Ambient) };
     let keeper = bench.start();
     let _connection = silent.accept().expect("the fetch connects");
     keeper.signal(rustix::process::Signal::TERM);

@@ -1,0 +1,78 @@
+//! Reads which pushes start a hook: events, branches, tags, changed files, and markers that skip.
+//!
+//! Invariant: a pattern that is read is compiled, and each text is compiled once per file.
+
+use crate::{
+    hooks::{
+        keys,
+        read::{Check, Field, Section, shortened},
+    },
+    model::hook::{BranchFilter, On, Patterns},
+};
+
+/// What skips a push if every new commit carries one.
+pub(super) const SKIP_MARKERS: [&str; 2] = ["[skip deploy]", "[deploy skip]"];
+
+/// `on`, or its default.
+pub(super) fn read(section: &Section, check: &mut Check) -> On {
+    section.read("on", check, On { push: BranchFilter::DefaultBranch, tag: None }, on)
+}
+
+/// `paths`; without it any file will do.
+pub(super) fn paths(section: &Section, check: &mut Check) -> Option<Patterns> {
+    section.read("paths", check, None, |it, check| patterns(it, check).map(Some))
+}
+
+/// `skip_markers`; an empty list skips nothing.
+pub(super) fn skip_markers(section: &Section, check: &mut Check) -> Vec<String> {
+    let default = SKIP_MARKERS.map(str::to_owned).to_vec();
+    section
+        .read("skip_markers", check, default, |it, check| it.each(check, |it, check| it.text(check).map(str::to_owned)))
+}
+
+fn on(field: &Field, check: &mut Check) -> Option<On> {
+    let section = field.section(check, keys::ON)?;
+    for later in section.fields.iter().filter(|it| keys::LATER_EVENTS.contains(&it.key)) {
+        let message = format!("`{}` is not supported by this version", later.path);
+        check.error(later.key_place, "not-supported", message, "use `push` or `tag`");
+    }
+    if section.fields.is_empty() {
+        field.refuse(check, "no-event", "names no event", "remove it, or write `{push: main}` or `{tag: \"v*\"}`");
+    }
+    let push = match section.get("push") {
+        None => BranchFilter::Never,
+        Some(it) => BranchFilter::Matching(patterns(it, check)?),
+    };
+    let tag = section.get("tag").map(|it| patterns(it, check));
+    Some(On { push, tag: tag.unwrap_or(None) })
+}
+
+fn patterns(field: &Field, check: &mut Check) -> Option<Patterns> {
+    let texts = field.each(check, |it, check| {
+        let text = it.text(check)?;
+        if text.trim_start_matches('!').starts_with("refs/") {
+            let help = "write the short name: `main`, not `refs/heads/main`";
+            it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
+        }
+        Some(text.to_owned())
+    })?;
+    if field.items(check)?.is_empty() {
+        field.refuse(check, "empty-list", "is an empty list", "name at least one, or remove the key");
+        return None;
+    }
+    if let Some(known) = check.patterns.get(&texts) {
+        return Some(known.clone());
+    }
+    match Patterns::parse(&texts) {
+        Ok(patterns) => {
+            check.patterns.insert(texts, patterns.clone());
+            Some(patterns)
+        }
+        // One by one, to say which it is.
+        Err(_) => {
+            let compile = |it: &str| Patterns::parse(&[it.to_owned()]).map(drop);
+            field.each(check, |it, check| it.parsed(check, "bad-glob", compile))?;
+            None
+        }
+    }
+}
