@@ -11,6 +11,8 @@ pub enum Queue {
     LatestOfRef,
     /// It takes the place of any of the hook.
     LatestOfHook,
+    /// It takes the place of one of the same ref, also of one under way.
+    CancelOfRef,
 }
 
 /// Where people hear of a hook.
@@ -42,8 +44,6 @@ pub struct Rule {
     pub branches: &'static [&'static str],
     /// Further lines of hooks.yaml.
     pub lines: &'static str,
-    /// Left out if this version's `landfall check` does not take its lines.
-    pub is_optional: bool,
 }
 
 impl Rule {
@@ -69,10 +69,9 @@ const USUAL: Rule = Rule {
     weight: 0,
     branches: &["main"],
     lines: "",
-    is_optional: false,
 };
 
-/// Every hook. A policy that comes later is one more line here.
+/// Every hook. Another policy is one more line here.
 pub const RULES: &[Rule] = &[
     Rule {
         name: "site",
@@ -130,22 +129,12 @@ pub const RULES: &[Rule] = &[
         name: "preview",
         repo: "acme/preview",
         lane: "preview",
-        queue: Queue::LatestOfRef,
+        queue: Queue::CancelOfRef,
         told: Told::Slack,
         weight: 8,
-        lines: "queue: cancel",
-        is_optional: true,
         ..USUAL
     },
-    Rule {
-        name: "urgent",
-        repo: "acme/urgent",
-        lane: "urgent",
-        weight: 4,
-        lines: "priority: 50",
-        is_optional: true,
-        ..USUAL
-    },
+    Rule { name: "urgent", repo: "acme/urgent", lane: "urgent", weight: 4, lines: "priority: 50", ..USUAL },
     Rule {
         name: "calm",
         repo: "acme/calm",
@@ -154,7 +143,6 @@ pub const RULES: &[Rule] = &[
         told: Told::Mail,
         weight: 8,
         lines: "debounce: 300ms",
-        is_optional: true,
         ..USUAL
     },
 ];

@@ -33,7 +33,6 @@ pub struct Scene {
     pub address: SocketAddr,
     /// Of the program under test: what it is to do wrong.
     pub failpoints: Option<&'static str>,
-    pub rules: Vec<Rule>,
     pub repos: Vec<Repo>,
     pub pen: Pen,
     /// Why the disk cannot be filled; nothing if it can.
@@ -54,30 +53,14 @@ impl Scene {
             folder: folder.to_owned(),
             address,
             failpoints,
-            rules: Vec::new(),
             repos: with_trees.map(|it| repo(folder, it.repo, seconds)).collect(),
             pen: Pen::open(&history::path(folder)),
             no_full_disk,
             hooks_yaml: String::new(),
         };
-        scene.choose_rules(sinks);
+        scene.hooks_yaml = scene.yaml(sinks);
         scene.write_hooks(0);
         scene
-    }
-
-    /// All hooks, but for the optional ones that this version does not take.
-    fn choose_rules(&mut self, sinks: (u16, u16)) {
-        let mut chosen: Vec<Rule> = RULES.iter().filter(|it| !it.is_optional).cloned().collect();
-        for optional in RULES.iter().filter(|it| it.is_optional) {
-            let tried: Vec<Rule> = chosen.iter().chain([optional]).cloned().collect();
-            self.hooks_yaml = self.yaml(&tried, sinks);
-            self.write_hooks(0);
-            if self.command(&["check", "hooks.yaml"]).output().expect("it runs").status.success() {
-                chosen = tried;
-            }
-        }
-        self.hooks_yaml = self.yaml(&chosen, sinks);
-        self.rules = chosen;
     }
 
     /// Writes hooks.yaml, the same in other words for every `edition`; by rename, as careful editors do.
@@ -96,7 +79,7 @@ impl Scene {
         fs::rename(draft, self.folder.join("hooks.yaml")).expect("renamed");
     }
 
-    fn yaml(&self, rules: &[Rule], (smtp, slack): (u16, u16)) -> String {
+    fn yaml(&self, (smtp, slack): (u16, u16)) -> String {
         let mut text = format!(
             "server: {{listen: '{}', admin: off, state: '{}', workers: 4, grace: 300ms}}
 smtp: {{host: 127.0.0.1, port: {smtp}, tls: none, from: 'chaos <chaos@localhost>'}}
@@ -111,7 +94,7 @@ hooks:
             self.address,
             self.state().display()
         );
-        for rule in rules {
+        for rule in RULES {
             for line in self.lines_of(rule, slack) {
                 text.push_str(&format!("    {line}\n"));
             }
@@ -143,6 +126,7 @@ hooks:
         ];
         lines.extend(match rule.queue {
             Queue::All => Some("queue: all".to_owned()),
+            Queue::CancelOfRef => Some("queue: cancel".to_owned()),
             Queue::LatestOfRef | Queue::LatestOfHook => None,
         });
         lines.extend(match rule.told {

@@ -16,7 +16,7 @@ use crate::{
     history::Event,
     http::{self, Reply},
     pause::Ending,
-    rules::Rule,
+    rules::{RULES, Rule},
     scene::{Repo, SECRET, Scene},
 };
 
@@ -85,7 +85,7 @@ impl<'a> Senders<'a> {
     }
 
     fn new_push(&self, dice: &mut Dice) -> Push {
-        let rule = dice.weighted(&self.scene.rules, |it| it.weight);
+        let rule = dice.weighted(RULES, |it| it.weight);
         let branch = rule.branches[dice.below(rule.branches.len() as u64) as usize];
         let (mut sha, mut tree) = (dice.commit(), String::new());
         let own = self.scene.repos.iter().zip(&self.next).find(|(it, _)| it.repo == rule.repo);

@@ -78,7 +78,9 @@ fn owed(case: &Case, run: &Run) -> Option<Violation> {
     let is_told = rule.told != Told::Nobody;
     let is_final = run.outcome.is_some() && !case.record.runs.iter().any(|it| it.retry_of == Some(run.id));
     let starts = usize::from(is_told && run.started_at.is_some() && run.attempt == 1);
-    let ends = usize::from(is_told && is_final && !run.ended("superseded"));
+    // Who gave way before it began leaves nothing to tell.
+    let has_given_way = run.ended("superseded") && run.started_at.is_none();
+    let ends = usize::from(is_told && is_final && !has_given_way);
     let count = |is_start: bool| run.letters.iter().filter(|it| (it.occasion == "start") == is_start).count();
     if (count(true), count(false)) == (starts, ends) {
         return None;

@@ -86,7 +86,8 @@ fn as_the_script_did(case: &Case, run: &Run, script: &Script) -> Option<Violatio
         Some("succeeded") => code == Some(0),
         // A script that failed for itself says so; one that was ended has no code.
         Some("failed") if run.exit_code.is_some() => code == run.exit_code,
-        Some("superseded") => script.begins.is_empty(),
+        // Only where a running one makes room may its script have begun.
+        Some("superseded") => script.begins.is_empty() || is_cancelled_for_newer(case, run),
         _ => true,
     };
     if !is_true {
@@ -97,6 +98,10 @@ fn as_the_script_did(case: &Case, run: &Run, script: &Script) -> Option<Violatio
     let pushed = tree_of(case, rule, run.sha.as_deref()?)?;
     let what = || format!("{} saw the tree `{}`, and `{pushed}` was pushed", named(run), script.tree);
     (pushed != script.tree).then(|| broken(RIGHT_TREE, what(), &shown))
+}
+
+fn is_cancelled_for_newer(case: &Case, run: &Run) -> bool {
+    case.rule(&run.hook).is_some_and(|it| it.queue == Queue::CancelOfRef)
 }
 
 fn tree_of<'a>(case: &'a Case, rule: &Rule, pushed: &str) -> Option<&'a str> {
@@ -110,7 +115,7 @@ fn tree_of<'a>(case: &'a Case, rule: &Rule, pushed: &str) -> Option<&'a str> {
 fn line_of<'a>(rule: &Rule, run: &'a Run) -> Option<&'a str> {
     match rule.queue {
         Queue::All => None,
-        Queue::LatestOfRef => run.ref_name.as_deref(),
+        Queue::LatestOfRef | Queue::CancelOfRef => run.ref_name.as_deref(),
         Queue::LatestOfHook => Some(""),
     }
 }

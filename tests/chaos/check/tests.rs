@@ -287,6 +287,33 @@ fn a_superseded_run_without_a_later_one_in_its_stead_is_named() {
 }
 
 #[test]
+fn a_run_that_began_and_was_superseded_is_named_unless_its_hook_stops_runs_for_newer_ones() {
+    let mut world = World::with_a_superseded_run();
+    world.of(2).fence = Some(20);
+    let third = world.find(|it| matches!(it, Event::Begin { run: 3, .. }));
+    let begin = Event::Begin { run: 2, lane: "shared".into(), hook: "shop".into(), attempt: 1, tree: String::new() };
+    world.events.insert(third, begin);
+    world.of(2).started_at = Some("21".into());
+    world.breaks(TRUE_OUTCOME);
+    let spoken = |text: &mut String| *text = text.replace("shop", "preview").replace("shared", "preview");
+    for run in &mut world.record.runs {
+        [&mut run.hook, &mut run.lane].into_iter().for_each(spoken);
+    }
+    world.record.deliveries.iter_mut().for_each(|it| spoken(&mut it.path));
+    for event in &mut world.events {
+        if let Event::Sent { path, repo, .. } = event {
+            [path, repo].into_iter().for_each(spoken);
+        } else if let Event::Begin { lane, hook, .. } = event {
+            [lane, hook].into_iter().for_each(spoken);
+        } else if let Event::Beat { lane, .. } | Event::Done { lane, .. } = event {
+            spoken(lane);
+        }
+    }
+    let complaints = world.complaints();
+    assert!(complaints.iter().all(|it| it.law == OWED), "only that nobody was told: {complaints:?}");
+}
+
+#[test]
 fn an_outcome_that_is_not_the_scripts_is_named() {
     let mut world = World::in_order();
     let done = world.find(|it| matches!(it, Event::Done { run: 1, .. }));
