@@ -35,6 +35,8 @@ pub struct RunView {
     pub delivery: Option<DeliveryNo>,
     /// The run that repeats it.
     pub repeated_by: Option<RunId>,
+    /// The fence of its last claim; `None`: it never was claimed, or waits again.
+    pub fence: Option<i64>,
     /// The waiting runs whose place it took; what they were to deploy comes with it.
     pub supersedes: Vec<RunId>,
     /// What its scripts told about it.

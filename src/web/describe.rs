@@ -60,6 +60,7 @@ pub(super) fn run(view: &RunView) -> Run {
         subject: push.and_then(|it| it.head.as_ref()).map(|it| it.subject.clone()),
         compare_url: push.and_then(|it| it.compare_url.clone()),
         delivery: view.delivery.map(|it| it.0),
+        fence: view.fence,
         fields: view.fields.iter().cloned().collect(),
     }
 }

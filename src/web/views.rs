@@ -56,6 +56,8 @@ pub struct Run {
     pub compare_url: Option<String>,
     /// The delivery behind it.
     pub delivery: Option<i64>,
+    /// Its lane's fence when it was last claimed: later claims of the lane have higher ones.
+    pub fence: Option<i64>,
     /// What its scripts wrote to `DEPLOY_OUTPUT`.
     pub fields: BTreeMap<String, String>,
 }

@@ -30,7 +30,8 @@ const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit
         coalesce((SELECT reason FROM hold WHERE hold.hook = p.hook),
                  (SELECT reason FROM hold WHERE hold.hook = 0 AND p.run IS NOT NULL)) AS hold,
         (SELECT group_concat(s.run) FROM run s WHERE s.superseded_by = r.run) AS supersedes,
-        a.started_at AS begun_at, a.step, a.cancel_asked, a.yields_to
+        a.started_at AS begun_at, a.step, a.cancel_asked, a.yields_to,
+        coalesce(a.fence, r.fence) AS fence
     FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
     LEFT JOIN pending p USING (run) LEFT JOIN active a USING (run)";
 
@@ -101,6 +102,7 @@ fn view(row: &Row) -> Result<RunView, StoreError> {
         commit,
         delivery: row.get::<_, Option<i64>>("delivery")?.map(DeliveryNo),
         repeated_by: row.get::<_, Option<i64>>("next_run")?.map(RunId),
+        fence: row.get("fence")?,
         supersedes: numbers(row.get("supersedes")?)?,
         fields: fields.map_err(|err| StoreError::Damaged(err.to_string()))?.unwrap_or_default(),
         has_folder: row.get("has_folder")?,

@@ -25,22 +25,25 @@ pub(super) fn next_place(tx: &Connection, lane: &LaneName) -> Result<(i64, i64),
     Ok(statement.query_row([lane.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
+const SET_HEAD: &str = "UPDATE lane SET (ready_run, ready_at, ready_rank) = (
+        SELECT p.run,
+               nullif(max(coalesce(p.not_before, 0), iif(p.interval > 0, coalesce(h.began_at, 0) + p.interval, 0)), 0),
+               (SELECT min(q.rank) FROM pending q
+                WHERE q.lane = lane.lane AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.hook = q.hook))
+        FROM pending p JOIN hook h ON h.hook = p.hook
+        WHERE p.lane = lane.lane AND lane.stopped IS NULL
+          AND NOT EXISTS (SELECT 1 FROM active a WHERE a.lane = lane.lane)
+          AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.hook = p.hook)
+        ORDER BY p.seq LIMIT 1)
+    WHERE lane.lane = ?1";
+
 /// Finds the head anew.
 pub(super) fn set_head(tx: &Connection, lane: i64) -> Result<(), StoreError> {
-    let mut statement = tx.prepare_cached(
-        "UPDATE lane SET (ready_run, ready_at, ready_rank) = (
-             SELECT p.run,
-                    nullif(max(coalesce(p.not_before, 0), iif(p.interval > 0, coalesce(h.began_at, 0) + p.interval, 0)), 0),
-                    (SELECT min(q.rank) FROM pending q
-                     WHERE q.lane = lane.lane AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.hook = q.hook))
-             FROM pending p JOIN hook h ON h.hook = p.hook
-             WHERE p.lane = lane.lane AND lane.stopped IS NULL
-               AND NOT EXISTS (SELECT 1 FROM active a WHERE a.lane = lane.lane)
-               AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.hook = p.hook)
-             ORDER BY p.seq LIMIT 1)
-         WHERE lane.lane = ?1",
-    )?;
-    statement.execute([lane])?;
+    fail::fail_point!("lane-from-its-end", |_| {
+        let backwards = SET_HEAD.replace("p.seq LIMIT", "p.seq DESC LIMIT");
+        Ok(tx.execute(&backwards, [lane]).map(drop)?)
+    });
+    tx.prepare_cached(SET_HEAD)?.execute([lane])?;
     Ok(())
 }
 
@@ -53,6 +56,9 @@ pub(super) fn set_heads_of(tx: &Connection, hook: i64) -> Result<(), StoreError>
 
 /// Raises the fence, so that every earlier right to the lane is void.
 pub(super) fn raise_fence(tx: &Connection, lane: i64) -> Result<i64, StoreError> {
+    fail::fail_point!("lane-fence-stays", |_| {
+        Ok(tx.query_row("SELECT fence FROM lane WHERE lane = ?1", [lane], |row| row.get(0))?)
+    });
     let mut statement = tx.prepare_cached("UPDATE lane SET fence = fence + 1 WHERE lane = ?1 RETURNING fence")?;
     Ok(statement.query_row([lane], |row| row.get(0))?)
 }
