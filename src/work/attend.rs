@@ -133,8 +133,7 @@ async fn attend(place: &Workplace, claim: Claim, launched: Option<Launched>) {
         cancel_bell.as_mut().enable();
         notice(place, &claim, &mut journal, &mut noticed).await;
         pass_on_stop(place, &claim, journal.folder(), &mut noticed).await;
-        // A lock that can be had says nothing while the keeper lives: somebody may have removed the file it holds.
-        let is_alive = keeper.is_some() || noticed.begin.as_ref().is_some_and(keeper::is_alive);
+        let is_alive = is_at_work(keeper.as_ref(), noticed.begin.as_ref());
         match lane::try_lock(&place.state, claim.lane()) {
             Ok(Some(lock)) if !is_alive => break lock,
             Ok(_) => (),
@@ -154,6 +153,13 @@ async fn attend(place: &Workplace, claim: Claim, launched: Option<Launched>) {
         }
     };
     conclude(place, claim, journal, &lock, is_ours).await;
+}
+
+/// Whether the keeper lives. A lock that can be had says nothing as long as it does: somebody may have removed the file
+/// it holds.
+fn is_at_work(keeper: Option<&Child>, begin: Option<&Begin>) -> bool {
+    fail::fail_point!("lane-unlocked", |_| false);
+    keeper.is_some() || begin.is_some_and(keeper::is_alive)
 }
 
 async fn gone(keeper: &mut Option<Child>) {
