@@ -30,7 +30,7 @@ use crate::{
         bells::Rings,
         sqlite::{
             Engine,
-            accept::{self, Body, Parcel},
+            accept::{self, Body, Parcel, Wish},
             runs::{self, Prepared},
         },
     },
@@ -109,7 +109,7 @@ impl Store {
             let packing = spawn_blocking(move || pack(arrival)).await;
             packing.map_err(|err| StoreError::Unavailable(format!("packing a delivery was broken off: {err}")))??
         };
-        let may_stop = parcel.jobs.iter().any(|it| it.job.hook.queue == QueuePolicy::Cancel);
+        let may_stop = parcel.wish.jobs().iter().any(|it| it.job.hook.queue == QueuePolicy::Cancel);
         let rings = if may_stop { Rings::ALL } else { Rings::ENDED };
         self.engine.write(rings, move |tx| accept::accept(tx, &parcel, now)).await
     }
@@ -137,11 +137,11 @@ impl Store {
 }
 
 fn pack(arrival: Arrival) -> Result<Parcel, StoreError> {
-    let (jobs, otherwise, message) = match arrival.verdict {
-        Verdict::Queue { tickets, message } => {
-            (tickets.into_iter().map(|it| Prepared::new(it.into_job())).collect(), "ignored", message)
+    let wish = match arrival.verdict {
+        Verdict::Queue { tickets, refused } => {
+            Wish::Queue { jobs: tickets.into_iter().map(|it| Prepared::new(it.into_job())).collect(), refused }
         }
-        Verdict::Aside { result, message } => (Vec::new(), result, message),
+        Verdict::Aside { result, message } => Wish::Aside { result, message },
     };
     Ok(Parcel {
         path: arrival.path,
@@ -150,8 +150,6 @@ fn pack(arrival: Arrival) -> Result<Parcel, StoreError> {
         delivery_id: arrival.delivery_id,
         dedupe: arrival.dedupe,
         body: Body::compress(&arrival.body)?,
-        jobs,
-        otherwise,
-        message,
+        wish,
     })
 }

@@ -14,6 +14,7 @@ use crate::{
         run::{Mood, Outcome, RunId},
         source::{Forge, SourcePath},
     },
+    route,
     store::{
         StoreError,
         arrival::{Accepted, DeliveryNo, Receipt},
@@ -33,10 +34,25 @@ pub(in crate::store) struct Parcel {
     pub(in crate::store) delivery_id: Option<String>,
     pub(in crate::store) dedupe: Vec<DedupeKey>,
     pub(in crate::store) body: Body,
-    pub(in crate::store) jobs: Vec<Prepared>,
-    /// What it is if it makes no run and repeats none.
-    pub(in crate::store) otherwise: &'static str,
-    pub(in crate::store) message: String,
+    pub(in crate::store) wish: Wish,
+}
+
+/// What a delivery is to do.
+pub(in crate::store) enum Wish {
+    /// To queue jobs; the other hooks of its repository do not want it, each for a reason.
+    Queue { jobs: Vec<Prepared>, refused: Vec<(HookName, String)> },
+    /// Nothing.
+    Aside { result: &'static str, message: String },
+}
+
+impl Wish {
+    /// The jobs, if it has any.
+    pub(in crate::store) fn jobs(&self) -> &[Prepared] {
+        match self {
+            Self::Queue { jobs, .. } => jobs,
+            Self::Aside { .. } => &[],
+        }
+    }
 }
 
 /// A compressed body.
@@ -57,37 +73,63 @@ impl Body {
 /// Takes a delivery in.
 pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<Receipt, StoreError> {
     let delivery = insert(tx, parcel, now)?;
-    let (mut queued, mut repeated, mut held) = (Vec::new(), Vec::new(), Vec::new());
-    for job in &parcel.jobs {
-        let name = job.job.hook.name.clone();
-        match seen(tx, &name, &parcel.dedupe, now)? {
-            Seen::Stands(run) => repeated.push((run, name)),
-            Seen::InVain(earlier) => {
-                if let Some(why) = on_hold(tx, &job.job)? {
-                    held.push(why);
-                    continue;
-                }
-                let run = runs::append(tx, job, Some(delivery), now)?;
-                earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
-                queued.push((run, name));
-            }
-        }
-    }
-    let (accepted, runs) = match (queued.is_empty(), repeated.is_empty()) {
-        (false, _) => (Accepted::Queued, queued),
-        (true, false) => (Accepted::Duplicate, repeated),
-        (true, true) if !held.is_empty() => (Accepted::Aside(HELD), Vec::new()),
-        (true, true) => (Accepted::Aside(parcel.otherwise), Vec::new()),
+    let (accepted, runs, message) = match &parcel.wish {
+        Wish::Aside { result, message } => (Accepted::Aside(result), Vec::new(), message.clone()),
+        Wish::Queue { jobs, refused } => queue(tx, (delivery, jobs, refused), &parcel.dedupe, now)?,
     };
     note_runs(tx, delivery, &runs, (accepted == Accepted::Queued).then_some(parcel.dedupe.as_slice()), now)?;
-    let message = match accepted {
-        Accepted::Queued | Accepted::Aside(_) if !held.is_empty() => held.join("; "),
-        Accepted::Queued | Accepted::Aside(_) => parcel.message.clone(),
-        Accepted::Duplicate => format!("this delivery was taken before: {}", runs_in_words(&runs)),
-    };
     let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
     statement.execute(params![delivery, accepted.word(), message])?;
     Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
+}
+
+type Runs = Vec<(RunId, HookName)>;
+
+/// Queues what is not there already. The sentence gives the reason of every hook that runs nothing.
+fn queue(
+    tx: &Connection,
+    (delivery, jobs, refused): (i64, &[Prepared], &[(HookName, String)]),
+    dedupe: &[DedupeKey],
+    now: Timestamp,
+) -> Result<(Accepted, Runs, String), StoreError> {
+    let (mut queued, mut repeated, mut held) = (Runs::new(), Runs::new(), Vec::new());
+    for job in jobs {
+        let name = job.job.hook.name.clone();
+        match seen(tx, &name, dedupe, now)? {
+            Seen::Stands(run) => repeated.push((run, name)),
+            Seen::InVain(earlier) => match on_hold(tx, &job.job)? {
+                Some(why) => held.push((name, why)),
+                None => {
+                    let run = runs::append(tx, job, Some(delivery), now)?;
+                    earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
+                    queued.push((run, name));
+                }
+            },
+        }
+    }
+    let mut others = [held, refused.to_vec()].concat();
+    Ok(match (queued.is_empty(), repeated.is_empty()) {
+        (false, _) => {
+            let taken = |(run, name): (RunId, HookName)| (name, format!("it took this delivery before, as run {run}"));
+            others.extend(repeated.into_iter().map(taken));
+            let names: Vec<_> = queued.iter().map(|(_, name)| format!("`{name}`")).collect();
+            let message = with_others(format!("queued for {}", names.join(", ")), &others);
+            (Accepted::Queued, queued, message)
+        }
+        (true, false) => {
+            let message = format!("this delivery was taken before: {}", runs_in_words(&repeated));
+            (Accepted::Duplicate, repeated, with_others(message, &others))
+        }
+        (true, true) => match others.as_slice() {
+            [(_, why)] => (Accepted::Aside(HELD), Runs::new(), why.clone()),
+            _ => (Accepted::Aside(HELD), Runs::new(), route::each_rule(&others)),
+        },
+    })
+}
+
+/// The sentence, and why the other hooks run nothing.
+fn with_others(message: String, others: &[(HookName, String)]) -> String {
+    if others.is_empty() { message } else { format!("{message}; not for {}", route::each_rule(others)) }
 }
 
 /// The word for a push of a commit that is on hold.
@@ -101,8 +143,8 @@ fn on_hold(tx: &Connection, job: &Job) -> Result<Option<String>, StoreError> {
     Ok(bad.map(|run| {
         let short = commit.short();
         format!(
-            "commit {short} is on hold for hook `{hook}`, since it did not come up in run {run}: push a fix, or allow it \
-             with `landfall resume {hook} --commit {commit}`"
+            "commit {short} is on hold, since it did not come up in run {run}: push a fix, or allow it with `landfall \
+             resume {hook} --commit {commit}`"
         )
     }))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{World, all, commit_id, failed, in_lane, latest};
 use crate::{
     model::run::{Failure, FailureClass, Outcome, RunStep},
-    store::{Accepted, Hold, RunState},
+    store::{Accepted, Hold, RunState, Verdict},
 };
 
 fn hold_of(world: &World, hook: Option<&str>, span: Option<Duration>) -> Hold {
@@ -94,4 +94,28 @@ async fn a_commit_that_failed_before_it_went_live_is_not_held() {
     world.deliver("id-1", "body 1", &hook, 'a').await;
     world.carry_out(failed(FailureClass::Other)).await;
     assert_eq!(world.deliver("id-1", "body 1", &hook, 'a').await.accepted, Accepted::Queued);
+}
+
+#[tokio::test]
+async fn of_one_delivery_every_hook_that_runs_nothing_has_its_reason_stored() {
+    let world = World::new();
+    let (held, taken, fresh) = (all("held"), all("taken"), all("fresh"));
+    world.deliver("id-1", "body 1", &held, 'a').await;
+    world.carry_out(rolled_back()).await;
+    world.deliver("id-2", "body 2", &taken, 'a').await;
+    let refused = vec![(all("other").name.clone(), "branch `dev` is not in [main]".to_owned())];
+    let tickets = |hooks: &[&std::sync::Arc<crate::model::hook::Hook>]| {
+        let tickets = hooks.iter().map(|it| super::ticket(it, 'a')).collect();
+        Verdict::Queue { tickets, refused: refused.clone() }
+    };
+    let some = super::arrival("id-2", "body 2", tickets(&[&held, &taken, &fresh]));
+    let receipt = world.store.accept(some, world.now).await.expect("accepted");
+    assert_eq!((receipt.accepted, receipt.runs.len()), (Accepted::Queued, 1));
+    for part in ["queued for `fresh`", "`held`: commit aaaaaaa is on hold", "`taken`: it took", "`other`: branch"] {
+        assert!(receipt.message.contains(part), "{part}: {}", receipt.message);
+    }
+    let none = super::arrival("id-3", "body 3", tickets(&[&held]));
+    let receipt = world.store.accept(none, world.now).await.expect("accepted");
+    assert_eq!(receipt.accepted, Accepted::Aside("held"));
+    assert!(receipt.message.contains("on hold") && receipt.message.contains("`other`: branch"), "{}", receipt.message);
 }

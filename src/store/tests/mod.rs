@@ -55,7 +55,7 @@ impl World {
     }
 
     async fn deliver(&self, id: &str, body: &str, hook: &Arc<Hook>, commit: char) -> Receipt {
-        let verdict = Verdict::Queue { tickets: vec![ticket(hook, commit)], message: "queued".into() };
+        let verdict = Verdict::Queue { tickets: vec![ticket(hook, commit)], refused: Vec::new() };
         self.store.accept(arrival(id, body, verdict), self.now).await.expect("accepted")
     }
 
