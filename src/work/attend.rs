@@ -70,7 +70,7 @@ pub(super) async fn take_up(place: Workplace, adopted: Adopted) {
 enum Locked {
     /// The lane is ours.
     Ours(LaneLock),
-    /// A person wants the run to be cancelled meanwhile.
+    /// Meanwhile the run is to be stopped.
     Unwanted,
 }
 
@@ -198,7 +198,7 @@ async fn notice(place: &Workplace, claim: &Claim, journal: &mut Follower, notice
 async fn pass_on_stop(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut Noticed) {
     let Some(begin) = &noticed.begin else { return };
     let asked = wish_to_stop(place, claim).await;
-    let Some(stop) = asked.filter(|it| noticed.passed_on.as_ref() != Some(it)) else { return };
+    let Some(stop) = asked.filter(|it| is_news(noticed.passed_on.as_ref(), it)) else { return };
     let written = match &stop {
         Stop::Cancel(reason) => folder.write_cancel(reason),
         Stop::Yield { to } => folder.write_yield(*to),
@@ -210,6 +210,15 @@ async fn pass_on_stop(place: &Workplace, claim: &Claim, folder: &RunDir, noticed
         info!(run.id = %claim.run(), "run {} ended before it could be stopped", claim.run());
     }
     noticed.passed_on = Some(stop);
+}
+
+/// Whether a wish is worth another signal. Of several newer pushes one is enough: the next would only cut short what
+/// the keeper does about the first.
+fn is_news(passed_on: Option<&Stop>, stop: &Stop) -> bool {
+    match (passed_on, stop) {
+        (Some(Stop::Yield { .. }), Stop::Yield { .. }) => false,
+        (passed_on, stop) => passed_on != Some(stop),
+    }
 }
 
 /// Why the run is to be stopped, if it is.

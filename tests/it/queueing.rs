@@ -53,6 +53,28 @@ fn a_newer_push_stops_the_run_under_way_where_the_hook_says_so() {
 }
 
 #[test]
+fn a_run_that_makes_room_ends_its_last_steps_however_many_pushes_come_meanwhile() {
+    let house = {
+        let last = "finally: |\n  echo finally >> $GATES.last\n  until [ -e $GATES.last.go ]; do sleep 0.05; done\n  \
+                    echo done >> $GATES.last\n";
+        let mut house = House::with_hook(&format!("{}{last}", GATED.replace("GATED_STEP", "run")));
+        house.start();
+        house
+    };
+    let older = house.queue(&commit('a'));
+    until_began(&house, older);
+    house.queue(&commit('b'));
+    until("the last step runs", || (house.file("gates.last") == "finally\n").then_some(()));
+    let newest = house.queue(&commit('c'));
+    let makes_room = || house.run(older)["reason"].as_str().is_some_and(|it| it.contains(&format!("run {newest}")));
+    until("the newest push is waited for", || makes_room().then_some(()));
+    fs::write(house.folder.path().join("gates.last.go"), "").expect("opened");
+    assert_eq!(house.ended(older)["reason"], format!("superseded by run {newest}"));
+    assert_eq!(house.file("gates.last"), "finally\ndone\n");
+    assert!(!house.whole_log(older).contains("goes on"), "it does not go on: {}", house.whole_log(older));
+}
+
+#[test]
 fn a_run_that_is_going_live_is_stopped_by_no_push_but_by_a_person() {
     let house = gated("activate");
     let first = house.queue(&commit('a'));
