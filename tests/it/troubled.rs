@@ -48,6 +48,12 @@ impl Scene {
         fs::write(self.house.folder.path().join("gate"), "").expect("opened");
     }
 
+    /// The run succeeds, and its script has said all it has to say, once.
+    fn goes_well(&self, run: i64) {
+        assert_eq!(self.house.ended(run)["outcome"], "succeeded", "{}", self.house.whole_log(run));
+        assert_eq!(self.house.output(run), ["hello", "good-bye"]);
+    }
+
     /// A run whose script has said hello.
     fn under_way(&self) -> i64 {
         let run = self.house.queue(&self.commit);
@@ -80,11 +86,7 @@ fn a_run_that_cannot_be_started_is_queued_again_and_says_why_until_it_can() {
     assert!(reason.contains("could not be started: cannot make the run's folder"), "{reason}");
     assert_eq!(scene.house.run(run)["state"], "queued");
     fs::remove_file(scene.runs_folder()).expect("removed");
-    let view = scene.house.ended(run);
-    assert_eq!(
-        (&view["outcome"], scene.house.output(run)),
-        (&json!("succeeded"), vec!["hello".into(), "good-bye".into()])
-    );
+    scene.goes_well(run);
     scene.house.stop();
 }
 
@@ -172,11 +174,7 @@ fn a_lock_file_removed_from_under_a_keeper_changes_nothing() {
         assert_eq!(scene.house.run(run)["state"], "running");
     }
     scene.open_gate();
-    let view = scene.house.ended(run);
-    assert_eq!(
-        (&view["outcome"], scene.house.output(run)),
-        (&json!("succeeded"), vec!["hello".into(), "good-bye".into()])
-    );
+    scene.goes_well(run);
     scene.house.stop();
 }
 
