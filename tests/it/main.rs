@@ -8,6 +8,8 @@ mod journey;
 
 mod killed;
 
+mod order;
+
 mod telling;
 
 mod operating;

@@ -12,6 +12,7 @@ pub(super) mod accept;
 pub(super) mod finish;
 pub(super) mod history;
 pub(super) mod lanes;
+pub(super) mod live;
 pub(super) mod outbox;
 pub(super) mod prune;
 pub(super) mod queue;

@@ -2,6 +2,8 @@
 //!
 //! Invariant: this file and `server` alone know how a room is set up; the others state input and expectation.
 
+mod ancestry;
+
 mod fetch;
 
 mod fresh;
@@ -32,9 +34,11 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve};
+use super::{
+    Against, Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve,
+};
 use crate::model::{
-    job::Target,
+    job::{Asked, Target},
     push::{CommitId, RefName},
 };
 
@@ -130,7 +134,8 @@ impl Room {
     }
 
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
-        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target }
+        let against = Against { live: None, is_disturbed: false, asked: Asked::Push };
+        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, against }
     }
 
     fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {
