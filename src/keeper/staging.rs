@@ -10,7 +10,7 @@ use crate::{
         child::Plan,
         environment,
         family::Exit,
-        git::{self, Against, Door, Fetch, GitFailure, Order, Place, Stage, Verdict},
+        git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Stage, Verdict},
         run::{Run, failed},
         user::Account,
     },
@@ -46,7 +46,10 @@ fn against(run: &Run) -> Against {
         Strategy::Checkout { .. } | Strategy::None { .. } => false,
     };
     let is_disturbed = spec.is_disturbed || is_missing;
-    Against { live: spec.live.clone(), is_disturbed, asked: spec.job.asked }
+    let hook = &spec.job.hook;
+    let paths = hook.paths.as_ref().map_or_else(Vec::new, |it| it.texts().to_vec());
+    let filter = Filter { paths, skip_markers: hook.skip_markers.clone() };
+    Against { live: spec.live.clone(), is_disturbed, asked: spec.job.asked, filter }
 }
 
 fn obey(run: &mut Run, verdict: Verdict) -> Result<(), Outcome> {

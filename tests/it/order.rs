@@ -96,6 +96,26 @@ fn a_person_deploys_an_older_commit_by_its_id_and_it_is_recorded_as_that() {
 }
 
 #[test]
+fn a_push_that_changes_only_what_the_hook_does_not_care_for_is_skipped_and_the_next_one_makes_up_for_it() {
+    let mut house = House::with_hook(&format!("{HOOK}\npaths: ['**', '!docs/**']"));
+    house.start();
+    let deploy = |files: &[(&str, &str)]| end(&house, house.queue(&house.repo.commit(files)));
+    assert_eq!(deploy(&[("docs/x", "1")]).0, "succeeded", "nothing was live");
+    let (outcome, reason) = deploy(&[("docs/x", "2")]);
+    assert_eq!(outcome, "skipped");
+    assert_eq!(reason, "`paths`: the one file that differs from what is live is not in [**, !docs/**]");
+    assert_eq!(deploy(&[("page", "three")]).0, "succeeded");
+    assert_eq!(fs::read_to_string(house.live().join("docs/x")).expect("deployed"), "2");
+    house.repo.git(&["commit", "--quiet", "--allow-empty", "-m", "words [skip deploy]"]);
+    house.repo.git(&["push", "--quiet", "origin", "HEAD:main"]);
+    let (outcome, reason) = end(&house, house.queue(&house.repo.head()));
+    let rule = "`skip_markers`: the message of the new commit has `[skip deploy]`";
+    assert_eq!((outcome, reason.as_str()), (json!("skipped"), rule));
+    let output = house.landfall(&["deploy", "site", "--wait"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_run_that_a_person_repeats_runs_again_and_an_old_one_is_still_old() {
     let (house, _) = house_with(["one", "two"]);
     assert!(house.landfall(&["retry", "2"]).status.success());

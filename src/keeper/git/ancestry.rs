@@ -6,7 +6,7 @@
 use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
-use super::{GitFailure, cannot};
+use super::{Filter, GitFailure, cannot, filter::PipedFilter};
 use crate::model::{
     job::Asked,
     push::{CommitId, RefName},
@@ -21,6 +21,8 @@ pub struct Against {
     pub is_disturbed: bool,
     /// How much of it a person asked for.
     pub asked: Asked,
+    /// What is left out.
+    pub filter: Filter,
 }
 
 /// What came of it.
@@ -136,6 +138,7 @@ pub(super) struct PipedAgainst {
     live: Option<String>,
     is_disturbed: bool,
     asked: String,
+    filter: PipedFilter,
 }
 
 impl From<&Against> for PipedAgainst {
@@ -144,6 +147,7 @@ impl From<&Against> for PipedAgainst {
             live: against.live.as_ref().map(CommitId::to_string),
             is_disturbed: against.is_disturbed,
             asked: against.asked.word().to_owned(),
+            filter: PipedFilter::from(&against.filter),
         }
     }
 }
@@ -157,6 +161,7 @@ impl TryFrom<PipedAgainst> for Against {
             live: piped.live.map(commit).transpose()?,
             is_disturbed: piped.is_disturbed,
             asked: Asked::parse(&piped.asked).ok_or_else(|| format!("nobody asks `{}`", piped.asked))?,
+            filter: piped.filter.into(),
         })
     }
 }

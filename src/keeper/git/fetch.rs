@@ -10,7 +10,7 @@ use git2::{
 };
 
 use super::{
-    Cause, Door, Fetch, Fetched, GitFailure, Verdict, ancestry, cannot,
+    Cause, Door, Fetch, Fetched, GitFailure, Verdict, ancestry, cannot, filter,
     library::{Journey, Trouble, travel},
     mirror::Mirror,
     packs, present,
@@ -39,6 +39,11 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
         Freshness::OfNow => Ok(present::commit_at(&mirror.repo, ref_name)),
         Freshness::OfBefore => present::points_at(&mirror.repo, &remote, &order.door, ref_name),
     })?;
+    if matches!(fetched.verdict, Verdict::GoAhead { .. })
+        && let Some(reason) = filter::left_out(&mirror, &order.against, &fetched.commit)?
+    {
+        fetched.verdict = Verdict::Skipped { reason };
+    }
     Ok(fetched)
 }
 

@@ -23,6 +23,8 @@ mod fetch;
 
 mod ancestry;
 
+mod filter;
+
 mod present;
 
 mod tree;
@@ -56,6 +58,7 @@ use crate::model::{
 };
 
 pub use ancestry::{Against, Verdict};
+pub use filter::Filter;
 pub use order::{decode_fetched, decode_staged, encode_order};
 
 /// The hidden subcommand: reads one order from standard input, does it, and writes one answer to standard output.

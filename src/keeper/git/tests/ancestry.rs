@@ -7,7 +7,7 @@ use super::{
     server::{GitServer, Sshd, everyone},
 };
 use crate::{
-    keeper::git::{Against, Fetch, GitFailure, Verdict, fetch::fetch},
+    keeper::git::{Against, Fetch, Filter, GitFailure, Verdict, fetch::fetch},
     model::{
         job::{Asked, Target},
         push::{CommitId, RefName},
@@ -33,7 +33,7 @@ fn judged(
     asked: Asked,
 ) -> Result<Verdict, GitFailure> {
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(ref_name.clone()) };
-    let against = Against { live: Some(live.clone()), is_disturbed: false, asked };
+    let against = Against { live: Some(live.clone()), is_disturbed: false, asked, filter: Filter::default() };
     fetch(&Fetch { against, ..room.order(remote, Door::Open, target) }).map(|it| it.verdict)
 }
 
@@ -115,7 +115,8 @@ fn the_commit_that_is_live_is_skipped_unless_a_run_since_then_or_a_person_gives_
     for asks in [Asked::Again, Asked::ByHand] {
         assert!(remark(asked(&room, &live, &live, asks)).ends_with("as a person asked for it"));
     }
-    let against = Against { live: Some(live.clone()), is_disturbed: true, asked: Asked::Push };
+    let against =
+        Against { live: Some(live.clone()), is_disturbed: true, asked: Asked::Push, filter: Filter::default() };
     let order = room.order(&room.source().display().to_string(), Door::Open, Target::Ref(main_branch()));
     let disturbed = fetch(&Fetch { against, ..order }).expect("fetched").verdict;
     assert!(remark(disturbed).contains("may have been changed by a run since"));
@@ -166,7 +167,8 @@ fn the_remote_is_asked_over_http_and_ssh_and_only_where_that_decides() {
     let door = Door::SshKey { key: sshd.key.clone(), known_hosts: Some(room.path("known")) };
     let remote = format!("ssh://127.0.0.1:{}{}", sshd.port, room.source().display());
     let target = Target::Commit { commit: first.clone(), ref_name: Some(main_branch()) };
-    let against = Against { live: Some(second.clone()), is_disturbed: false, asked: Asked::Push };
+    let against =
+        Against { live: Some(second.clone()), is_disturbed: false, asked: Asked::Push, filter: Filter::default() };
     let fetched = fetch(&Fetch { against, ..room.order(&remote, door, target) }).expect("over ssh");
     assert!(remark(fetched.verdict).contains("is meant"));
 }

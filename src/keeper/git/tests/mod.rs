@@ -6,6 +6,8 @@ mod ancestry;
 
 mod fetch;
 
+mod filter;
+
 mod fresh;
 
 mod https;
@@ -35,7 +37,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    Against, Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve,
+    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve,
 };
 use crate::model::{
     job::{Asked, Target},
@@ -134,7 +136,8 @@ impl Room {
     }
 
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
-        let against = Against { live: None, is_disturbed: false, asked: Asked::Push };
+        let filter = Filter::default();
+        let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
         Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, against }
     }
 
