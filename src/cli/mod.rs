@@ -92,6 +92,9 @@ enum Command {
     /// Do one order of git work; started by a keeper only
     #[command(hide = true)]
     GitWork,
+    /// Do one errand in a folder of releases; started by a keeper only
+    #[command(hide = true)]
+    ReleaseWork,
 }
 
 /// Where the daemon is to be found; the same for every command that talks to it.
@@ -123,5 +126,6 @@ pub fn main() -> ExitCode {
         Command::Why(options) => why::why(&options).into(),
         Command::Keeper { folder } => keeper::serve(&folder),
         Command::GitWork => keeper::git::serve(),
+        Command::ReleaseWork => keeper::release::serve(),
     }
 }

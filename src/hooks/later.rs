@@ -9,7 +9,7 @@ use crate::{
         secrets,
     },
     model::{
-        deploy::{Git, Keeping, Lfs, Rollback, Submodules},
+        deploy::{Git, Lfs, Submodules},
         hook::{Hook, Patterns, QueuePolicy},
     },
 };
@@ -51,20 +51,15 @@ pub(super) fn read_hook(section: &Section, hook: &Hook, check: &mut Check) {
     not_yet(section, "debounce", check, hook.debounce.is_zero(), "that there is none");
     not_yet(section, "min_interval", check, hook.min_interval.is_zero(), "that there is none");
     not_yet(section, "queue", check, hook.queue != QueuePolicy::Cancel, "`latest`");
-    not_yet(section, "health", check, hook.health.is_empty(), "that there is none");
     only(section, "report", check, (&0, "that there is none"), &report);
 }
 
 /// What `deploy` may ask for later.
-pub(super) fn read_deploy(section: &Section, git: &Git, keeping: &Keeping, check: &mut Check) {
+pub(super) fn read_deploy(section: &Section, git: &Git, check: &mut Check) {
     not_yet(section, "submodules", check, git.submodules == Submodules::Off, "`off`");
     not_yet(section, "lfs", check, git.lfs == Lfs::Fail, "`fail`");
     not_yet(section, "depth", check, git.depth.is_none(), "0");
     not_yet(section, "subdir", check, git.subdir.is_none(), "that there is none");
-    not_yet(section, "rollback", check, keeping.rollback == Rollback::Auto, "`auto`");
-    not_yet(section, "keep", check, keeping.good == 5, "5");
-    not_yet(section, "keep_failed", check, keeping.failed == 1, "1");
-    not_yet(section, "shared", check, keeping.shared.is_empty(), "that there is none");
 }
 
 /// How many forges are to be told.

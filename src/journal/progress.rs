@@ -5,7 +5,7 @@
 use crate::{
     journal::{
         Unreadable,
-        entries::{self, Begin, Entry},
+        entries::{self, Begin, Entry, LiveLink},
         folder::RunDir,
     },
     model::run::{Outcome, RunFacts, RunStep},
@@ -18,6 +18,8 @@ pub struct Progress {
     pub begin: Option<Begin>,
     /// The step that began last.
     pub step: Option<RunStep>,
+    /// Where it has let `current` point, or was about to, in order.
+    pub switches: Vec<LiveLink>,
     /// How it ended, once it is over.
     pub end: Option<(Outcome, RunFacts)>,
 }
@@ -29,7 +31,8 @@ pub fn read(folder: &RunDir) -> Result<Progress, Unreadable> {
         match entry {
             Entry::Begin(begin) => progress.begin = Some(begin),
             Entry::StepBegin { step, .. } => progress.step = Some(step),
-            Entry::StepEnd { .. } | Entry::Note { .. } => (),
+            Entry::Switching { to, .. } => progress.switches.push(to),
+            Entry::Switched { .. } | Entry::StepEnd { .. } | Entry::Note { .. } => (),
             Entry::Ended { outcome, facts, .. } => progress.end = Some((outcome, facts)),
         }
     }

@@ -71,6 +71,7 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
             Some((id, name)) => describe(&mirror.repo, id, name),
             None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
         },
+        Target::Release { .. } | Target::Standing => Err(GitFailure::permanent("what stands already is not fetched")),
     }
 }
 

@@ -49,6 +49,19 @@ pub(in crate::store) fn finish(
 ) -> Result<Finished, StoreError> {
     let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
     let commit = facts.commit.clone().or_else(|| job.target.commit().cloned());
+    let live = match outcome {
+        Outcome::Succeeded => commit.clone(),
+        // What went live is live, however the run went on from there.
+        Outcome::Failed(_)
+        | Outcome::TimedOut(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Superseded { .. }
+        | Outcome::Stale { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Interrupted { .. } => facts.live.clone(),
+    };
     let ending = Ending::unclaimed(right.run, outcome, now);
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
     let retry = if wants_retry(job, outcome, &held) && runs::replaced_by(tx, held.hook, job)?.is_none() {
@@ -57,7 +70,7 @@ pub(in crate::store) fn finish(
         tell(tx, right.run, held.hook, job, outcome)?;
         None
     };
-    if let (Outcome::Succeeded, Some(commit)) = (outcome, commit) {
+    if let Some(commit) = live {
         note_live(tx, right.run, held.hook, job, commit.as_str())?;
     }
     lanes::set_head(tx, held.lane)?;
