@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod demo;
 mod log;
+mod releases;
 mod serve;
 mod show;
 mod table;
@@ -77,6 +78,12 @@ enum Command {
     Cancel(act::CancelOptions),
     /// Run the job of a finished run again
     Retry(act::RetryOptions),
+    /// List the releases of a hook: what was live when, what is, and what did not come up
+    Releases(releases::ReleasesOptions),
+    /// Go back to an earlier release, at once and without a network
+    Rollback(releases::RollbackOptions),
+    /// Make the first release of a folder that stands where the link to the live one belongs
+    Adopt(releases::AdoptOptions),
     /// Let the daemon sign a test delivery as the forge would and post it to its own public listener
     Send(act::SendOptions),
     /// List deliveries with what became of each, newest first
@@ -121,6 +128,9 @@ pub fn main() -> ExitCode {
         Command::Deploy(options) => act::deploy(&options).into(),
         Command::Cancel(options) => act::cancel(&options).into(),
         Command::Retry(options) => act::retry(&options).into(),
+        Command::Releases(options) => releases::releases(&options).into(),
+        Command::Rollback(options) => releases::rollback(&options).into(),
+        Command::Adopt(options) => releases::adopt(&options).into(),
         Command::Send(options) => act::send(&options).into(),
         Command::Deliveries(options) => show::deliveries(&options).into(),
         Command::Why(options) => why::why(&options).into(),

@@ -143,7 +143,8 @@ pub(super) fn state_word(run: &Run) -> &str {
     run.outcome.as_deref().unwrap_or(&run.state)
 }
 
-fn short(sha: Option<&str>) -> &str {
+/// The first digits of a commit.
+pub(super) fn short(sha: Option<&str>) -> &str {
     sha.map_or("-", |it| it.get(..7).unwrap_or(it))
 }
 
@@ -254,6 +255,12 @@ fn print_run(full: &RunInFull) {
     line("took", duration(run.started_at.as_deref(), run.finished_at.as_deref()));
     if let Some(step) = &run.step {
         line("step", run.exit_code.map_or_else(|| step.clone(), |code| format!("{step}, exit code {code}")));
+    }
+    if let Some(release) = &run.release {
+        line("back to", release.clone());
+    }
+    if let Some(because) = &run.because {
+        line("because", because.clone());
     }
     if let Some(earlier) = run.retry_of {
         line("repeats", format!("run {earlier}"));

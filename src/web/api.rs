@@ -36,7 +36,7 @@ use crate::{
     route,
     store::{Cancelled, DeliveryFilter, DeliveryNo, RunFilter, RunState, RunView, Store},
     web::{
-        Tally, describe, explain, rehearse,
+        Tally, describe, explain, rehearse, releases,
         reply::Refused,
         views::{self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RunInFull, SendRequest, Sent, Status},
     },
@@ -84,7 +84,8 @@ pub struct Daemon {
     pub tally: Arc<Tally>,
 }
 
-type Answer<T> = Result<Json<T>, Refused>;
+/// What a handler answers.
+pub(super) type Answer<T> = Result<Json<T>, Refused>;
 
 /// The routes.
 pub fn router(api: Api) -> Router {
@@ -97,6 +98,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/runs/{run}/retry", post(retry))
         .route("/v1/hooks/{hook}/deploy", post(deploy))
         .route("/v1/hooks/{hook}/send", post(send))
+        .route("/v1/hooks/{hook}/releases", get(releases::list))
+        .route("/v1/hooks/{hook}/rollback", post(releases::rollback))
+        .route("/v1/hooks/{hook}/adopt", post(releases::adopt))
         .route("/v1/deliveries", get(deliveries))
         .route("/v1/why", get(why))
         .fallback(|| async { Refused::NotFound("there is no such request; is the client of another version?".into()) })
@@ -254,7 +258,8 @@ fn hook_name(name: &str) -> Result<HookName, Refused> {
     HookName::parse(name).ok_or_else(|| Refused::BadRequest(format!("`{name}` is not a hook's name")))
 }
 
-fn find_hook(api: &Api, name: &str) -> Result<Arc<Hook>, Refused> {
+/// The hook of that name.
+pub(super) fn find_hook(api: &Api, name: &str) -> Result<Arc<Hook>, Refused> {
     let hooks = api.hooks.borrow();
     let known = || hooks.hooks.keys().map(HookName::as_str).collect::<Vec<_>>().join(", ");
     let hook = HookName::parse(name).and_then(|name| hooks.hook(&name).cloned());

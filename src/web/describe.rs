@@ -11,6 +11,7 @@ use crate::{
     journal::log::{Kind, Line, Page},
     model::{
         hook::Hook,
+        job::Target,
         push::{CommitId, RefName},
     },
     store::{Counts, DeliveryView, HookSummary, LetterState, LetterView, RunStage, RunState, RunView, StoppedLane},
@@ -24,6 +25,10 @@ use crate::{
 /// A run, as the API tells it.
 pub(super) fn run(view: &RunView) -> Run {
     let push = view.job.push.as_ref();
+    let (release, because) = match &view.job.target {
+        Target::Release { name, reason, .. } => (Some(name.to_string()), reason.clone()),
+        Target::Commit { .. } | Target::Ref(_) | Target::DefaultBranch | Target::Standing => (None, None),
+    };
     let (outcome, started_at, finished_at) = match &view.state {
         RunState::Queued { .. } => (None, None, None),
         RunState::Running { since, .. } => (None, Some(*since), None),
@@ -57,6 +62,8 @@ pub(super) fn run(view: &RunView) -> Run {
         compare_url: push.and_then(|it| it.compare_url.clone()),
         delivery: view.delivery.map(|it| it.0),
         fields: view.fields.iter().cloned().collect(),
+        release,
+        because,
     }
 }
 

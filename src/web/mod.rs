@@ -23,6 +23,7 @@ mod describe;
 mod explain;
 
 mod rehearse;
+mod releases;
 
 pub mod outgoing;
 

@@ -12,6 +12,8 @@ mod telling;
 
 mod operating;
 
+mod releasing;
+
 mod keeper;
 
 mod documents;
