@@ -137,6 +137,12 @@ pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     })
 }
 
+/// A ticket for the way back to what was live before, which a person asked for.
+pub fn back(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
+    let Ticket(job) = by_hand(hook, target, actor);
+    Ticket(Job { trigger: Trigger::Rollback, ..job })
+}
+
 /// A ticket that repeats `run` as its `attempt`-th execution; `actor` is the person who asked for it, if one did.
 ///
 /// The hook stays as it was in the job: a retry repeats what was, and a reload changes nothing about it. A person who
@@ -159,7 +165,7 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{again, by_hand};
+    use super::{again, back, by_hand};
     use crate::{
         hooks::{Environment, load},
         model::{
@@ -182,6 +188,7 @@ mod tests {
         let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
         assert_eq!((job.trigger, job.actor.as_str(), job.attempt), (Trigger::Manual, "ann", 1));
         assert_eq!((job.retry_of, job.push), (None, None));
+        assert_eq!(back(&hook(), Target::DefaultBranch, "ann").into_job().trigger, Trigger::Rollback);
     }
 
     #[test]
