@@ -2,6 +2,7 @@
 //!
 //! Invariant: SQL is written in this folder and nowhere else, and every change goes through the one writer.
 
+mod lock;
 mod open;
 mod readers;
 mod writer;
