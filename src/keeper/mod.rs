@@ -38,7 +38,7 @@ mod processes;
 
 use std::{
     cell::RefCell,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
     process::ExitCode,
 };
@@ -108,14 +108,19 @@ pub fn serve(run_dir: &Path) -> ExitCode {
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(err)) => {
-            eprintln!("cannot write down how the run ended: {err}");
+            complain(&format!("cannot write down how the run ended: {err}"));
             ExitCode::FAILURE
         }
         Err(err) => {
-            eprintln!("{err}");
+            complain(&err.to_string());
             ExitCode::from(NOT_STARTED)
         }
     }
+}
+
+/// Says what went wrong, for `work`. `eprintln!` panics where the disk is full.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Everything up to and with `begin`.
