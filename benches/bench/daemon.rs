@@ -47,24 +47,34 @@ pub struct Daemon {
 impl Daemon {
     /// Writes hooks.yaml into the folder, with a `server` of these further keys, and starts the daemon on it.
     pub fn start(folder: &Path, server: &str, hooks: &str) -> Result<Self> {
+        let mut command = Command::new(PROGRAM);
+        command.arg("serve");
+        Self::run(command, folder, server, hooks)
+    }
+
+    /// The same without a store.
+    pub fn start_storeless(folder: &Path, server: &str, hooks: &str) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--storeless", "."]);
+        Self::run(command, folder, server, hooks)
+    }
+
+    fn run(mut command: Command, folder: &Path, server: &str, hooks: &str) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let comma = if server.is_empty() { "" } else { ", " };
         let text = format!("server: {{listen: \"{address}\", grace: 0s{comma}{server}}}\n{hooks}");
         fs::write(folder.join("hooks.yaml"), text)?;
-        let log = File::options().create(true).append(true).open(folder.join("daemon.log"))?;
+        // Not beside hooks.yaml: the daemon is told of every change in that folder.
+        let log_path = folder.join("log/daemon.log");
+        fs::create_dir_all(folder.join("log"))?;
+        let log = File::options().create(true).append(true).open(&log_path)?;
+        command.current_dir(folder).env("SECRET", SECRET).stdin(Stdio::null()).stderr(log);
         let started_at = Instant::now();
-        let child = Command::new(PROGRAM)
-            .arg("serve")
-            .current_dir(folder)
-            .env("SECRET", SECRET)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("start {PROGRAM}"))?;
+        let child = command.spawn().with_context(|| format!("start {command:?}"))?;
         let mut daemon = Self { child, address, ready_after: Duration::ZERO };
         while !is_healthy(address) {
             if daemon.child.try_wait()?.is_some() || started_at.elapsed() > PATIENCE {
-                bail!("the daemon did not start: {}", fs::read_to_string(folder.join("daemon.log"))?);
+                bail!("the daemon did not start: {}", fs::read_to_string(&log_path)?);
             }
             sleep(Duration::from_micros(200));
         }

@@ -13,8 +13,9 @@ mod pushes;
 
 mod accept;
 mod first_line;
+mod storeless;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 
@@ -24,7 +25,17 @@ use table::Row;
 const SUBJECTS: &[(&str, fn() -> Result<Vec<Row>>)] = &[("accept", accept::rows), ("first-line", first_line::rows)];
 
 fn main() -> ExitCode {
-    match measure() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [option, folder] = arguments.as_slice()
+        && option == "--storeless"
+    {
+        return end(storeless::serve(Path::new(folder)).map(|()| Vec::new()));
+    }
+    end(measure(&arguments))
+}
+
+fn end(measured: Result<Vec<Row>>) -> ExitCode {
+    match measured {
         Ok(rows) => {
             print!("{}", table::render(&rows));
             if rows.iter().all(Row::is_met) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -36,15 +47,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure() -> Result<Vec<Row>> {
+fn measure(arguments: &[String]) -> Result<Vec<Row>> {
     // `cargo bench` adds an option of its own.
-    let chosen: Vec<String> = std::env::args().skip(1).filter(|it| it != "--bench").collect();
+    let chosen: Vec<&String> = arguments.iter().filter(|it| *it != "--bench").collect();
     let known = || SUBJECTS.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
-    if let Some(unknown) = chosen.iter().find(|it| SUBJECTS.iter().all(|(word, _)| word != it)) {
+    if let Some(unknown) = chosen.iter().find(|it| SUBJECTS.iter().all(|(word, _)| word != *it)) {
         bail!("there is no row `{unknown}`: choose of {}", known());
     }
     let mut rows = Vec::new();
-    for (word, measure) in SUBJECTS.iter().filter(|(word, _)| chosen.is_empty() || chosen.iter().any(|it| it == word)) {
+    for (word, measure) in SUBJECTS.iter().filter(|(word, _)| chosen.is_empty() || chosen.iter().any(|it| *it == word))
+    {
         eprintln!("measuring {word}");
         rows.extend(measure()?);
     }

@@ -120,7 +120,13 @@ pub fn render(rows: &[Row]) -> String {
 fn cells(row: &Row) -> [String; 6] {
     let verdict = match row.target {
         Target::Shown => "",
-        Target::AtLeast(_) | Target::AtMost(_) => if row.is_met() { "met" } else { "MISSED" },
+        Target::AtLeast(_) | Target::AtMost(_) => {
+            if row.is_met() {
+                "met"
+            } else {
+                "MISSED"
+            }
+        }
     };
     let ratio = format!("{:.2}", row.ratio);
     [row.subject.clone(), row.figure.clone(), row.against.clone(), ratio, row.target.to_string(), verdict.to_owned()]
