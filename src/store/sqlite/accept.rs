@@ -17,6 +17,7 @@ use crate::{
         StoreError,
         arrival::{Accepted, DeliveryNo, Receipt},
         sqlite::{
+            press::Press,
             rows::{key_bytes, millis},
             runs::{self, Prepared},
         },
@@ -44,11 +45,16 @@ pub(in crate::store) struct Body {
 }
 
 impl Body {
-    /// Compresses. Level 1: a payload is text that says everything twice, and a push is waiting.
-    pub(in crate::store) fn compress(bytes: &[u8]) -> Result<Self, StoreError> {
-        let zstd = zstd::bulk::compress(bytes, 1)
-            .map_err(|err| StoreError::Unavailable(format!("cannot compress a body: {err}")))?;
-        Ok(Self { size_bytes: bytes.len(), zstd })
+    /// Compresses.
+    pub(in crate::store) fn compress(bytes: &[u8], press: &Press) -> Result<Self, StoreError> {
+        Ok(Self { size_bytes: bytes.len(), zstd: press.compress(bytes)? })
+    }
+}
+
+impl Parcel {
+    /// What becomes of it unless it was seen before: almost always, so that its row is written once.
+    fn expected(&self) -> Accepted {
+        if self.jobs.is_empty() { Accepted::Aside(self.otherwise) } else { Accepted::Queued }
     }
 }
 
@@ -77,18 +83,21 @@ pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp)
         Accepted::Queued | Accepted::Aside(_) => parcel.message.clone(),
         Accepted::Duplicate => format!("this delivery was taken before: {}", runs_in_words(&runs)),
     };
-    let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
-    statement.execute(params![delivery, accepted.word(), message])?;
+    if accepted != parcel.expected() || message != parcel.message {
+        let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
+        statement.execute(params![delivery, accepted.word(), message])?;
+    }
     Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
 }
 
 fn insert(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<i64, StoreError> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO delivery (path, forge, event, forge_id, received_at, result, message)
-         VALUES (?1, ?2, ?3, ?4, ?5, '', '')",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let (path, forge) = (parcel.path.to_string(), parcel.forge.word());
-    let delivery = statement.insert(params![path, forge, parcel.event, parcel.delivery_id, millis(now)])?;
+    let (path, forge, result) = (parcel.path.to_string(), parcel.forge.word(), parcel.expected().word());
+    let Parcel { event, delivery_id, message, .. } = parcel;
+    let delivery = statement.insert(params![path, forge, event, delivery_id, millis(now), result, message])?;
     let mut statement = tx.prepare_cached("INSERT INTO body (delivery, size_bytes, zstd) VALUES (?1, ?2, ?3)")?;
     let size_bytes = i64::try_from(parcel.body.size_bytes).unwrap_or(i64::MAX);
     statement.execute(params![delivery, size_bytes, parcel.body.zstd])?;
@@ -104,8 +113,9 @@ enum Seen {
 }
 
 fn seen(tx: &Connection, hook: &HookName, keys: &[DedupeKey], now: Timestamp) -> Result<Seen, StoreError> {
-    let mut statement =
-        tx.prepare_cached("SELECT s.run, s.at FROM seen s JOIN hook h USING (hook) WHERE h.name = ?1 AND s.key = ?2")?;
+    // Not a join: SQLite would plan that anew for every key.
+    let mut statement = tx
+        .prepare_cached("SELECT run, at FROM seen WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND key = ?2")?;
     let mut in_vain = Vec::new();
     for key in keys {
         let row = statement.query_row(params![hook.as_str(), key_bytes(key)], |row| Ok((row.get(0)?, row.get(1)?)));

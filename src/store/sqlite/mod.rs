@@ -3,6 +3,7 @@
 //! Invariant: SQL is written in this folder and nowhere else, and every change goes through the one writer.
 
 mod open;
+mod press;
 mod readers;
 mod writer;
 
@@ -32,6 +33,8 @@ pub use open::OpenError;
 pub(super) struct Engine {
     writer: writer::Writer,
     readers: readers::Readers,
+    /// Compresses what is to be written, before the writer is asked for it.
+    pub(super) press: press::Press,
     /// Rung by the writer.
     pub(super) bells: Arc<Bells>,
 }
@@ -45,7 +48,7 @@ impl Engine {
         let readers = readers::Readers::new(database);
         let writer = writer::Writer::start(connection, lock, Arc::clone(&bells))
             .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
-        Ok(Self { writer, readers, bells })
+        Ok(Self { writer, readers, press: press::Press::default(), bells })
     }
 
     /// Makes a change as one transaction; answered once it is on disk.
