@@ -12,8 +12,17 @@ mod load;
 mod pushes;
 
 mod accept;
-mod first_line;
 mod storeless;
+
+mod first_line;
+
+mod history;
+
+mod hooks;
+
+mod output;
+
+mod git;
 
 use std::{path::Path, process::ExitCode};
 
@@ -22,7 +31,15 @@ use anyhow::{Result, bail};
 use table::Row;
 
 /// Each subject, by the word that chooses it.
-const SUBJECTS: &[(&str, fn() -> Result<Vec<Row>>)] = &[("accept", accept::rows), ("first-line", first_line::rows)];
+const SUBJECTS: &[(&str, fn() -> Result<Vec<Row>>)] = &[
+    ("accept", accept::rows),
+    ("first-line", first_line::rows),
+    ("claim", history::claim_rows),
+    ("idle", history::idle_rows),
+    ("hooks", hooks::rows),
+    ("output", output::rows),
+    ("git", git::rows),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
