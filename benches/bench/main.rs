@@ -30,8 +30,11 @@ use anyhow::{Result, bail};
 
 use table::Row;
 
+/// Measures a subject.
+type Measure = fn() -> Result<Vec<Row>>;
+
 /// Each subject, by the word that chooses it.
-const SUBJECTS: &[(&str, fn() -> Result<Vec<Row>>)] = &[
+const SUBJECTS: &[(&str, Measure)] = &[
     ("accept", accept::rows),
     ("first-line", first_line::rows),
     ("claim", history::claim_rows),

@@ -204,7 +204,7 @@ fn exit_of(run: &Run) -> Exit {
 }
 
 /// The person at this terminal, as the system knows them.
-fn actor() -> String {
+pub(super) fn actor() -> String {
     let uid = Uid::current();
     match User::from_uid(uid) {
         Ok(Some(user)) => user.name,

@@ -50,6 +50,10 @@ pub(super) fn check(options: &Options) -> Exit {
     } else {
         print!("{}", problem::render(&problems, &source, std::io::stdout().is_terminal()));
         match good {
+            Some(1) => {
+                let green = colour("succeeded");
+                eprintln!("{green}{}: 1 hook, no errors{green:#}", file.display());
+            }
             Some(count) => {
                 let green = colour("succeeded");
                 eprintln!("{green}{}: {count} hooks, no errors{green:#}", file.display());

@@ -151,8 +151,11 @@ fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
     let mut looked_at = Vec::new();
     if let Some(config) = config_of(reach.config.as_deref()) {
         let state = hooks::state_folder(&config, &Environment::of_process());
-        let state =
-            state.map_err(|why| Trouble::new(Exit::Usage, format!("cannot read {}: {why}", config.display())))?;
+        let state = state.map_err(|why| {
+            let whys: Vec<&str> = why.problems.iter().map(|it| it.message.as_str()).collect();
+            let whys = whys.join("; ");
+            Trouble::new(Exit::Usage, format!("cannot tell where the daemon is: {whys}\nname its hooks.yaml with --config, or its socket with --socket"))
+        })?;
         let socket = state.join("landfall.sock");
         if socket.exists() {
             return Ok(socket);

@@ -6,6 +6,7 @@ mod act;
 mod check;
 mod client;
 mod demo;
+mod hold;
 mod log;
 mod serve;
 mod show;
@@ -77,6 +78,10 @@ enum Command {
     Cancel(act::CancelOptions),
     /// Run the job of a finished run again
     Retry(act::RetryOptions),
+    /// Put a hook, or everything, on hold: jobs wait until it is resumed
+    Hold(hold::HoldOptions),
+    /// Let a hook, a stopped lane, or a commit that did not come up go on
+    Resume(hold::ResumeOptions),
     /// Let the daemon sign a test delivery as the forge would and post it to its own public listener
     Send(act::SendOptions),
     /// List deliveries with what became of each, newest first
@@ -107,6 +112,8 @@ pub(crate) struct Reach {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    let _points = fail::FailScenario::setup();
     match Cli::parse().command {
         Command::Serve(options) => serve::serve(options).into(),
         Command::Check(options) => check::check(&options).into(),
@@ -118,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Deploy(options) => act::deploy(&options).into(),
         Command::Cancel(options) => act::cancel(&options).into(),
         Command::Retry(options) => act::retry(&options).into(),
+        Command::Hold(options) => hold::hold(&options).into(),
+        Command::Resume(options) => hold::resume(&options).into(),
         Command::Send(options) => act::send(&options).into(),
         Command::Deliveries(options) => show::deliveries(&options).into(),
         Command::Why(options) => why::why(&options).into(),

@@ -11,7 +11,7 @@ use crate::{
         client::{Client, Trouble},
         table::{BOLD, Cell, DIM, cell, clean, colour, conclude, duration, local_time, painted, print, print_json},
     },
-    web::views::{Delivery, HookStatus, Run, RunInFull, Status},
+    web::views::{Delivery, Hold, HookStatus, Run, RunInFull, Status},
 };
 
 /// Options of `status`.
@@ -191,6 +191,9 @@ fn print_status(status: &Status) {
             println!("    {line}");
         }
     }
+    if let Some(hold) = &status.hold {
+        print_hold("everything is", hold);
+    }
     println!(
         "  letters that wait: {}; requests refused as unproven since the start: {}",
         status.letters_waiting, status.unauthenticated
@@ -201,15 +204,30 @@ fn print_status(status: &Status) {
     for hook in &status.hooks {
         if let Some(why) = &hook.lane_stopped {
             let red = colour("failed");
-            println!("{red}lane {} is stopped:{red:#} {}", hook.lane, clean(why));
+            println!("{red}lane {} is stopped:{red:#} {}; `landfall resume --lane {0}`", hook.lane, clean(why));
+        }
+        if let Some(hold) = &hook.hold {
+            print_hold(&format!("{} is", hook.hook), hold);
+        }
+        for bad in &hook.bad_commits {
+            let sha = short(Some(&bad.sha));
+            println!("  {}: commit {sha} did not come up in run {} and is not queued again", hook.hook, bad.run);
         }
     }
+}
+
+fn print_hold(what: &str, hold: &Hold) {
+    let red = colour("failed");
+    let until = hold.until.as_ref().map(|it| format!(" until {}", local_time(it))).unwrap_or_default();
+    let (author, reason) = (clean(&hold.author), clean(&hold.reason));
+    println!("{red}  {what} on hold{red:#} since {}{until} by {author}: {reason}", local_time(&hold.since));
 }
 
 fn hook_row(hook: &HookStatus) -> Vec<Cell> {
     let now = match &hook.running {
         Some(run) => painted(format!("run {} at {}", run.id, run.step.as_deref().unwrap_or("-")), colour("running")),
         None if !hook.enabled => painted("off", DIM),
+        None if hook.hold.is_some() => painted("on hold", colour("failed")),
         None => painted("idle", DIM),
     };
     let last = match &hook.last {
@@ -254,6 +272,10 @@ fn print_run(full: &RunInFull) {
     line("took", duration(run.started_at.as_deref(), run.finished_at.as_deref()));
     if let Some(step) = &run.step {
         line("step", run.exit_code.map_or_else(|| step.clone(), |code| format!("{step}, exit code {code}")));
+    }
+    if !run.supersedes.is_empty() {
+        let runs: Vec<_> = run.supersedes.iter().map(|it| format!("run {it}")).collect();
+        line("replaces", runs.join(", "));
     }
     if let Some(earlier) = run.retry_of {
         line("repeats", format!("run {earlier}"));

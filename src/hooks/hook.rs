@@ -129,7 +129,8 @@ fn refuse_idle(section: &Section, check: &mut Check) {
         Value::Map(entries) => entries.iter().any(|it| it.key == "path"),
         Value::Null | Value::Text(_) | Value::List(_) => false,
     });
-    if !says("run") && !says("activate") && !deploys {
+    let is_misspelt = section.misspells(&["run", "activate", "deploy"], &[keys::IDENTITY, keys::SETTINGS]);
+    if !says("run") && !says("activate") && !deploys && !is_misspelt {
         let message = format!("`{}` does nothing", section.path);
         check.error(section.place, "nothing-to-do", message, "give it `deploy: {path: ...}`, `run` or `activate`");
     }
@@ -151,6 +152,7 @@ fn identity(section: &Section, around: &Surroundings, check: &mut Check) -> Opti
     let ways: Vec<&Field> = ["github", "gitlab", "source"].into_iter().filter_map(|it| section.get(it)).collect();
     let [way] = ways.as_slice() else {
         let message = match ways.as_slice() {
+            [] if section.misspells(&["github", "gitlab", "source"], &[keys::IDENTITY, keys::SETTINGS]) => return None,
             [] => format!("`{}` names no repository", section.path),
             _ => format!("`{}` names more than one sender", section.path),
         };

@@ -10,7 +10,7 @@ use crate::{
     },
     model::{
         deploy::{Git, Keeping, Lfs, Rollback, Submodules},
-        hook::{Hook, Patterns, QueuePolicy},
+        hook::{Hook, Patterns},
     },
 };
 
@@ -47,10 +47,6 @@ pub(super) fn read_hook(section: &Section, hook: &Hook, check: &mut Check) {
     not_yet(section, "skip_markers", check, has_default_markers, "[\"[skip deploy]\", \"[deploy skip]\"]");
     let takes_any = |it: &Patterns| it.texts().iter().all(|it| it == "**");
     not_yet(section, "paths", check, hook.paths.as_ref().is_none_or(takes_any), "any path");
-    not_yet(section, "priority", check, hook.priority == 0, "0");
-    not_yet(section, "debounce", check, hook.debounce.is_zero(), "that there is none");
-    not_yet(section, "min_interval", check, hook.min_interval.is_zero(), "that there is none");
-    not_yet(section, "queue", check, hook.queue != QueuePolicy::Cancel, "`latest`");
     not_yet(section, "health", check, hook.health.is_empty(), "that there is none");
     only(section, "report", check, (&0, "that there is none"), &report);
 }

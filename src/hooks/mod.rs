@@ -42,6 +42,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+pub use self::units::duration;
 pub use self::{
     environment::{Environment, EnvironmentError},
     notify::{Smtp, SmtpTls},
@@ -285,6 +286,9 @@ fn read_sources<'t>(fields: &[Field<'t>], server: &Server, check: &mut Check) ->
 fn read_hooks<'t>(top: &Section<'t>, around: &Surroundings<'_, 't>, check: &mut Check) -> Option<Vec<Draft>> {
     let help = "the shortest useful file has one entry under `hooks`";
     let Some(field) = top.get("hooks") else {
+        if top.misspells(&["hooks"], &[keys::TOP]) {
+            return None;
+        }
         check.error(top.place, "missing-key", "the file has no `hooks`", help);
         return None;
     };

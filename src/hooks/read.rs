@@ -342,6 +342,14 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Whether an unknown key was probably meant to be one of these: then that one is not missing but misspelt, which
+    /// is one mistake and reported as one.
+    pub(super) fn misspells(&self, keys: &[&str], known: &[&[&str]]) -> bool {
+        let known = known.concat();
+        let unknown = self.fields.iter().filter(|it| !known.contains(&it.key));
+        unknown.filter_map(|it| keys::nearest(it.key, &known)).any(|it| keys.contains(&it))
+    }
+
     /// The first entry of that key.
     pub(super) fn get(&self, key: &str) -> Option<&Field<'t>> {
         self.fields.iter().find(|it| it.key == key)

@@ -101,7 +101,8 @@ async fn take_over(
             for key in restart {
                 warn!("`server.{key}` of {} changed and holds after a restart of the daemon", file.display());
             }
-            info!("{} loaded again: {} hooks", file.display(), new.hooks.len());
+            let count = new.hooks.len();
+            info!("{} loaded again: {count} {}", file.display(), if count == 1 { "hook" } else { "hooks" });
             hooks.send_replace(Arc::new(new));
             trouble.send_replace(None);
         }

@@ -57,6 +57,9 @@ pub(super) fn allow_from(section: &Section, server_allows: &[IpNet], check: &mut
     own
 }
 
+/// What may stand beside a secret: in a hook, or in an entry of `sources`.
+const KNOWN: &[&[&str]] = &[keys::IDENTITY, keys::SETTINGS, keys::SOURCE];
+
 /// How the sender of a section with `secret`, `signing_token` and `accept_token_too` proves itself.
 pub(super) fn proof(section: &Section, forge: Forge, check: &mut Check) -> Option<Proof> {
     match forge {
@@ -68,7 +71,8 @@ pub(super) fn proof(section: &Section, forge: Forge, check: &mut Check) -> Optio
                 }
             }
             let secrets = section.get("secret").map(|it| secrets::several(it, check));
-            if secrets.is_none() {
+            let is_misspelt = section.misspells(&["secret"], KNOWN);
+            if secrets.is_none() && !is_misspelt {
                 section.miss(
                     check,
                     "`secret`",
@@ -92,6 +96,7 @@ fn gitlab(section: &Section, check: &mut Check) -> Option<Proof> {
         field.refuse(check, "useless-key", "is for a sender with both `signing_token` and `secret`", help);
     }
     match (signing_tokens, tokens) {
+        (None, None) if section.misspells(&["secret", "signing_token"], KNOWN) => None,
         (None, None) => {
             section.miss(check, "`secret` and no `signing_token`", "one of them must be there: `secret: {env: NAME}`");
             None

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 const SECONDS_MAX: u64 = 3650 * 86_400;
 
 /// `90s`, `20m`, `1h 30m`, `250ms`; the error says what would have been right.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
     const HELP: &str = "write a number and a unit: `250ms`, `90s`, `20m`, `1h 30m`, `90d`";
     let mut total = Duration::ZERO;
     let mut rest = text.trim();

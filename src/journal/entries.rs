@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     os::unix::fs::OpenOptionsExt,
 };
@@ -148,12 +148,34 @@ impl Journal {
 
 /// All entries of a run. No journal, or one without a whole line, means the run has not started.
 pub fn read(dir: &RunDir) -> Result<Vec<Entry>, Unreadable> {
-    let bytes = match fs::read(dir.journal()) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+    read_from(dir, 0).map(|(entries, _)| entries)
+}
+
+/// The entries from this byte on, where one begins, and the byte where the next will begin.
+pub fn read_from(dir: &RunDir, from: u64) -> Result<(Vec<Entry>, u64), Unreadable> {
+    let mut bytes = Vec::new();
+    let read = File::open(dir.journal()).and_then(|mut file| {
+        file.seek(SeekFrom::Start(from))?;
+        file.read_to_end(&mut bytes)
+    });
+    match read {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), from)),
         result => result.map_err(|err| Unreadable::new("journal", err))?,
     };
     let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
-    bytes[..whole].split_inclusive(|it| *it == b'\n').map(entry_of_line).collect()
+    let entries = bytes[..whole].split_inclusive(|it| *it == b'\n').map(entry_of_line).collect::<Result<_, _>>()?;
+    Ok((entries, from + whole as u64))
+}
+
+/// Removes a journal in which no run has begun, so that one can begin there. One that cannot be read is left.
+pub fn discard_unbegun(dir: &RunDir) -> io::Result<()> {
+    if !read(dir).is_ok_and(|it| it.is_empty()) {
+        return Ok(());
+    }
+    match fs::remove_file(dir.journal()) {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 fn entry_of_line(line: &[u8]) -> Result<Entry, Unreadable> {

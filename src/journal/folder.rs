@@ -75,6 +75,11 @@ impl RunDir {
         self.0.join("cancel")
     }
 
+    /// The newer run that this one is to make room for.
+    pub fn yields_to(&self) -> PathBuf {
+        self.0.join("yields-to")
+    }
+
     /// Writes down what the run has to do. A half-written spec is never seen under its name.
     pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
         self.write_whole(&self.spec(), spec::encode(spec).as_bytes())
@@ -94,6 +99,16 @@ impl RunDir {
     /// Writes down who cancels the run, and why. The caller then sends TERM to the keeper.
     pub fn write_cancel(&self, reason: &str) -> io::Result<()> {
         self.write_whole(&self.cancel(), reason.as_bytes())
+    }
+
+    /// Writes down the newer run that this one is to make room for. The caller then sends TERM to the keeper.
+    pub fn write_yield(&self, to: RunId) -> io::Result<()> {
+        self.write_whole(&self.yields_to(), to.to_string().as_bytes())
+    }
+
+    /// The newer run that this one is to make room for, if there is one.
+    pub fn read_yield(&self) -> Option<RunId> {
+        fs::read_to_string(self.yields_to()).ok()?.parse().ok().map(RunId)
     }
 
     /// Who cancelled the run, and why, if it was said. One line, of bounded length.

@@ -22,16 +22,48 @@ pub struct Progress {
     pub end: Option<(Outcome, RunFacts)>,
 }
 
-/// Reads how far the run of this folder has come.
-pub fn read(folder: &RunDir) -> Result<Progress, Unreadable> {
-    let mut progress = Progress::default();
-    for entry in entries::read(folder)? {
+impl Progress {
+    fn advance(&mut self, entry: Entry) {
         match entry {
-            Entry::Begin(begin) => progress.begin = Some(begin),
-            Entry::StepBegin { step, .. } => progress.step = Some(step),
+            Entry::Begin(begin) => self.begin = Some(begin),
+            Entry::StepBegin { step, .. } => self.step = Some(step),
             Entry::StepEnd { .. } | Entry::Note { .. } => (),
-            Entry::Ended { outcome, facts, .. } => progress.end = Some((outcome, facts)),
+            Entry::Ended { outcome, facts, .. } => self.end = Some((outcome, facts)),
         }
     }
-    Ok(progress)
+}
+
+/// Reads how far the run of this folder has come.
+pub fn read(folder: &RunDir) -> Result<Progress, Unreadable> {
+    let mut follower = Follower::of(folder.clone());
+    follower.look()?;
+    Ok(follower.so_far)
+}
+
+/// Looks at one journal again and again, and reads each entry once.
+#[derive(Debug)]
+pub struct Follower {
+    folder: RunDir,
+    read_to: u64,
+    so_far: Progress,
+}
+
+impl Follower {
+    /// Follows the run of this folder from its beginning.
+    pub fn of(folder: RunDir) -> Self {
+        Self { folder, read_to: 0, so_far: Progress::default() }
+    }
+
+    /// How far the run has come by now.
+    pub fn look(&mut self) -> Result<&Progress, Unreadable> {
+        let (entries, next) = entries::read_from(&self.folder, self.read_to)?;
+        self.read_to = next;
+        entries.into_iter().for_each(|it| self.so_far.advance(it));
+        Ok(&self.so_far)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &RunDir {
+        &self.folder
+    }
 }

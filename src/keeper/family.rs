@@ -15,8 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::keeper::processes::{Process, Signalled, living_below};
 
-/// How long what a script leaves behind may take to end by itself: a `tee` still has to write what it read.
-const LINGER: Duration = Duration::from_millis(250);
+/// How long what a script leaves behind may take to end by itself: a `tee` still has to write what it read, and may not
+/// get its turn at once where the machine is busy. Nobody waits once all are gone.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// How long after KILL we wait before we say that something does not end.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -9,6 +9,8 @@ use tokio::{
     time::Instant,
 };
 
+use crate::{journal::folder::RunDir, model::run::RunId};
+
 /// The limits of one step.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -68,21 +70,44 @@ impl fmt::Display for Stop {
     }
 }
 
-/// Asks of people to end the run: one TERM each.
+/// Wishes that the run should end: one TERM each. The run's folder says whose wish it is.
 #[derive(Debug)]
-pub struct Cancel(Signal);
+pub struct Cancel {
+    signal: Signal,
+    dir: RunDir,
+    /// A push that came too late, until somebody has said so in the log.
+    turned_down: Option<RunId>,
+    is_going_live: bool,
+}
 
 impl Cancel {
     /// Listens from now on; before, a TERM would end the keeper.
-    pub fn listen() -> std::io::Result<Self> {
-        signal(SignalKind::terminate()).map(Self)
+    pub fn listen(dir: &RunDir) -> std::io::Result<Self> {
+        let signal = signal(SignalKind::terminate())?;
+        Ok(Self { signal, dir: dir.clone(), turned_down: None, is_going_live: false })
     }
 
-    /// Waits for the next one.
+    /// From here on only a person ends the run: half a switch is worse than a late one.
+    pub fn go_live(&mut self) {
+        self.is_going_live = true;
+    }
+
+    /// Waits for the next wish that counts.
     pub async fn asked(&mut self) {
-        if self.0.recv().await.is_none() {
-            std::future::pending::<()>().await;
+        loop {
+            if self.signal.recv().await.is_none() {
+                std::future::pending::<()>().await;
+            }
+            match (self.dir.read_cancel(), self.dir.read_yield()) {
+                (None, Some(to)) if self.is_going_live => self.turned_down = Some(to),
+                (Some(_), _) | (None, _) => return,
+            }
         }
+    }
+
+    /// The newer run that was turned down since this was last asked.
+    pub fn take_turned_down(&mut self) -> Option<RunId> {
+        self.turned_down.take()
     }
 }
 

@@ -126,7 +126,7 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
     let secrets = secrets::decode(&message)?;
     let mask = Mask::new(secrets.values()).map_err(|why| impossible("mask the secrets")(io::Error::other(why)))?;
     let writer = Writer::open(dir, spec.job.hook.max_log_bytes).map_err(impossible("open the log"))?;
-    let cancel = Cancel::listen().map_err(impossible("listen for a cancel"))?;
+    let cancel = Cancel::listen(dir).map_err(impossible("listen for a cancel"))?;
     let journal = Journal::create(dir).map_err(|err| match err.kind() {
         io::ErrorKind::AlreadyExists => NotStarted::BegunBefore,
         _ => impossible("open the journal")(err),

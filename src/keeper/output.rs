@@ -232,6 +232,14 @@ mod tests {
         let lines = stored(&[], &reads, false);
         assert_eq!(lines.concat().len(), 10 * TEXT_BYTES_MAX);
         assert!(lines.iter().all(|it| it.len() <= TEXT_BYTES_MAX));
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let writer = Writer::open(&RunDir::at(folder.path()), 1 << 20).expect("writer");
+        let mut log = RunLog::new(Mask::new(std::iter::empty()).expect("mask"), writer);
+        for read in reads {
+            log.output(Timestamp::UNIX_EPOCH, read);
+            let waiting = log.lines.pending.len();
+            assert!(waiting <= TEXT_BYTES_MAX, "{waiting} bytes wait for the end of a line");
+        }
     }
 
     #[test]

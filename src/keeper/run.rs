@@ -93,6 +93,9 @@ impl Run {
                 Attended { end: End::Stopped(Stop::Trouble(why)), answer: Vec::new(), notes: Vec::new() }
             }
         };
+        if let Some(to) = self.cancel.take_turned_down() {
+            self.remark(&format!("run {to} is to take the place of this one, which is going live already and goes on"));
+        }
         for note in attended.notes {
             let note = self.log.borrow().masked(&note);
             self.records.note(note).map_err(|err| unwritable(subject.0, &err))?;
@@ -119,7 +122,8 @@ impl Run {
         let failure = |reason| Failure { step, exit_code: None, class: FailureClass::Other, reason };
         match stop {
             Stop::Cancelled => {
-                let reason = self.dir.read_cancel().unwrap_or_else(|| "cancelled".into());
+                let room_for = || self.dir.read_yield().map(|to| format!("made room for run {to} (`queue: cancel`)"));
+                let reason = self.dir.read_cancel().or_else(room_for).unwrap_or_else(|| "cancelled".into());
                 Outcome::Cancelled { step: Some(step), reason }
             }
             Stop::WholeTime(_) | Stop::StepTime(_) | Stop::Silence(_) => {
@@ -164,6 +168,9 @@ impl Run {
     fn begin(&mut self, subject: Subject<'_>) -> Result<u64, Outcome> {
         if let Some(trouble) = self.log.borrow().trouble() {
             return Err(failed(subject.0, FailureClass::Other, trouble.to_owned()));
+        }
+        if subject.0 >= self.spec.job.hook.deploy.strategy.goes_live_at() {
+            self.cancel.go_live();
         }
         let position = self.log_position();
         self.records.begin(subject, position).map_err(|err| unwritable(subject.0, &err))?;

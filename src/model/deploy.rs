@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::model::{secret::SecretRef, word::words};
+use crate::model::{run::RunStep, secret::SecretRef, word::words};
 
 /// Where and how the code lands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,15 @@ impl Strategy {
         match self {
             Self::Checkout { git } | Self::InPlace { git, .. } | Self::Releases { git, .. } => Some(git),
             Self::None { .. } => None,
+        }
+    }
+
+    /// The step with which it begins to change what is live.
+    pub fn goes_live_at(&self) -> RunStep {
+        match self {
+            Self::InPlace { .. } => RunStep::Stage,
+            Self::Releases { .. } => RunStep::Switch,
+            Self::Checkout { .. } | Self::None { .. } => RunStep::Activate,
         }
     }
 

@@ -48,7 +48,7 @@ pub(super) async fn story(
     let Some(view) = store.run(letter.run).await? else { return Ok(None) };
     let folder = RunDir::of(state, view.id);
     let streak = streak(store, &view, letter.occasion).await?;
-    let chapter = chapter(&view);
+    let chapter = chapter(&view, letter.occasion);
     let wants_tail = says_why(&chapter);
     let (log_tail, previous) = spawn_blocking(move || from_folder(&folder, wants_tail)).await.unwrap_or_default();
     let previous = match previous {
@@ -89,8 +89,12 @@ pub(super) async fn story(
     }))
 }
 
-fn chapter(view: &RunView) -> Chapter {
+/// A letter about a start tells of the start, however late it is sent: the end has a letter of its own.
+fn chapter(view: &RunView, occasion: Occasion) -> Chapter {
     match &view.state {
+        RunState::Finished { started_at, .. } if occasion == Occasion::Start => {
+            Chapter::Began { at: started_at.unwrap_or(view.created_at) }
+        }
         RunState::Queued { .. } => Chapter::Began { at: view.created_at },
         RunState::Running { since, .. } => Chapter::Began { at: *since },
         RunState::Finished { started_at, at, outcome } => Chapter::Ended {

@@ -158,7 +158,10 @@ pub fn site_now(story: &Story) -> String {
         },
     };
     let mut now = match story.outcome() {
-        None => format!("Until it ends, {good}."),
+        None => match &story.previous {
+            Some(_) => format!("Until it ends, {good}."),
+            None => "No deploy of this hook has gone well so far.".to_owned(),
+        },
         Some(Outcome::Succeeded) => match &story.url {
             Some(url) => format!("{} is live: {url}", story.subject_matter()),
             None => format!("{} is live.", story.subject_matter()),

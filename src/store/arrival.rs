@@ -52,8 +52,8 @@ pub enum Verdict {
     Queue {
         /// One for each hook that wants it.
         tickets: Vec<Ticket>,
-        /// One sentence for the sender and for `why`.
-        message: String,
+        /// The hooks that do not want it, each with the rule that says so.
+        refused: Vec<(HookName, String)>,
     },
     /// It starts none.
     Aside {

@@ -11,7 +11,7 @@ use crate::{
         job::Job,
         letter::Letter,
         name::{HookName, LaneName},
-        run::RunId,
+        run::{Outcome, RunId},
     },
     store::{StoreError, arrival::DeliveryNo},
 };
@@ -95,6 +95,18 @@ pub struct Finished {
     pub retry: Option<RunId>,
 }
 
+/// What became of a run that was given back without having begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// It waits in its place again.
+    Waits {
+        /// Not before; `None`: it may be claimed at once.
+        not_before: Option<Timestamp>,
+    },
+    /// It has ended instead: a person or a newer run wanted it to, or it could not be started too often.
+    Ended(Outcome),
+}
+
 /// What became of a wish to stop a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
@@ -106,6 +118,18 @@ pub enum Cancelled {
     AlreadyFinished,
     /// There is no such run.
     Unknown,
+}
+
+/// Why a run under way is to be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A person wants it; the sentence says who, and why if they said.
+    Cancel(String),
+    /// A newer run is to have its place, unless it is going live already.
+    Yield {
+        /// The newer run.
+        to: RunId,
+    },
 }
 
 /// A verb that takes a claim failed, and gives it back.

@@ -13,7 +13,7 @@ use crate::{
         run::{Outcome, RunId, RunStep},
         source::{Forge, SourcePath},
     },
-    store::arrival::DeliveryNo,
+    store::{arrival::DeliveryNo, claims::Stop},
 };
 
 /// A run as it stands.
@@ -35,6 +35,10 @@ pub struct RunView {
     pub delivery: Option<DeliveryNo>,
     /// The run that repeats it.
     pub repeated_by: Option<RunId>,
+    /// The fence of its last claim; `None`: it never was claimed, or waits again.
+    pub fence: Option<i64>,
+    /// The waiting runs whose place it took; what they were to deploy comes with it.
+    pub supersedes: Vec<RunId>,
     /// What its scripts told about it.
     pub fields: Vec<(String, String)>,
     /// Whether its folder, with log and journal, may still be there.
@@ -50,6 +54,10 @@ pub enum RunState {
     Queued {
         /// Not before; `None`: as soon as its lane and a worker are free.
         not_before: Option<Timestamp>,
+        /// Why it is on hold, if it is.
+        hold: Option<String>,
+        /// Why it could not be started when that was tried last, if that went wrong.
+        trouble: Option<String>,
     },
     /// It has begun.
     Running {
@@ -57,8 +65,8 @@ pub enum RunState {
         since: Timestamp,
         /// The step it is at.
         step: RunStep,
-        /// Whether a person asked for it to stop.
-        cancel_asked: bool,
+        /// Why it is to stop, if it is.
+        stop: Option<Stop>,
     },
     /// It has ended.
     Finished {
@@ -209,6 +217,34 @@ pub struct HookSummary {
     pub active: Option<RunView>,
     /// How many of its runs wait.
     pub waiting: u64,
+    /// Its commits that did not come up and are not queued again, newest first.
+    pub bad_commits: Vec<BadCommit>,
+}
+
+/// What a person has put on hold: its jobs wait, and newer ones take their places as ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Which hook; `None`: all of them.
+    pub hook: Option<HookName>,
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub author: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When it ends by itself; `None`: when a person ends it.
+    pub until: Option<Timestamp>,
+}
+
+/// A commit that went live and did not come up: pushes of it are not queued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadCommit {
+    /// Which.
+    pub commit: CommitId,
+    /// The run that found out.
+    pub run: RunId,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A lane from which nothing is claimed until a person opens it.

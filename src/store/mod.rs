@@ -24,13 +24,13 @@ use tokio::{sync::futures::Notified, task::spawn_blocking};
 
 use crate::{
     journal::Unreadable,
-    model::run::RunId,
+    model::{hook::QueuePolicy, run::RunId},
     route::Ticket,
     store::{
         bells::Rings,
         sqlite::{
             Engine,
-            accept::{self, Body, Parcel},
+            accept::{self, Body, Parcel, Wish},
             runs::{self, Prepared},
         },
     },
@@ -38,10 +38,10 @@ use crate::{
 
 pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Verdict},
-    claims::{Adopted, Cancelled, Claim, Claimed, Finished, Kept, LetterClaim, LetterTurn},
+    claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
-        Counts, DeliveryFilter, DeliveryView, HookSummary, LetterState, LetterView, Pruned, RunFilter, RunStage,
-        RunState, RunView, StoppedLane,
+        BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Pruned, RunFilter,
+        RunStage, RunState, RunView, StoppedLane,
     },
     sqlite::OpenError,
 };
@@ -110,7 +110,9 @@ impl Store {
             let packing = spawn_blocking(move || pack(arrival, &engine)).await;
             packing.map_err(|err| StoreError::Unavailable(format!("packing a delivery was broken off: {err}")))??
         };
-        self.engine.write(Rings::ENDED, move |tx| accept::accept(tx, &parcel, now)).await
+        let may_stop = parcel.wish.jobs().iter().any(|it| it.job.hook.queue == QueuePolicy::Cancel);
+        let rings = if may_stop { Rings::ALL } else { Rings::ENDED };
+        self.engine.write(rings, move |tx| accept::accept(tx, &parcel, now)).await
     }
 
     /// Queues a job that a person asked for.
@@ -136,11 +138,11 @@ impl Store {
 }
 
 fn pack(arrival: Arrival, engine: &Engine) -> Result<Parcel, StoreError> {
-    let (jobs, otherwise, message) = match arrival.verdict {
-        Verdict::Queue { tickets, message } => {
-            (tickets.into_iter().map(|it| Prepared::new(it.into_job())).collect(), "ignored", message)
+    let wish = match arrival.verdict {
+        Verdict::Queue { tickets, refused } => {
+            Wish::Queue { jobs: tickets.into_iter().map(|it| Prepared::new(it.into_job())).collect(), refused }
         }
-        Verdict::Aside { result, message } => (Vec::new(), result, message),
+        Verdict::Aside { result, message } => Wish::Aside { result, message },
     };
     Ok(Parcel {
         path: arrival.path,
@@ -149,8 +151,6 @@ fn pack(arrival: Arrival, engine: &Engine) -> Result<Parcel, StoreError> {
         delivery_id: arrival.delivery_id,
         dedupe: arrival.dedupe,
         body: Body::compress(&arrival.body, &engine.press)?,
-        jobs,
-        otherwise,
-        message,
+        wish,
     })
 }

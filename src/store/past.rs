@@ -11,10 +11,10 @@ use crate::{
         run::RunId,
     },
     store::{
-        Counts, DeliveryFilter, DeliveryNo, DeliveryView, HookSummary, LetterView, Pruned, RunFilter, RunView,
+        Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Pruned, RunFilter, RunView,
         StoppedLane, Store, StoreError,
         bells::Rings,
-        sqlite::{history, lanes, outbox, prune},
+        sqlite::{history, hold, lanes, outbox, prune},
     },
 };
 
@@ -76,6 +76,11 @@ impl Store {
     /// The lanes from which nothing is claimed until a person opens them.
     pub async fn lanes_stopped(&self) -> Result<Vec<StoppedLane>, StoreError> {
         self.engine.read(lanes::stopped).await
+    }
+
+    /// What is on hold, longest first.
+    pub async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.engine.read(hold::holds).await
     }
 
     /// How much there is to do.

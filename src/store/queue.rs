@@ -9,14 +9,15 @@ use tracing::error;
 
 use crate::{
     model::{
-        name::LaneName,
+        name::{HookName, LaneName},
+        push::CommitId,
         run::{Outcome, RunFacts, RunId, RunStep},
     },
     store::{
-        Adopted, Cancelled, Claim, Claimed, Finished, Kept, Store, StoreError,
+        Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Hold, Kept, Stop, Store, StoreError,
         bells::Rings,
         sqlite::{
-            finish, lanes,
+            finish, hold, lanes,
             queue::{self, Head, Taken},
         },
     },
@@ -89,11 +90,12 @@ impl Store {
         ended.await.map_err(|error| Kept { claim, error })
     }
 
-    /// Queues a run again that never began, in its place.
-    pub async fn release(&self, claim: Claim, now: Timestamp) -> Result<(), Kept<Claim>> {
-        let (right, job) = (claim.right(), Arc::clone(claim.job()));
-        let released = self.engine.write(Rings::ENDED, move |tx| finish::release(tx, right, &job, now));
-        released.await.map_err(|error| Kept { claim, error })
+    /// Queues a run again that never began, in its place. `why` says what kept it from being started, if anything
+    /// did: then it waits, longer each time, and is given up as `failed` after several tries.
+    pub async fn give_back(&self, claim: Claim, why: Option<&str>, now: Timestamp) -> Result<GivenBack, Kept<Claim>> {
+        let (right, job, why) = (claim.right(), Arc::clone(claim.job()), why.map(str::to_owned));
+        let given = self.engine.write(Rings::ENDED, move |tx| finish::give_back(tx, right, &job, why.as_deref(), now));
+        given.await.map_err(|error| Kept { claim, error })
     }
 
     /// Ends a waiting run, or asks those who carry it out to end it.
@@ -103,11 +105,29 @@ impl Store {
     }
 
     /// The runs that are to be stopped, and why.
-    pub async fn cancels_asked(&self) -> Result<Vec<(RunId, String)>, StoreError> {
-        self.engine.read(queue::cancels_asked).await
+    pub async fn stops_asked(&self) -> Result<Vec<(RunId, Stop)>, StoreError> {
+        self.engine.read(queue::stops_asked).await
     }
 
-    /// Claims nothing more from the lane of this run, until [`Store::open_lane`]. The run stays as it is.
+    /// Puts a hook, or everything, on hold: jobs wait, and newer ones take their places as ever.
+    pub async fn hold(&self, hold: Hold) -> Result<(), StoreError> {
+        self.engine.write(Rings::QUEUE, move |tx| hold::hold(tx, &hold)).await
+    }
+
+    /// Ends a hold; whether there was one. `None`: that of everything.
+    pub async fn resume(&self, hook: Option<&HookName>) -> Result<bool, StoreError> {
+        let hook = hook.cloned();
+        self.engine.write(Rings::QUEUE, move |tx| hold::resume(tx, hook.as_ref())).await
+    }
+
+    /// Lets pushes of a commit be queued again that did not come up; whether they were not.
+    pub async fn forgive(&self, hook: &HookName, commit: &CommitId) -> Result<bool, StoreError> {
+        let (hook, commit) = (hook.clone(), commit.clone());
+        self.engine.write(Rings::NONE, move |tx| hold::forgive(tx, &hook, &commit)).await
+    }
+
+    /// Claims nothing more from the lane of this run, until [`Store::open_lane`]. The run itself stays as it is, and is
+    /// still to be finished.
     pub async fn stop_lane(&self, claim: &Claim, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         let (right, reason) = (claim.right(), reason.to_owned());
         self.engine.write(Rings::NONE, move |tx| lanes::stop(tx, right, &reason, now)).await

@@ -36,7 +36,7 @@ use crate::{
     route,
     store::{Cancelled, DeliveryFilter, DeliveryNo, RunFilter, RunState, RunView, Store},
     web::{
-        Tally, describe, explain, rehearse,
+        Tally, describe, explain, hold, rehearse,
         reply::Refused,
         views::{self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RunInFull, SendRequest, Sent, Status},
     },
@@ -84,7 +84,7 @@ pub struct Daemon {
     pub tally: Arc<Tally>,
 }
 
-type Answer<T> = Result<Json<T>, Refused>;
+pub(super) type Answer<T> = Result<Json<T>, Refused>;
 
 /// The routes.
 pub fn router(api: Api) -> Router {
@@ -97,6 +97,8 @@ pub fn router(api: Api) -> Router {
         .route("/v1/runs/{run}/retry", post(retry))
         .route("/v1/hooks/{hook}/deploy", post(deploy))
         .route("/v1/hooks/{hook}/send", post(send))
+        .route("/v1/hold", post(hold::hold))
+        .route("/v1/resume", post(hold::resume))
         .route("/v1/deliveries", get(deliveries))
         .route("/v1/why", get(why))
         .fallback(|| async { Refused::NotFound("there is no such request; is the client of another version?".into()) })
@@ -106,13 +108,13 @@ pub fn router(api: Api) -> Router {
 
 async fn status(State(api): State<Api>) -> Answer<Status> {
     let hooks = api.hooks.borrow().clone();
-    let stopped = api.store.lanes_stopped().await?;
+    let (stopped, holds) = (api.store.lanes_stopped().await?, api.store.holds().await?);
     let mut list = Vec::new();
     for hook in hooks.hooks.values() {
         let summary = api.store.hook_summary(&hook.name).await?;
-        list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, &stopped));
+        list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds)));
     }
-    Ok(Json(describe::status(&api, api.store.counts().await?, list)))
+    Ok(Json(describe::status(&api, api.store.counts().await?, &holds, list)))
 }
 
 #[derive(Deserialize)]
@@ -254,7 +256,7 @@ fn hook_name(name: &str) -> Result<HookName, Refused> {
     HookName::parse(name).ok_or_else(|| Refused::BadRequest(format!("`{name}` is not a hook's name")))
 }
 
-fn find_hook(api: &Api, name: &str) -> Result<Arc<Hook>, Refused> {
+pub(super) fn find_hook(api: &Api, name: &str) -> Result<Arc<Hook>, Refused> {
     let hooks = api.hooks.borrow();
     let known = || hooks.hooks.keys().map(HookName::as_str).collect::<Vec<_>>().join(", ");
     let hook = HookName::parse(name).and_then(|name| hooks.hook(&name).cloned());

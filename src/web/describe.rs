@@ -13,11 +13,14 @@ use crate::{
         hook::Hook,
         push::{CommitId, RefName},
     },
-    store::{Counts, DeliveryView, HookSummary, LetterState, LetterView, RunStage, RunState, RunView, StoppedLane},
+    store::{
+        BadCommit, Counts, DeliveryView, Hold, HookSummary, LetterState, LetterView, RunStage, RunState, RunView, Stop,
+        StoppedLane,
+    },
     web::{
         api::Api,
         reply::{self, Refused},
-        views::{Delivery, HookStatus, Letter, LogLine, LogPiece, Run, Status},
+        views::{self, Delivery, HookStatus, Letter, LogLine, LogPiece, Run, Status},
     },
 };
 
@@ -51,20 +54,32 @@ pub(super) fn run(view: &RunView) -> Run {
         finished_at: finished_at.map(time),
         attempt: view.job.attempt,
         retry_of: view.job.retry_of.map(|it| it.0),
+        supersedes: view.supersedes.iter().map(|it| it.0).collect(),
         repo: view.job.hook.repo.to_string(),
         environment: view.job.hook.environment.clone(),
         subject: push.and_then(|it| it.head.as_ref()).map(|it| it.subject.clone()),
         compare_url: push.and_then(|it| it.compare_url.clone()),
         delivery: view.delivery.map(|it| it.0),
+        fence: view.fence,
         fields: view.fields.iter().cloned().collect(),
     }
 }
 
 fn reason(view: &RunView) -> Option<String> {
     match &view.state {
-        RunState::Queued { not_before: Some(due) } => Some(format!("is tried at {}", time(*due))),
-        RunState::Running { cancel_asked: true, .. } => Some("is being cancelled".into()),
-        RunState::Queued { not_before: None } | RunState::Running { cancel_asked: false, .. } => None,
+        RunState::Queued { hold: Some(why), .. } => Some(format!("is on hold: {why}")),
+        RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {
+            Some(format!("is tried at {}, since it could not be started: {trouble}", time(*due)))
+        }
+        RunState::Queued { not_before: Some(due), hold: None, trouble: None } => {
+            let what = if view.job.attempt > 1 { "is tried again at" } else { "waits until" };
+            Some(format!("{what} {}", time(*due)))
+        }
+        RunState::Running { stop: Some(Stop::Cancel(_)), .. } => Some("is being cancelled".into()),
+        RunState::Running { stop: Some(Stop::Yield { to }), .. } => {
+            Some(format!("makes room for run {to}, unless it is going live already"))
+        }
+        RunState::Queued { not_before: None, hold: None, .. } | RunState::Running { stop: None, .. } => None,
         RunState::Finished { outcome, .. } => outcome.reason(),
     }
 }
@@ -108,7 +123,7 @@ pub(super) fn hook(
     local: SocketAddr,
     hook: &Hook,
     summary: &HookSummary,
-    stopped: &[StoppedLane],
+    (stopped, holds): (&[StoppedLane], &[Hold]),
 ) -> HookStatus {
     HookStatus {
         hook: hook.name.to_string(),
@@ -121,7 +136,19 @@ pub(super) fn hook(
         running: summary.active.as_ref().map(run),
         last: summary.last.as_ref().map(run),
         lane_stopped: stopped.iter().find(|it| it.lane == hook.lane).map(|it| it.reason.clone()),
+        hold: holds.iter().find(|it| it.hook.as_ref() == Some(&hook.name)).map(hold),
+        bad_commits: summary.bad_commits.iter().map(bad_commit).collect(),
     }
+}
+
+/// A hold, as the API tells it.
+pub(super) fn hold(hold: &Hold) -> views::Hold {
+    let (reason, author) = (hold.reason.clone(), hold.author.clone());
+    views::Hold { reason, author, since: time(hold.since), until: hold.until.map(time) }
+}
+
+fn bad_commit(bad: &BadCommit) -> views::BadCommit {
+    views::BadCommit { sha: bad.commit.to_string(), run: bad.run.0 }
 }
 
 /// The URL to enter at the forge. Where nobody said how the forge reaches us, the address that was really bound stands
@@ -134,7 +161,7 @@ fn payload_url(hooks: &Hooks, local: SocketAddr, hook: &Hook) -> String {
 }
 
 /// The daemon and its hooks.
-pub(super) fn status(api: &Api, counts: Counts, hooks: Vec<HookStatus>) -> Status {
+pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], hooks: Vec<HookStatus>) -> Status {
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
@@ -143,6 +170,7 @@ pub(super) fn status(api: &Api, counts: Counts, hooks: Vec<HookStatus>) -> Statu
         config_trouble: api.daemon.trouble.borrow().clone(),
         listen: api.daemon.local.to_string(),
         state: api.daemon.state.display().to_string(),
+        hold: holds.iter().find(|it| it.hook.is_none()).map(hold),
         letters_waiting: counts.letters,
         unauthenticated: api.daemon.tally.failed_proofs(),
         hooks,

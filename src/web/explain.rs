@@ -58,24 +58,16 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
 
 async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused> {
     let summary = api.store.hook_summary(name).await?;
-    let mut sentences = Vec::new();
-    if let Some(hook) = api.hooks.borrow().hook(name)
-        && !hook.enabled
-    {
-        sentences.push("the hook is not enabled: deliveries are stored and nothing runs".into());
-    }
+    let mut sentences = obstacles(api, name).await?;
     sentences.push(match &summary.live {
         Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
         None => "nothing has been deployed yet".into(),
     });
-    let stopped = api.store.lanes_stopped().await?;
-    let lane = api.hooks.borrow().hook(name).map(|hook| hook.lane.clone());
-    sentences.extend(
-        stopped
-            .iter()
-            .filter(|it| Some(&it.lane) == lane.as_ref())
-            .map(|it| format!("its lane is stopped since {}: {}", time(it.since), it.reason)),
-    );
+    for bad in &summary.bad_commits {
+        let (commit, since) = (bad.commit.short(), time(bad.since));
+        sentences
+            .push(format!("commit {commit} did not come up in run {} at {since}: it is not queued again", bad.run));
+    }
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);
     }
@@ -95,6 +87,31 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
         sentences.extend(untold);
     }
     Ok(Explanation { about: format!("hook {name}"), sentences })
+}
+
+/// What keeps the jobs of a hook from running, whatever they are.
+async fn obstacles(api: &Api, name: &HookName) -> Result<Vec<String>, Refused> {
+    let mut sentences = Vec::new();
+    let hook = api.hooks.borrow().hook(name).cloned();
+    if hook.as_ref().is_some_and(|it| !it.enabled) {
+        sentences.push("the hook is not enabled: deliveries are stored and nothing runs".into());
+    }
+    let holds = api.store.holds().await?;
+    for hold in holds.iter().filter(|it| it.hook.as_ref().is_none_or(|it| it == name)) {
+        let what = if hold.hook.is_some() { "the hook is" } else { "all hooks are" };
+        let until = hold.until.map(|it| format!(" until {}", time(it))).unwrap_or_default();
+        sentences.push(format!("{what} on hold since {}{until} by {}: {}", time(hold.since), hold.author, hold.reason));
+    }
+    let stopped = api.store.lanes_stopped().await?;
+    for lane in stopped.iter().filter(|it| hook.as_ref().is_some_and(|hook| hook.lane == it.lane)) {
+        sentences.push(format!(
+            "its lane is stopped since {}: {}; see to it, then `landfall resume --lane {}`",
+            time(lane.since),
+            lane.reason,
+            lane.lane
+        ));
+    }
+    Ok(sentences)
 }
 
 async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
@@ -117,11 +134,25 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         job.attempt,
         time(view.created_at)
     ));
+    if !view.supersedes.is_empty() {
+        let runs: Vec<_> = view.supersedes.iter().map(|it| format!("run {it}")).collect();
+        sentences.push(format!("run {} took the place of {}", view.id, runs.join(" and ")));
+    }
     sentences.push(match &view.state {
-        RunState::Queued { not_before: Some(due) } => {
+        RunState::Queued { hold: Some(why), .. } => format!("run {} waits, since it is on hold: {why}", view.id),
+        RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {
+            let due = time(*due);
+            format!("run {} waits until {due} to be tried again, since it could not be started: {trouble}", view.id)
+        }
+        RunState::Queued { not_before: Some(due), hold: None, trouble: None } if job.attempt > 1 => {
             format!("run {} waits until {} to be tried again", view.id, time(*due))
         }
-        RunState::Queued { not_before: None } => format!("run {} waits in lane {} for its turn", view.id, view.lane),
+        RunState::Queued { not_before: Some(due), hold: None, trouble: None } => {
+            format!("run {} waits until {}, as `debounce` or `min_interval` ask for", view.id, time(*due))
+        }
+        RunState::Queued { not_before: None, hold: None, .. } => {
+            format!("run {} waits in lane {} for its turn", view.id, view.lane)
+        }
         RunState::Running { since, step, .. } => {
             format!("run {} has been running since {} and is at step {step}", view.id, time(*since))
         }

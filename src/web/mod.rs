@@ -22,6 +22,8 @@ mod describe;
 
 mod explain;
 
+mod hold;
+
 mod rehearse;
 
 pub mod outgoing;

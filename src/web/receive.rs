@@ -27,7 +27,7 @@ use crate::{
         name::{HookName, SourceName},
         source::{Source, SourcePath},
     },
-    route::{Routed, Ticket, each_rule, route},
+    route::{Routed, route},
     store::{Arrival, Store, Verdict},
     web::{
         address,
@@ -258,10 +258,7 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
     let (envelope, admitted) = admit(proven, headers);
     let (verdict, aside) = match admitted {
         Ok(Admitted::Push(push)) => match route(&push, &path, hooks) {
-            Routed::Tickets { tickets, refused } => {
-                let message = queued(&tickets, &refused);
-                (Verdict::Queue { tickets, message }, None)
-            }
+            Routed::Tickets { tickets, refused } => (Verdict::Queue { tickets, refused }, None),
             Routed::Ignored { reason } => set_aside(Aside::Ignored, reason),
             Routed::RepoMismatch { reason } => set_aside(Aside::RepoMismatch, reason),
         },
@@ -282,13 +279,6 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
         verdict,
     };
     (arrival, aside)
-}
-
-/// What the sender and `why` are told of a push that starts something.
-fn queued(tickets: &[Ticket], refused: &[(HookName, String)]) -> String {
-    let names: Vec<_> = tickets.iter().map(|it| format!("`{}`", it.job().hook.name)).collect();
-    let queued = format!("queued for {}", names.join(", "));
-    if refused.is_empty() { queued } else { format!("{queued}; not for {}", each_rule(refused)) }
 }
 
 fn set_aside(aside: Aside, message: String) -> (Verdict, Option<Aside>) {

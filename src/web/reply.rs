@@ -199,7 +199,7 @@ impl IntoResponse for Refused {
 pub(super) fn status_of(word: &str) -> u16 {
     let status = match word {
         "queued" => StatusCode::ACCEPTED,
-        "pong" | "ignored" | "duplicate" => StatusCode::OK,
+        "pong" | "ignored" | "duplicate" | "held" => StatusCode::OK,
         "repo_mismatch" => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     };

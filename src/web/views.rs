@@ -44,6 +44,8 @@ pub struct Run {
     pub attempt: u32,
     /// The run this one repeats.
     pub retry_of: Option<i64>,
+    /// The waiting runs whose place it took; what they were to deploy comes with it.
+    pub supersedes: Vec<i64>,
     /// The repository.
     pub repo: String,
     /// What people call the place it deploys to.
@@ -54,6 +56,8 @@ pub struct Run {
     pub compare_url: Option<String>,
     /// The delivery behind it.
     pub delivery: Option<i64>,
+    /// Its lane's fence when it was last claimed: later claims of the lane have higher ones.
+    pub fence: Option<i64>,
     /// What its scripts wrote to `DEPLOY_OUTPUT`.
     pub fields: BTreeMap<String, String>,
 }
@@ -129,6 +133,8 @@ pub struct Status {
     pub listen: String,
     /// The state folder.
     pub state: String,
+    /// Why all hooks are on hold; null while they are not.
+    pub hold: Option<Hold>,
     /// Letters that wait to be sent.
     pub letters_waiting: u64,
     /// Requests refused since the start because the sender could not be proven.
@@ -160,6 +166,32 @@ pub struct HookStatus {
     pub last: Option<Run>,
     /// Why its lane is stopped, if it is.
     pub lane_stopped: Option<String>,
+    /// Why it is on hold; null while it is not.
+    pub hold: Option<Hold>,
+    /// Commits that did not come up; pushes of them are not queued.
+    pub bad_commits: Vec<BadCommit>,
+}
+
+/// What a person has put on hold.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hold {
+    /// Why.
+    pub reason: String,
+    /// Who said so.
+    pub author: String,
+    /// RFC 3339, UTC.
+    pub since: String,
+    /// RFC 3339, UTC: when it ends by itself; null: when a person ends it.
+    pub until: Option<String>,
+}
+
+/// A commit that went live and did not come up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BadCommit {
+    /// Which.
+    pub sha: String,
+    /// The run that found out.
+    pub run: i64,
 }
 
 /// What a request to act has brought about.
@@ -243,6 +275,41 @@ pub struct ActRequest {
     pub actor: String,
     /// Why, if they say.
     pub reason: Option<String>,
+}
+
+/// `POST /v1/hold`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// Which hook; null: all of them.
+    pub hook: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who asks.
+    pub actor: String,
+    /// For how many seconds; null: until a person ends it.
+    pub seconds: Option<u64>,
+}
+
+/// `POST /v1/resume`. Without a commit or a lane it ends the hold of the hook, or that of all hooks.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResumeRequest {
+    /// Which hook.
+    pub hook: Option<String>,
+    /// A commit of the hook that did not come up, to be queued again when it is pushed.
+    pub commit: Option<String>,
+    /// A lane that was stopped since something of an interrupted run could not be ended.
+    pub lane: Option<String>,
+    /// Who asks.
+    pub actor: String,
+}
+
+/// What has been held or resumed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Said {
+    /// One sentence.
+    pub message: String,
 }
 
 /// `POST /v1/hooks/{hook}/send`.

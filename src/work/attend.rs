@@ -11,13 +11,14 @@ use tracing::{error, info, warn};
 
 use crate::{
     journal::{
+        Unreadable,
         entries::Begin,
         folder::RunDir,
-        progress::{self, Progress},
+        progress::{Follower, Progress},
     },
     keeper,
     model::run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
-    store::{Adopted, Claim, Kept, StoreError},
+    store::{Adopted, Claim, GivenBack, Kept, Stop, StoreError},
     work::{
         Workplace,
         lane::{self, LaneLock},
@@ -28,12 +29,22 @@ use crate::{
 /// How often a keeper that is not our child is looked at, and a lane that is still locked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// How often our own keeper is looked at unasked: its bell tells of whatever it does.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How often a journal is read that cannot be read, before its lane is stopped.
+const LOOKS_MAX: u32 = 3;
+
 /// The wait between two tries to store something while the store cannot commit.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Starts a claimed run and stays with it.
 pub(super) async fn carry_out(place: Workplace, claim: Claim) {
-    let lock = lock_lane(&place, &claim).await;
+    let lock = match lock_lane(&place, &claim).await {
+        Ok(Locked::Ours(lock)) => lock,
+        Ok(Locked::Unwanted) => return give_back(&place, claim, None).await,
+        Err(why) => return give_back(&place, claim, Some(why)).await,
+    };
     let id = claim.run();
     match launch(&place, &claim, lock).await {
         Ok(launched) => {
@@ -44,11 +55,7 @@ pub(super) async fn carry_out(place: Workplace, claim: Claim) {
             let failure = Failure { step: RunStep::Preflight, exit_code: None, class: FailureClass::Permanent, reason };
             store_end(&place, claim, Outcome::Failed(failure), RunFacts::default()).await;
         }
-        Err(LaunchError::WeCannot(reason)) => {
-            error!(run.id = %id, "run {id}: {reason}");
-            let failure = Failure { step: RunStep::Lock, exit_code: None, class: FailureClass::Other, reason };
-            store_end(&place, claim, Outcome::Failed(failure), RunFacts::default()).await;
-        }
+        Err(LaunchError::WeCannot(why)) => give_back(&place, claim, Some(why)).await,
     }
 }
 
@@ -59,20 +66,38 @@ pub(super) async fn take_up(place: Workplace, adopted: Adopted) {
     attend(&place, adopted.claim, None).await;
 }
 
-/// Waits until nobody holds the lane: a keeper that the store knows nothing of may still be at work there.
-async fn lock_lane(place: &Workplace, claim: &Claim) -> LaneLock {
+/// What came of waiting for a lane.
+enum Locked {
+    /// The lane is ours.
+    Ours(LaneLock),
+    /// Meanwhile the run is to be stopped.
+    Unwanted,
+}
+
+/// Waits until nobody holds the lane: a keeper that the store knows nothing of may still be at work there. The error
+/// is a sentence.
+async fn lock_lane(place: &Workplace, claim: &Claim) -> Result<Locked, String> {
     let mut is_told = false;
     loop {
-        let trouble = match lane::try_lock(&place.state, claim.lane()) {
-            Ok(Some(lock)) => return lock,
-            Ok(None) => "another keeper holds its lock".to_owned(),
-            Err(err) => err.to_string(),
-        };
+        // Listen before looking: a cancel asked in between must ring this bell.
+        let mut cancel_bell = pin!(place.store.cancel_bell());
+        cancel_bell.as_mut().enable();
+        match lane::try_lock(&place.state, claim.lane()) {
+            Ok(Some(lock)) => return Ok(Locked::Ours(lock)),
+            Ok(None) => (),
+            Err(err) => return Err(format!("cannot lock lane {}: {err}", claim.lane())),
+        }
         if !is_told {
             is_told = true;
-            warn!(run.id = %claim.run(), "run {} waits for lane {}: {trouble}", claim.run(), claim.lane());
+            warn!(run.id = %claim.run(), "run {} waits: another keeper holds lane {}", claim.run(), claim.lane());
         }
-        sleep(LOOK_EVERY).await;
+        if wish_to_stop(place, claim).await.is_some() {
+            return Ok(Locked::Unwanted);
+        }
+        tokio::select! {
+            () = cancel_bell => (),
+            () = sleep(LOOK_EVERY) => (),
+        }
     }
 }
 
@@ -81,12 +106,24 @@ async fn lock_lane(place: &Workplace, claim: &Claim) -> LaneLock {
 struct Noticed {
     begin: Option<Begin>,
     step: Option<RunStep>,
-    is_cancel_passed_on: bool,
+    /// The wish to stop that its keeper has been told.
+    passed_on: Option<Stop>,
+    /// What was last warned of, so that it is said once.
+    trouble: Option<String>,
+}
+
+impl Noticed {
+    fn warn(&mut self, claim: &Claim, trouble: String) {
+        if self.trouble.as_ref() != Some(&trouble) {
+            warn!(run.id = %claim.run(), "{trouble}");
+            self.trouble = Some(trouble);
+        }
+    }
 }
 
 /// Follows the run's journal until its keeper has ended, then stores the end.
 async fn attend(place: &Workplace, claim: Claim, launched: Option<Launched>) {
-    let folder = RunDir::of(&place.state, claim.run());
+    let mut journal = Follower::of(RunDir::of(&place.state, claim.run()));
     let is_ours = launched.is_some();
     let (mut keeper, mut bell) = launched.map_or((None, None), |it| (Some(it.keeper), Some(it.bell)));
     let mut noticed = Noticed::default();
@@ -94,13 +131,15 @@ async fn attend(place: &Workplace, claim: Claim, launched: Option<Launched>) {
         // Listen before looking: a cancel asked in between must ring this bell.
         let mut cancel_bell = pin!(place.store.cancel_bell());
         cancel_bell.as_mut().enable();
-        notice(place, &claim, &folder, &mut noticed).await;
-        pass_on_cancel(place, &claim, &folder, &mut noticed).await;
+        notice(place, &claim, &mut journal, &mut noticed).await;
+        pass_on_stop(place, &claim, journal.folder(), &mut noticed).await;
+        let is_alive = is_at_work(keeper.as_ref(), noticed.begin.as_ref());
         match lane::try_lock(&place.state, claim.lane()) {
-            Ok(Some(lock)) => break lock,
-            Ok(None) => (),
-            Err(err) => warn!("cannot look at the lock of lane {}: {err}", claim.lane()),
+            Ok(Some(lock)) if !is_alive => break lock,
+            Ok(_) => (),
+            Err(err) => noticed.warn(&claim, format!("cannot look at the lock of lane {}: {err}", claim.lane())),
         }
+        let nap = if keeper.is_some() { LOOK_AGAIN } else { LOOK_EVERY };
         let mut rung = [0; 64];
         tokio::select! {
             read = async { bell.as_mut().expect("guarded").read(&mut rung).await }, if bell.is_some() => {
@@ -110,10 +149,17 @@ async fn attend(place: &Workplace, claim: Claim, launched: Option<Launched>) {
             }
             () = gone(&mut keeper), if keeper.is_some() && bell.is_none() => keeper = None,
             () = cancel_bell => (),
-            () = sleep(LOOK_EVERY) => (),
+            () = sleep(nap) => (),
         }
     };
-    conclude(place, claim, &folder, &lock, is_ours).await;
+    conclude(place, claim, journal, &lock, is_ours).await;
+}
+
+/// Whether the keeper lives. A lock that can be had says nothing as long as it does: somebody may have removed the file
+/// it holds.
+fn is_at_work(keeper: Option<&Child>, begin: Option<&Begin>) -> bool {
+    fail::fail_point!("lane-unlocked", |_| false);
+    keeper.is_some() || begin.is_some_and(keeper::is_alive)
 }
 
 async fn gone(keeper: &mut Option<Child>) {
@@ -125,10 +171,10 @@ async fn gone(keeper: &mut Option<Child>) {
 }
 
 /// Takes over into the store what the journal says has begun.
-async fn notice(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut Noticed) {
-    let progress = match progress::read(folder) {
-        Ok(progress) => progress,
-        Err(err) => return warn!(run.id = %claim.run(), "cannot read the journal of run {}: {err}", claim.run()),
+async fn notice(place: &Workplace, claim: &Claim, journal: &mut Follower, noticed: &mut Noticed) {
+    let progress = match journal.look() {
+        Ok(progress) => progress.clone(),
+        Err(err) => return noticed.warn(claim, format!("cannot read the journal of run {}: {err}", claim.run())),
     };
     if noticed.begin.is_none()
         && let Some(begin) = progress.begin
@@ -147,53 +193,76 @@ async fn notice(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut
     }
 }
 
-/// Tells the keeper, once it has begun, that its run is to be cancelled.
-async fn pass_on_cancel(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut Noticed) {
-    let (Some(begin), false) = (&noticed.begin, noticed.is_cancel_passed_on) else {
-        return;
+/// Tells the keeper, once it has begun, that its run is to be stopped. A person's wish is passed on even where that of
+/// a newer push was before: the keeper may have turned the push down.
+async fn pass_on_stop(place: &Workplace, claim: &Claim, folder: &RunDir, noticed: &mut Noticed) {
+    let Some(begin) = &noticed.begin else { return };
+    let asked = wish_to_stop(place, claim).await;
+    let Some(stop) = asked.filter(|it| is_news(noticed.passed_on.as_ref(), it)) else { return };
+    let written = match &stop {
+        Stop::Cancel(reason) => folder.write_cancel(reason),
+        Stop::Yield { to } => folder.write_yield(*to),
     };
-    let asked = match place.store.cancels_asked().await {
-        Ok(asked) => asked,
-        Err(err) => return warn!("cannot look for runs to cancel: {err}"),
-    };
-    let Some((_, reason)) = asked.into_iter().find(|(run, _)| *run == claim.run()) else {
-        return;
-    };
-    noticed.is_cancel_passed_on = true;
-    if let Err(err) = folder.write_cancel(&reason) {
-        warn!(run.id = %claim.run(), "cannot write down why run {} is cancelled: {err}", claim.run());
+    if let Err(err) = written {
+        warn!(run.id = %claim.run(), "cannot write down why run {} is to stop: {err}", claim.run());
     }
     if !keeper::ask_to_cancel(begin) {
-        info!(run.id = %claim.run(), "run {} ended before it could be cancelled", claim.run());
+        info!(run.id = %claim.run(), "run {} ended before it could be stopped", claim.run());
+    }
+    noticed.passed_on = Some(stop);
+}
+
+/// Whether a wish is worth another signal. Of several newer pushes one is enough: the next would only cut short what
+/// the keeper does about the first.
+fn is_news(passed_on: Option<&Stop>, stop: &Stop) -> bool {
+    match (passed_on, stop) {
+        (Some(Stop::Yield { .. }), Stop::Yield { .. }) => false,
+        (passed_on, stop) => passed_on != Some(stop),
+    }
+}
+
+/// Why the run is to be stopped, if it is.
+async fn wish_to_stop(place: &Workplace, claim: &Claim) -> Option<Stop> {
+    match place.store.stops_asked().await {
+        Ok(asked) => asked.into_iter().find(|(run, _)| *run == claim.run()).map(|(_, stop)| stop),
+        Err(err) => {
+            warn!("cannot look for runs to stop: {err}");
+            None
+        }
     }
 }
 
 /// Stores how a run ended whose keeper is gone: its lane's lock is ours now.
-async fn conclude(place: &Workplace, claim: Claim, folder: &RunDir, _lock: &LaneLock, is_ours: bool) {
-    let progress = match progress::read(folder) {
+async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock: &LaneLock, is_ours: bool) {
+    let progress = match look_patiently(&mut journal).await {
         Ok(progress) => progress,
-        Err(err) => {
-            warn!(run.id = %claim.run(), "cannot read the journal of run {}: {err}", claim.run());
-            Progress::default()
-        }
+        // It may say that the run has begun, so nothing can be started in its stead.
+        Err(why) => return stop_lane(place, claim, None, &why.to_string()).await,
     };
+    let folder = journal.folder();
     match progress {
         Progress { end: Some((outcome, facts)), .. } => store_end(place, claim, outcome, facts).await,
         Progress { begin: Some(begin), step, .. } => interrupted(place, claim, folder, begin, step).await,
         Progress { begin: None, .. } if is_ours => {
             let said = fs::read_to_string(folder.keeper_trouble()).unwrap_or_default();
             let said = said.lines().last().unwrap_or("it said nothing").to_owned();
-            let reason = format!("the keeper ended before it began: {said}");
-            error!(run.id = %claim.run(), "run {}: {reason}", claim.run());
-            let failure = Failure { step: RunStep::Lock, exit_code: None, class: FailureClass::Other, reason };
-            store_end(place, claim, Outcome::Failed(failure), RunFacts::default()).await;
+            give_back(place, claim, Some(format!("its keeper ended before it began: {said}"))).await;
         }
-        Progress { begin: None, .. } => {
-            info!(run.id = %claim.run(), "run {} had not begun: queued again", claim.run());
-            if let Err(kept) = place.store.release(claim, Timestamp::now()).await {
-                error!("cannot queue a run again before the next start: {}", kept.error);
-            }
+        Progress { begin: None, .. } => give_back(place, claim, None).await,
+    }
+}
+
+/// Reads the journal, more than once if need be: a machine that is short of descriptors may have some in a moment.
+async fn look_patiently(journal: &mut Follower) -> Result<Progress, Unreadable> {
+    let mut looks = 1;
+    loop {
+        match journal.look() {
+            Ok(progress) => return Ok(progress.clone()),
+            Err(why) if looks == LOOKS_MAX => return Err(why),
+            Err(why) => warn!("will read again: {why}"),
         }
+        looks += 1;
+        sleep(STORE_AGAIN).await;
     }
 }
 
@@ -218,16 +287,52 @@ async fn interrupted(place: &Workplace, claim: Claim, folder: &RunDir, begin: Be
             let reason = format!("its keeper died{at}, so what it had done by then is not known{left}");
             store_end(place, claim, Outcome::Interrupted { step, reason }, RunFacts::default()).await;
         }
-        Err(why) => {
-            let reason = format!("the keeper of run {} died and not all it started could be ended: {why}", claim.run());
-            error!(run.id = %claim.run(), "lane {} is stopped: {reason}", claim.lane());
-            insist("stop a lane", || place.store.stop_lane(&claim, &reason, Timestamp::now())).await;
+        Err(why) => stop_lane(place, claim, step, &why).await,
+    }
+}
+
+/// The keeper is gone and what it started may not be: nothing else may be started in the lane until a person has
+/// looked, and people are told.
+async fn stop_lane(place: &Workplace, claim: Claim, step: Option<RunStep>, why: &str) {
+    let reason = format!("the keeper of run {} died and something it started may go on: {why}", claim.run());
+    error!(run.id = %claim.run(), "lane {} is stopped: {reason}", claim.lane());
+    if insist("stop a lane", || place.store.stop_lane(&claim, &reason, Timestamp::now())).await.is_some() {
+        let reason = format!("{reason}; its lane is stopped until a person has looked");
+        store_end(place, claim, Outcome::Interrupted { step, reason }, RunFacts::default()).await;
+    }
+}
+
+/// Queues a run again that has not begun, however long the store cannot commit; `why` says what kept it from it.
+async fn give_back(place: &Workplace, mut claim: Claim, why: Option<String>) {
+    let id = claim.run();
+    let given = loop {
+        match place.store.give_back(claim, why.as_deref(), Timestamp::now()).await {
+            Ok(given) => break given,
+            Err(Kept { error: StoreError::Fenced(_), .. }) => return warn!(run.id = %id, "run {id} is in other hands"),
+            Err(Kept { error: StoreError::Started(_), claim }) => {
+                return stop_lane(place, claim, None, "it has begun, and its journal is gone").await;
+            }
+            Err(kept) => {
+                error!(run.id = %id, "cannot queue run {id} again, will try again: {}", kept.error);
+                claim = kept.claim;
+            }
+        }
+        sleep(STORE_AGAIN).await;
+    };
+    let why = why.map_or_else(|| "it had not begun".into(), |why| format!("it could not be started: {why}"));
+    match given {
+        GivenBack::Waits { not_before: None } => info!(run.id = %id, "run {id} is queued again: {why}"),
+        GivenBack::Waits { not_before: Some(due) } => error!(run.id = %id, "run {id} is tried again at {due}: {why}"),
+        GivenBack::Ended(outcome) => {
+            let reason = outcome.reason().unwrap_or_default();
+            error!(run.id = %id, run.outcome = outcome.word(), "run {id} {}: {reason}", outcome.word());
         }
     }
 }
 
 /// Stores an outcome, however long the store cannot commit.
 async fn store_end(place: &Workplace, mut claim: Claim, outcome: Outcome, facts: RunFacts) {
+    fail::fail_point!("work-before-storing-an-end", |_| std::process::abort());
     let (id, hook) = (claim.run(), claim.hook().clone());
     let word = outcome.word();
     let why = outcome.reason().map(|it| format!(": {it}")).unwrap_or_default();
@@ -244,6 +349,7 @@ async fn store_end(place: &Workplace, mut claim: Claim, outcome: Outcome, facts:
         }
         sleep(STORE_AGAIN).await;
     };
+    fail::fail_point!("work-after-storing-an-end", |_| std::process::abort());
     info!(run.id = %id, hook.name = %hook, run.outcome = word, "run {id} of {hook} {word}{why}");
     if let Some(retry) = finished.retry {
         info!(run.id = %retry, "run {retry} will try again what run {id} could not");

@@ -32,6 +32,7 @@ impl From<LaneLock> for OwnedFd {
 
 /// Takes the lock if nobody holds it; `None` while a keeper does.
 pub fn try_lock(state: &Path, lane: &LaneName) -> io::Result<Option<LaneLock>> {
+    fail::fail_point!("lane-unlocked", |_| open(state, lane).map(|file| Some(LaneLock(file))));
     let file = open(state, lane)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(LaneLock(file))),

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     hooks::Hooks,
     journal::{
+        entries,
         folder::RunDir,
         secrets::{self, RunSecrets},
         spec::{RunToken, Spec},
@@ -41,7 +42,7 @@ pub(super) enum LaunchError {
     /// What the run needs is not there: the run failed, and a person has to mend something.
     #[error("{0}")]
     RunCannot(String),
-    /// We could not do our work: the run is queued again.
+    /// We could not do our work: the run is queued again, for a while.
     #[error("{0}")]
     WeCannot(String),
 }
@@ -87,7 +88,9 @@ pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> 
     };
     let spec = spec(place, &hooks, claim, payload.is_some()).await.map_err(LaunchError::WeCannot)?;
     let folder = RunDir::of(&place.state, claim.run());
-    let written = folder.create().and_then(|()| folder.write_spec(&spec));
+    // A keeper that was killed before its `begin` may have left an empty journal; nobody but us holds the lane.
+    let made = folder.create().and_then(|()| entries::discard_unbegun(&folder));
+    let written = made.and_then(|()| folder.write_spec(&spec));
     written.map_err(|err| we_cannot("make the run's folder", &err))?;
     if let Some(payload) = payload {
         folder.write_payload(&payload).map_err(|err| we_cannot("write the payload", &err))?;

@@ -7,5 +7,5 @@ mod code;
 mod ends;
 mod environment;
 mod output;
-mod root;
+pub mod root;
 mod trees;

@@ -99,6 +99,27 @@ fn a_run_that_ended_while_no_daemon_was_there_is_recorded_and_told_once() {
     assert_eq!(scene.house.deliver(&scene.commit).1["result"], "duplicate", "the same body is the same delivery");
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_daemon_that_crashes_before_or_after_it_stores_an_outcome_stores_it_once_and_tells_once() {
+    for moment in ["work-before-storing-an-end", "work-after-storing-an-end"] {
+        let sink = SlackSink::open();
+        let mut house = House::with_hook(HOOK);
+        house.variables.push(("SLACK".into(), sink.url()));
+        mkfifo(&gate(&house), Mode::S_IRWXU).expect("a fifo");
+        let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH), ("index.html", "one")]);
+        house.variables.push(("FAILPOINTS".into(), format!("{moment}=return")));
+        house.start();
+        let run = house.queue(&commit);
+        open_gate(&house);
+        house.crashed();
+        assert!(progress::read(&house.run_dir(run)).expect("a journal").end.is_some(), "the script ended before");
+        house.variables.pop();
+        house.start();
+        Scene { house, sink, commit }.went_well_once(run);
+    }
+}
+
 #[test]
 fn a_daemon_killed_during_a_fetch_leaves_the_fetch_to_its_keeper() {
     let Scene { mut house, sink, commit } = scene();

@@ -7,6 +7,9 @@ mod receiving;
 mod journey;
 
 mod killed;
+mod troubled;
+
+mod queueing;
 
 mod telling;
 

@@ -2,9 +2,13 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
+use landfall::journal::progress;
 use serde_json::{Value, json};
 
-use crate::world::{house::House, until};
+use crate::world::{
+    house::{House, SECRET},
+    until,
+};
 
 const HOOK: &str = r#"on: {push: main}
 deploy: {path: "{live}", remote: "{remote}"}
@@ -163,6 +167,9 @@ fn a_command_without_a_daemon_says_where_it_looked_and_what_to_do() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("landfall.sock") && said.contains("landfall serve"), "{said}");
+    let output = house.landfall(&["status", "--config", "nowhere.yaml"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), said.matches("nowhere.yaml").count()), (Some(2), 1), "{said}");
 }
 
 #[test]
@@ -179,6 +186,33 @@ fn a_daemon_that_is_stopped_leaves_its_runs_to_their_keepers() {
     house.start();
     assert_eq!(house.ended(run)["outcome"], "succeeded");
     assert_eq!(house.output(run), ["through"]);
+}
+
+#[test]
+fn a_keeper_sees_no_secret_of_the_daemons_environment_and_nobody_sees_one_on_a_command_line() {
+    let secrets = "secrets: {TOKEN: {env: TOKEN}}";
+    let gated = format!("{HOOK}\nenv: {{GATE: \"{{folder}}/gate\"}}\n{secrets}");
+    let mut house = House::with_hook(&gated);
+    let (own, foreign) = ("the-token-of-this-hook", "the-password-of-somebody-else");
+    house.variables.extend([("TOKEN".into(), own.into()), ("FOREIGN".into(), foreign.into())]);
+    let commit = house.repo.commit(&[("deploy.sh", "#!/bin/sh\nuntil [ -e $GATE ]; do sleep 0.05; done\n")]);
+    house.start();
+    let run = house.queue(&commit);
+    until("the script runs", || (house.run(run)["step"] == "run").then_some(()));
+    let keeper = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun").pid;
+    let environ = fs::read(format!("/proc/{keeper}/environ")).expect("a process");
+    let environ = String::from_utf8_lossy(&environ).into_owned();
+    for secret in [SECRET, own, foreign] {
+        assert!(!environ.contains(secret), "{environ}");
+    }
+    let processes = fs::read_dir("/proc").expect("processes").flatten();
+    for process in processes.filter(|it| it.file_name().to_string_lossy().bytes().all(|it| it.is_ascii_digit())) {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        assert!(!String::from_utf8_lossy(&line).contains(own), "{}", process.path().display());
+    }
+    fs::write(house.folder.path().join("gate"), "").expect("opened");
+    assert_eq!(house.ended(run)["outcome"], "succeeded");
+    house.stop();
 }
 
 /// The daemon's own memory, in kilobytes (`man 5 proc`).

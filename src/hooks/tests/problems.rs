@@ -54,6 +54,18 @@ fn a_problem_is_reported_at_its_line_and_column() {
 }
 
 #[test]
+fn a_misspelt_key_is_one_mistake_though_what_it_should_be_is_missing() {
+    let yaml = "hooks:\n  website:\n    gitub: acme/website\n    secrt: {env: WEBSITE_SECRET}\n    rum: x\n";
+    finds(yaml, &["unknown-key@3:5", "unknown-key@4:5", "unknown-key@5:5"]);
+    finds("hoks:\n  website: {github: a/b}\n", &["unknown-key@1:1"]);
+    let yaml = "hooks:\n  website:\n    gitlab: acme/website\n    secrt: {env: WEBSITE_SECRET}\n    run: x\n";
+    finds(yaml, &["unknown-key@4:5"]);
+    // `secrets` is a key of its own, and no misspelt `secret`.
+    let yaml = "hooks:\n  website:\n    github: acme/website\n    secrets: {T: {env: API_TOKEN}}\n    run: x\n";
+    finds(yaml, &["missing-key@2:3"]);
+}
+
+#[test]
 fn a_repeated_hook_is_reported_and_both_are_checked() {
     let yaml = format!("{}  website:\n    github: acme\n    run: x\n    secret: {{env: EMPTY}}\n", working(""));
     finds(&yaml, &["duplicate-key@6:3", "bad-repo@7:13", "empty-secret@9:13"]);
@@ -179,10 +191,6 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
         ("paths: web/**", "not-supported@4:5"),
         ("skip_markers: []", "not-supported@4:5"),
         ("report: {github: {token: {env: API_TOKEN}}}", "not-supported@4:5"),
-        ("debounce: 5s", "not-supported@4:5"),
-        ("min_interval: 5s", "not-supported@4:5"),
-        ("priority: 1", "not-supported@4:5"),
-        ("queue: cancel", "not-supported@4:5"),
         ("notify: {slack: '#deploys'}", "not-supported@4:14"),
         ("on: {push: main, schedule: daily}", "not-supported@4:22"),
         // A bad value is reported as that.

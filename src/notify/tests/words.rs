@@ -135,6 +135,8 @@ fn a_start_promises_nothing() {
     let text = wording::text(&story);
     assert!(text.starts_with("Deploying 9f1c2ab of acme/shop to production has begun (run 1842).\n"), "{text}");
     assert!(text.contains("Until it ends, the last good deploy is 41d0e77.") && !text.contains("WHY"), "{text}");
+    let first = wording::text(&Story { previous: None, ..story });
+    assert!(first.contains("\n  No deploy of this hook has gone well so far."), "{first}");
 }
 
 #[test]

@@ -9,14 +9,17 @@ use crate::{
     forge::DedupeKey,
     journal,
     model::{
+        job::Job,
         name::HookName,
         run::{Mood, Outcome, RunId},
         source::{Forge, SourcePath},
     },
+    route,
     store::{
         StoreError,
         arrival::{Accepted, DeliveryNo, Receipt},
         sqlite::{
+            hold,
             press::Press,
             rows::{key_bytes, millis},
             runs::{self, Prepared},
@@ -32,10 +35,37 @@ pub(in crate::store) struct Parcel {
     pub(in crate::store) delivery_id: Option<String>,
     pub(in crate::store) dedupe: Vec<DedupeKey>,
     pub(in crate::store) body: Body,
-    pub(in crate::store) jobs: Vec<Prepared>,
-    /// What it is if it makes no run and repeats none.
-    pub(in crate::store) otherwise: &'static str,
-    pub(in crate::store) message: String,
+    pub(in crate::store) wish: Wish,
+}
+
+/// What a delivery is to do.
+pub(in crate::store) enum Wish {
+    /// To queue jobs; the other hooks of its repository do not want it, each for a reason.
+    Queue { jobs: Vec<Prepared>, refused: Vec<(HookName, String)> },
+    /// Nothing.
+    Aside { result: &'static str, message: String },
+}
+
+impl Wish {
+    /// The jobs, if it has any.
+    pub(in crate::store) fn jobs(&self) -> &[Prepared] {
+        match self {
+            Self::Queue { jobs, .. } => jobs,
+            Self::Aside { .. } => &[],
+        }
+    }
+
+    /// What becomes of the delivery unless it was seen before or is on hold: almost always, so that its row is
+    /// written once.
+    fn expected(&self) -> (Accepted, String) {
+        match self {
+            Self::Queue { jobs, refused } => {
+                let message = queued_for(jobs.iter().map(|it| &it.job.hook.name));
+                (Accepted::Queued, with_others(message, refused))
+            }
+            Self::Aside { result, message } => (Accepted::Aside(result), message.clone()),
+        }
+    }
 }
 
 /// A compressed body.
@@ -51,52 +81,104 @@ impl Body {
     }
 }
 
-impl Parcel {
-    /// What becomes of it unless it was seen before: almost always, so that its row is written once.
-    fn expected(&self) -> Accepted {
-        if self.jobs.is_empty() { Accepted::Aside(self.otherwise) } else { Accepted::Queued }
-    }
-}
-
 /// Takes a delivery in.
 pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<Receipt, StoreError> {
-    let delivery = insert(tx, parcel, now)?;
-    let (mut queued, mut repeated) = (Vec::new(), Vec::new());
-    for job in &parcel.jobs {
-        let name = job.job.hook.name.clone();
-        match seen(tx, &name, &parcel.dedupe, now)? {
-            Seen::Stands(run) => repeated.push((run, name)),
-            Seen::InVain(earlier) => {
-                let run = runs::append(tx, job, Some(delivery), now)?;
-                earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
-                queued.push((run, name));
-            }
-        }
-    }
-    let (accepted, runs) = match (queued.is_empty(), repeated.is_empty()) {
-        (false, _) => (Accepted::Queued, queued),
-        (true, false) => (Accepted::Duplicate, repeated),
-        (true, true) => (Accepted::Aside(parcel.otherwise), Vec::new()),
+    let expected = parcel.wish.expected();
+    let delivery = insert(tx, parcel, &expected, now)?;
+    let (accepted, runs, message) = match &parcel.wish {
+        Wish::Aside { result, message } => (Accepted::Aside(result), Vec::new(), message.clone()),
+        Wish::Queue { jobs, refused } => queue(tx, (delivery, jobs, refused), &parcel.dedupe, now)?,
     };
     note_runs(tx, delivery, &runs, (accepted == Accepted::Queued).then_some(parcel.dedupe.as_slice()), now)?;
-    let message = match accepted {
-        Accepted::Queued | Accepted::Aside(_) => parcel.message.clone(),
-        Accepted::Duplicate => format!("this delivery was taken before: {}", runs_in_words(&runs)),
-    };
-    if accepted != parcel.expected() || message != parcel.message {
+    if (accepted, &message) != (expected.0, &expected.1) {
         let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
         statement.execute(params![delivery, accepted.word(), message])?;
     }
     Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
 }
 
-fn insert(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<i64, StoreError> {
+type Runs = Vec<(RunId, HookName)>;
+
+/// Queues what is not there already. The sentence gives the reason of every hook that runs nothing.
+fn queue(
+    tx: &Connection,
+    (delivery, jobs, refused): (i64, &[Prepared], &[(HookName, String)]),
+    dedupe: &[DedupeKey],
+    now: Timestamp,
+) -> Result<(Accepted, Runs, String), StoreError> {
+    let (mut queued, mut repeated, mut held) = (Runs::new(), Runs::new(), Vec::new());
+    for job in jobs {
+        let name = job.job.hook.name.clone();
+        match seen(tx, &name, dedupe, now)? {
+            Seen::Stands(run) => repeated.push((run, name)),
+            Seen::InVain(earlier) => match on_hold(tx, &job.job)? {
+                Some(why) => held.push((name, why)),
+                None => {
+                    let run = runs::append(tx, job, Some(delivery), now)?;
+                    earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
+                    queued.push((run, name));
+                }
+            },
+        }
+    }
+    let mut others = [held, refused.to_vec()].concat();
+    Ok(match (queued.is_empty(), repeated.is_empty()) {
+        (false, _) => {
+            let taken = |(run, name): (RunId, HookName)| (name, format!("it took this delivery before, as run {run}"));
+            others.extend(repeated.into_iter().map(taken));
+            let message = with_others(queued_for(queued.iter().map(|(_, name)| name)), &others);
+            (Accepted::Queued, queued, message)
+        }
+        (true, false) => {
+            let message = format!("this delivery was taken before: {}", runs_in_words(&repeated));
+            (Accepted::Duplicate, repeated, with_others(message, &others))
+        }
+        (true, true) => match others.as_slice() {
+            [(_, why)] => (Accepted::Aside(HELD), Runs::new(), why.clone()),
+            _ => (Accepted::Aside(HELD), Runs::new(), route::each_rule(&others)),
+        },
+    })
+}
+
+fn queued_for<'a>(hooks: impl Iterator<Item = &'a HookName>) -> String {
+    let names: Vec<_> = hooks.map(|it| format!("`{it}`")).collect();
+    format!("queued for {}", names.join(", "))
+}
+
+/// The sentence, and why the other hooks run nothing.
+fn with_others(message: String, others: &[(HookName, String)]) -> String {
+    if others.is_empty() { message } else { format!("{message}; not for {}", route::each_rule(others)) }
+}
+
+/// The word for a push of a commit that is on hold.
+const HELD: &str = "held";
+
+/// Why a push is not queued: its commit went live before, and did not come up.
+fn on_hold(tx: &Connection, job: &Job) -> Result<Option<String>, StoreError> {
+    let Some(commit) = job.target.commit() else { return Ok(None) };
+    let hook = &job.hook.name;
+    let bad = hold::bad_run(tx, hook, commit)?;
+    Ok(bad.map(|run| {
+        let short = commit.short();
+        format!(
+            "commit {short} is on hold, since it did not come up in run {run}: push a fix, or allow it with `landfall \
+             resume {hook} --commit {commit}`"
+        )
+    }))
+}
+
+fn insert(
+    tx: &Connection,
+    parcel: &Parcel,
+    (accepted, message): &(Accepted, String),
+    now: Timestamp,
+) -> Result<i64, StoreError> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO delivery (path, forge, event, forge_id, received_at, result, message)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let (path, forge, result) = (parcel.path.to_string(), parcel.forge.word(), parcel.expected().word());
-    let Parcel { event, delivery_id, message, .. } = parcel;
+    let (path, forge, result) = (parcel.path.to_string(), parcel.forge.word(), accepted.word());
+    let Parcel { event, delivery_id, .. } = parcel;
     let delivery = statement.insert(params![path, forge, event, delivery_id, millis(now), result, message])?;
     let mut statement = tx.prepare_cached("INSERT INTO body (delivery, size_bytes, zstd) VALUES (?1, ?2, ?3)")?;
     let size_bytes = i64::try_from(parcel.body.size_bytes).unwrap_or(i64::MAX);

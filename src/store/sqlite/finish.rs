@@ -12,15 +12,15 @@ use crate::{
     model::{
         job::Job,
         letter::Occasion,
-        run::{Mood, Outcome, RunFacts, RunId},
+        run::{Failure, FailureClass, Mood, Outcome, RunFacts, RunId, RunStep},
     },
     route,
     store::{
         StoreError,
-        claims::{Cancelled, Finished, Right},
+        claims::{Cancelled, Finished, GivenBack, Right},
         sqlite::{
-            lanes, outbox,
-            rows::{millis, ref_key},
+            hold, lanes, outbox,
+            rows::{millis, ref_key, time},
             runs::{self, Ending, Place, Prepared},
         },
     },
@@ -29,14 +29,39 @@ use crate::{
 /// No retry waits longer, however often the wait was doubled.
 const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
 
+/// The wait after a start in vain; it doubles with each.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
+
+/// So many starts in vain are enough. They take four minutes: a machine that is short of room or of processes for a
+/// moment gets over it, and one that is broken is told of.
+const VAIN_STARTS_MAX: u32 = 8;
+
 /// What the store knew of a run in somebody's hands.
 struct Held {
     lane: i64,
     seq: i64,
     started_at: Option<i64>,
     cancel_asked: Option<String>,
+    yields_to: Option<RunId>,
+    since: i64,
+    rank: i64,
     hook: i64,
     delivery: Option<i64>,
+}
+
+impl Held {
+    /// The place it had, for a run that is to have it again.
+    fn place(&self, not_before: Option<i64>) -> Place {
+        Place { lane: self.lane, seq: self.seq, not_before, since: self.since, rank: self.rank }
+    }
+
+    /// What the end of a run means that was stopped: who made room for a newer push was superseded by it.
+    fn outcome_of(&self, outcome: &Outcome) -> Outcome {
+        match (outcome, self.yields_to) {
+            (Outcome::Cancelled { .. }, Some(by)) if self.cancel_asked.is_none() => Outcome::Superseded { by },
+            (outcome, _) => outcome.clone(),
+        }
+    }
 }
 
 /// The run has ended. It is tried again if the hook says so, else people are told.
@@ -48,41 +73,65 @@ pub(in crate::store) fn finish(
     now: Timestamp,
 ) -> Result<Finished, StoreError> {
     let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
+    let outcome = &held.outcome_of(outcome);
     let commit = facts.commit.clone().or_else(|| job.target.commit().cloned());
     let ending = Ending::unclaimed(right.run, outcome, now);
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
-    let retry = if wants_retry(job, outcome, &held) && runs::replaced_by(tx, held.hook, job)?.is_none() {
+    count_yields(tx, held.hook, outcome)?;
+    // Behind a stopped lane nobody tries again, so people are told now.
+    let may_retry = wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;
+    let retry = if may_retry && runs::replaced_by(tx, held.hook, job)?.is_none() {
         Some(queue_retry(tx, right.run, job, &held, now)?)
     } else {
         tell(tx, right.run, held.hook, job, outcome)?;
         None
     };
-    if let (Outcome::Succeeded, Some(commit)) = (outcome, commit) {
-        note_live(tx, right.run, held.hook, job, commit.as_str())?;
+    if let Some(commit) = commit {
+        hold::judge_commit(tx, (right.run, held.hook), &commit, outcome, now)?;
+        if *outcome == Outcome::Succeeded {
+            note_live(tx, right.run, held.hook, job, commit.as_str())?;
+        }
     }
     lanes::set_head(tx, held.lane)?;
     Ok(Finished { retry })
 }
 
+/// How many in a row made room for a newer push.
+fn count_yields(tx: &Connection, hook: i64, outcome: &Outcome) -> Result<(), StoreError> {
+    let has_yielded = matches!(outcome, Outcome::Superseded { .. });
+    let mut statement = tx.prepare_cached("UPDATE hook SET yields = iif(?2, yields + 1, 0) WHERE hook = ?1")?;
+    statement.execute(params![hook, has_yielded])?;
+    Ok(())
+}
+
 fn let_go(tx: &Connection, right: Right) -> Result<Option<Held>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "DELETE FROM active WHERE run = ?1 AND fence = ?2 RETURNING lane, seq, started_at, cancel_asked",
+        "DELETE FROM active WHERE run = ?1 AND fence = ?2
+         RETURNING lane, seq, started_at, cancel_asked, yields_to, since, rank,
+                   (SELECT hook FROM run WHERE run.run = ?1), (SELECT delivery FROM run WHERE run.run = ?1)",
     )?;
-    let row = |row: &rusqlite::Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let Some((lane, seq, started_at, cancel_asked)) =
-        statement.query_row(params![right.run.0, right.fence], row).optional()?
-    else {
-        return Ok(None);
-    };
-    let mut statement = tx.prepare_cached("SELECT hook, delivery FROM run WHERE run = ?1")?;
-    let (hook, delivery) = statement.query_row([right.run.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(Some(Held { lane, seq, started_at, cancel_asked, hook, delivery }))
+    let held = statement.query_row(params![right.run.0, right.fence], |row| {
+        Ok(Held {
+            lane: row.get(0)?,
+            seq: row.get(1)?,
+            started_at: row.get(2)?,
+            cancel_asked: row.get(3)?,
+            yields_to: row.get::<_, Option<i64>>(4)?.map(RunId),
+            since: row.get(5)?,
+            rank: row.get(6)?,
+            hook: row.get(7)?,
+            delivery: row.get(8)?,
+        })
+    });
+    Ok(held.optional()?)
 }
 
 /// The same end by the same right is no news: the first answer may have been lost.
 fn finished_already(tx: &Connection, right: Right, outcome: &Outcome) -> Result<Finished, StoreError> {
-    let find = "SELECT next_run FROM run WHERE run = ?1 AND fence = ?2 AND outcome = ?3";
-    let same = params![right.run.0, right.fence, journal::outcome::encode(outcome)];
+    let find = "SELECT next_run FROM run
+                WHERE run = ?1 AND fence = ?2 AND (outcome = ?3 OR (?4 AND superseded_by IS NOT NULL))";
+    let is_stopped = matches!(outcome, Outcome::Cancelled { .. });
+    let same = params![right.run.0, right.fence, journal::outcome::encode(outcome), is_stopped];
     let next = tx.query_row(find, same, |row| row.get::<_, Option<i64>>(0)).optional()?;
     next.map(|retry| Finished { retry: retry.map(RunId) }).ok_or(StoreError::Fenced(right.run))
 }
@@ -97,8 +146,7 @@ fn queue_retry(tx: &Connection, run: RunId, job: &Job, held: &Held, now: Timesta
     let again = Prepared::new(route::again(job, run, job.attempt + 1, None).into_job());
     let retry = runs::insert(tx, &again, (held.hook, held.lane), held.delivery, now)?;
     let at = now.saturating_add(wait_before(job, run)).unwrap_or(Timestamp::MAX);
-    let place = Place { lane: held.lane, seq: held.seq, not_before: Some(millis(at)) };
-    runs::wait(tx, retry, held.hook, &again.job, &place)?;
+    runs::wait(tx, retry, held.hook, &again.job, &held.place(Some(millis(at))))?;
     Ok(retry)
 }
 
@@ -114,9 +162,6 @@ fn wait_before(job: &Job, run: RunId) -> Duration {
 
 /// Owes the letters about an outcome, and remembers what people now believe of the hook.
 fn tell(tx: &Connection, run: RunId, hook: i64, job: &Job, outcome: &Outcome) -> Result<(), StoreError> {
-    if matches!(outcome, Outcome::Superseded { .. }) {
-        return Ok(());
-    }
     let mut statement = tx.prepare_cached("SELECT mood FROM hook WHERE hook = ?1")?;
     let before: Option<String> = statement.query_row([hook], |row| row.get(0))?;
     let before = match before.as_deref() {
@@ -145,31 +190,69 @@ fn note_live(tx: &Connection, run: RunId, hook: i64, job: &Job, commit: &str) ->
     Ok(())
 }
 
-/// The run never began: it waits again, in its place. If it was to be stopped, or a newer one waits in its stead,
-/// it ends instead.
-pub(in crate::store) fn release(tx: &Connection, right: Right, job: &Job, now: Timestamp) -> Result<(), StoreError> {
-    let Some(held) = let_go(tx, right)? else {
-        let waits = "SELECT 1 FROM pending p JOIN lane l USING (lane) WHERE p.run = ?1 AND l.fence = ?2";
-        let is_done = tx.prepare_cached(waits)?.exists(params![right.run.0, right.fence])?;
-        return if is_done { Ok(()) } else { Err(StoreError::Fenced(right.run)) };
-    };
+/// The run never began: it waits again, in its place. If it was to be stopped, if a newer one waits in its stead, or
+/// if it could not be started too often, it ends instead.
+pub(in crate::store) fn give_back(
+    tx: &Connection,
+    right: Right,
+    job: &Job,
+    why: Option<&str>,
+    now: Timestamp,
+) -> Result<GivenBack, StoreError> {
+    let Some(held) = let_go(tx, right)? else { return given_back_already(tx, right) };
     if held.started_at.is_some() {
         return Err(StoreError::Started(right.run));
     }
-    let end = |outcome: &Outcome| {
-        let ending = Ending::unclaimed(right.run, outcome, now);
-        runs::end(tx, &ending.claimed(right.fence, None, RunFacts::default()))?;
-        tell(tx, right.run, held.hook, job, outcome)
-    };
-    if let Some(reason) = held.cancel_asked {
-        end(&Outcome::Cancelled { step: None, reason })?;
+    let vain_starts = why.map(|why| note_vain_start(tx, right.run, why)).transpose()?;
+    let given = if let Some(reason) = &held.cancel_asked {
+        GivenBack::Ended(Outcome::Cancelled { step: None, reason: reason.clone() })
     } else if let Some(by) = runs::replaced_by(tx, held.hook, job)? {
-        end(&Outcome::Superseded { by })?;
+        GivenBack::Ended(Outcome::Superseded { by })
+    } else if let (Some(why), Some(VAIN_STARTS_MAX..)) = (why, vain_starts) {
+        let reason = format!("it could not be started {VAIN_STARTS_MAX} times, the last time because: {why}");
+        let failure = Failure { step: RunStep::Lock, exit_code: None, class: FailureClass::Other, reason };
+        GivenBack::Ended(Outcome::Failed(failure))
     } else {
-        let place = Place { lane: held.lane, seq: held.seq, not_before: None };
-        runs::wait(tx, right.run, held.hook, job, &place)?;
+        GivenBack::Waits { not_before: vain_starts.map(|it| after_vain_starts(it, now)) }
+    };
+    match &given {
+        GivenBack::Waits { not_before } => {
+            runs::wait(tx, right.run, held.hook, job, &held.place(not_before.map(millis)))?;
+        }
+        GivenBack::Ended(outcome) => {
+            let ending = Ending::unclaimed(right.run, outcome, now);
+            runs::end(tx, &ending.claimed(right.fence, None, RunFacts::default()))?;
+            // Nobody had heard of it, and the run in its place tells of itself.
+            if !matches!(outcome, Outcome::Superseded { .. }) {
+                tell(tx, right.run, held.hook, job, outcome)?;
+            }
+        }
     }
-    lanes::set_head(tx, held.lane)
+    lanes::set_head(tx, held.lane)?;
+    Ok(given)
+}
+
+/// The same again by the same right is no news: the first answer may have been lost.
+fn given_back_already(tx: &Connection, right: Right) -> Result<GivenBack, StoreError> {
+    let waits = "SELECT p.not_before FROM pending p JOIN lane l USING (lane) WHERE p.run = ?1 AND l.fence = ?2";
+    let mut statement = tx.prepare_cached(waits)?;
+    let not_before: Option<Option<i64>> =
+        statement.query_row(params![right.run.0, right.fence], |row| row.get(0)).optional()?;
+    let not_before = not_before.ok_or(StoreError::Fenced(right.run))?;
+    Ok(GivenBack::Waits { not_before: not_before.map(time).transpose()? })
+}
+
+fn note_vain_start(tx: &Connection, run: RunId, why: &str) -> Result<u32, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE run SET vain_starts = vain_starts + 1, vain_why = ?2 WHERE run = ?1 RETURNING vain_starts",
+    )?;
+    Ok(statement.query_row(params![run.0, why], |row| row.get(0))?)
+}
+
+/// When a run that could not be started so often may be tried again. Each wait is twice the one before.
+fn after_vain_starts(vain_starts: u32, now: Timestamp) -> Timestamp {
+    let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(vain_starts.saturating_sub(1)));
+    now.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
 /// Ends a waiting run, or asks the holder of a running one to.

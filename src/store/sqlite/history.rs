@@ -15,14 +15,23 @@ use crate::{
     store::{
         StoreError,
         arrival::DeliveryNo,
+        claims::Stop,
         history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
-        sqlite::rows::{commit_id, hook_name, known, lane_name, ref_key, source_path, time},
+        sqlite::{
+            hold,
+            rows::{commit_id, hook_name, known, lane_name, ref_key, source_path, time},
+        },
     },
 };
 
 const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit_id, r.delivery, r.next_run, r.fields,
-        r.has_folder, r.created_at, r.started_at, r.finished_at, r.outcome, p.not_before,
-        a.started_at AS begun_at, a.step, a.cancel_asked IS NOT NULL AS cancel_asked
+        r.has_folder, r.vain_why, r.created_at, r.started_at, r.finished_at, r.outcome,
+        iif(l.ready_run = r.run, l.ready_at, p.not_before) AS not_before,
+        coalesce((SELECT reason FROM hold WHERE hold.hook = p.hook),
+                 (SELECT reason FROM hold WHERE hold.hook = 0 AND p.run IS NOT NULL)) AS hold,
+        (SELECT group_concat(s.run) FROM run s WHERE s.superseded_by = r.run) AS supersedes,
+        a.started_at AS begun_at, a.step, a.cancel_asked, a.yields_to,
+        coalesce(a.fence, r.fence) AS fence
     FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
     LEFT JOIN pending p USING (run) LEFT JOIN active a USING (run)";
 
@@ -93,6 +102,8 @@ fn view(row: &Row) -> Result<RunView, StoreError> {
         commit,
         delivery: row.get::<_, Option<i64>>("delivery")?.map(DeliveryNo),
         repeated_by: row.get::<_, Option<i64>>("next_run")?.map(RunId),
+        fence: row.get("fence")?,
+        supersedes: numbers(row.get("supersedes")?)?,
         fields: fields.map_err(|err| StoreError::Damaged(err.to_string()))?.unwrap_or_default(),
         has_folder: row.get("has_folder")?,
         created_at: time(row.get("created_at")?)?,
@@ -109,9 +120,23 @@ fn state(row: &Row) -> Result<RunState, StoreError> {
     if let Some(since) = row.get::<_, Option<i64>>("begun_at")? {
         let step = row.get::<_, Option<String>>("step")?.unwrap_or_else(|| RunStep::Lock.word().into());
         let step = known("step", &step, RunStep::parse(&step))?;
-        return Ok(RunState::Running { since: time(since)?, step, cancel_asked: row.get("cancel_asked")? });
+        let stop = match (row.get("cancel_asked")?, row.get::<_, Option<i64>>("yields_to")?) {
+            (Some(reason), _) => Some(Stop::Cancel(reason)),
+            (None, Some(to)) => Some(Stop::Yield { to: RunId(to) }),
+            (None, None) => None,
+        };
+        return Ok(RunState::Running { since: time(since)?, step, stop });
     }
-    Ok(RunState::Queued { not_before: row.get::<_, Option<i64>>("not_before")?.map(time).transpose()? })
+    let not_before = row.get::<_, Option<i64>>("not_before")?.map(time).transpose()?;
+    Ok(RunState::Queued { not_before, hold: row.get("hold")?, trouble: row.get("vain_why")? })
+}
+
+/// The numbers of runs as `group_concat` gives them.
+fn numbers(list: Option<String>) -> Result<Vec<RunId>, StoreError> {
+    let numbers = list.iter().flat_map(|it| it.split(',')).map(|it| it.parse().map(RunId));
+    let mut numbers = numbers.collect::<Result<Vec<_>, _>>().map_err(|err| StoreError::Damaged(err.to_string()))?;
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 const DELIVERY: &str = "SELECT delivery, path, forge, event, forge_id, received_at, result, message FROM delivery";
@@ -202,7 +227,7 @@ pub(in crate::store) fn live(
 /// A hook at a glance.
 pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
     let Some(hook) = hook_number(tx, name)? else {
-        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0 });
+        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits: Vec::new() });
     };
     let last = format!("{RUN} WHERE r.hook = ?1 AND r.finished_at IS NOT NULL ORDER BY r.run DESC LIMIT 1");
     let active = format!("{RUN} WHERE r.run IN (SELECT run FROM active) AND r.hook = ?1 ORDER BY r.run DESC LIMIT 1");
@@ -212,6 +237,7 @@ pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result
         last: views(tx, &last, &[&hook])?.pop(),
         active: views(tx, &active, &[&hook])?.pop(),
         waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),
+        bad_commits: hold::bad_commits(tx, name)?,
     })
 }
 

@@ -12,6 +12,7 @@ mod rows;
 pub(super) mod accept;
 pub(super) mod finish;
 pub(super) mod history;
+pub(super) mod hold;
 pub(super) mod lanes;
 pub(super) mod outbox;
 pub(super) mod prune;
@@ -45,9 +46,9 @@ impl Engine {
         let open::Opened { writer: connection, database, lock } = open::open(folder)?;
         outbox::take_back(&connection).map_err(|source| OpenError::Database { folder: folder.to_owned(), source })?;
         let bells = Arc::<Bells>::default();
-        let readers = readers::Readers::new(database);
-        let writer = writer::Writer::start(connection, lock, Arc::clone(&bells))
+        let writer = writer::Writer::start(connection, &database, lock, Arc::clone(&bells))
             .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+        let readers = readers::Readers::new(database);
         Ok(Self { writer, readers, press: press::Press::default(), bells })
     }
 

@@ -210,6 +210,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_committed_is_flushed_to_the_disk_before_it_is_answered() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = open(folder.path()).unwrap().writer;
+        let pragma = |name: &str| writer.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+        // FULL, without which a commit in WAL mode survives a kill, and no power cut (https://sqlite.org/pragma.html).
+        assert_eq!(pragma("synchronous"), 2);
+    }
+
+    #[test]
     fn a_database_of_a_newer_landfall_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().writer.pragma_update(None, "user_version", 99).unwrap();

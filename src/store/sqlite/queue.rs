@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     journal,
@@ -18,21 +18,23 @@ use crate::{
     store::{
         StoreError,
         arrival::DeliveryNo,
-        claims::{Claim, Right},
+        claims::{Claim, Right, Stop},
         sqlite::{
-            lanes, outbox,
+            hold, lanes, outbox,
             rows::{lane_name, millis, time},
         },
     },
 };
 
-/// The oldest head that may be claimed at once.
+/// The head that comes first among those that may be claimed at once.
 pub(super) const READY_HEAD: &str = "SELECT lane, ready_run FROM lane
-    WHERE ready_run IS NOT NULL AND ready_at IS NULL ORDER BY ready_run LIMIT 1";
+    WHERE ready_run IS NOT NULL AND ready_at IS NULL ORDER BY ready_rank, ready_run LIMIT 1";
 
-/// The head whose time comes first.
-pub(super) const DUE_HEAD: &str =
-    "SELECT lane, ready_run, ready_at FROM lane WHERE ready_at IS NOT NULL ORDER BY ready_at, ready_run LIMIT 1";
+/// Heads whose time has come are like any other.
+pub(super) const WAKE_HEADS: &str = "UPDATE lane SET ready_at = NULL WHERE ready_at <= ?1";
+
+/// When the next head's time comes.
+pub(super) const NEXT_DUE: &str = "SELECT ready_at FROM lane WHERE ready_at IS NOT NULL ORDER BY ready_at LIMIT 1";
 
 /// What a look at the lane heads gave.
 pub(in crate::store) enum Head {
@@ -74,26 +76,35 @@ impl Taken {
     }
 }
 
-/// Takes the oldest lane head whose time has come.
+/// Takes the lane head that comes first among those whose time has come.
 pub(in crate::store) fn claim(tx: &Connection, now: Timestamp) -> Result<Head, StoreError> {
-    let ready: Option<(i64, i64)> =
-        tx.prepare_cached(READY_HEAD)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let first_due: Option<(i64, i64, i64)> =
-        tx.prepare_cached(DUE_HEAD)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
-    let due = first_due.filter(|(_, _, at)| *at <= millis(now)).map(|(lane, run, _)| (lane, run));
-    // The lower number is the older one; neither kind of head can starve the other.
-    match ready.into_iter().chain(due).min_by_key(|(_, run)| *run) {
-        Some((lane, run)) => take(tx, lane, run).map(Head::Taken),
-        None => Ok(Head::NothingUntil(first_due.map(|(_, _, at)| time(at)).transpose()?)),
+    hold::expire(tx, now)?;
+    let hold = hold::of_everything(tx)?;
+    if hold.is_none() {
+        tx.prepare_cached(WAKE_HEADS)?.execute([millis(now)])?;
+        let ready = tx.prepare_cached(READY_HEAD)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        if let Some((lane, run)) = ready {
+            return take(tx, lane, run).map(Head::Taken);
+        }
     }
+    let next_due: Option<i64> = match hold {
+        None => tx.prepare_cached(NEXT_DUE)?.query_row([], |row| row.get(0)).optional()?,
+        Some(_) => None,
+    };
+    let next = next_due.into_iter().chain(hold::next_end(tx)?).min();
+    Ok(Head::NothingUntil(next.map(time).transpose()?))
 }
 
 fn take(tx: &Connection, lane: i64, run: i64) -> Result<Taken, StoreError> {
     let fence = lanes::raise_fence(tx, lane)?;
-    let mut leave = tx.prepare_cached("DELETE FROM pending WHERE run = ?1 AND lane = ?2 RETURNING seq")?;
-    let seq: i64 = leave.query_row([run, lane], |row| row.get(0))?;
-    let mut enter = tx.prepare_cached("INSERT INTO active (lane, run, seq, fence) VALUES (?1, ?2, ?3, ?4)")?;
-    enter.execute([lane, run, seq, fence])?;
+    let mut leave =
+        tx.prepare_cached("DELETE FROM pending WHERE run = ?1 AND lane = ?2 RETURNING seq, ref, since, rank")?;
+    let row = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let (seq, ref_key, since, rank): (i64, String, i64, i64) = leave.query_row([run, lane], row)?;
+    let mut enter = tx.prepare_cached(
+        "INSERT INTO active (lane, run, seq, fence, ref, since, rank) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    enter.execute(params![lane, run, seq, fence, ref_key, since, rank])?;
     lanes::set_head(tx, lane)?;
     taken(tx, lane)
 }
@@ -138,6 +149,9 @@ pub(in crate::store) fn start(tx: &Connection, right: Right, job: &Job, now: Tim
     if !is_news {
         return holds(tx, right);
     }
+    let mut begun =
+        tx.prepare_cached("UPDATE hook SET began_at = ?2 WHERE hook = (SELECT hook FROM run WHERE run = ?1)")?;
+    begun.execute(params![right.run.0, millis(now)])?;
     if job.attempt == 1 {
         outbox::owe(tx, right.run, &job.hook.notify, Occasion::Start)?;
     }
@@ -153,12 +167,23 @@ pub(in crate::store) fn note_step(tx: &Connection, right: Right, step: RunStep) 
     }
 }
 
-/// The runs whose holders are asked to stop them, and why.
-pub(in crate::store) fn cancels_asked(tx: &Connection) -> Result<Vec<(RunId, String)>, StoreError> {
-    let mut statement =
-        tx.prepare_cached("SELECT run, cancel_asked FROM active WHERE cancel_asked IS NOT NULL ORDER BY run")?;
-    let asked = statement.query_map([], |row| Ok((RunId(row.get(0)?), row.get(1)?)))?;
-    Ok(asked.collect::<Result<_, _>>()?)
+/// The runs whose holders are asked to stop them, and why. What a person wants goes before what a push wants.
+pub(in crate::store) fn stops_asked(tx: &Connection) -> Result<Vec<(RunId, Stop)>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT run, cancel_asked, yields_to FROM active
+         WHERE cancel_asked IS NOT NULL OR yields_to IS NOT NULL ORDER BY run",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut stops = Vec::new();
+    while let Some(row) = rows.next()? {
+        let run = RunId(row.get(0)?);
+        match (row.get(1)?, row.get::<_, Option<i64>>(2)?) {
+            (Some(reason), _) => stops.push((run, Stop::Cancel(reason))),
+            (None, Some(to)) => stops.push((run, Stop::Yield { to: RunId(to) })),
+            (None, None) => (),
+        }
+    }
+    Ok(stops)
 }
 
 /// Refuses a right that a later claim has made void.

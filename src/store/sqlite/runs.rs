@@ -2,13 +2,17 @@
 //!
 //! Invariant: a run is in `pending`, in `active`, or has an outcome: exactly one of the three.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
 use crate::{
     journal,
     model::{
+        hook::QueuePolicy,
         job::Job,
+        name::HookName,
         run::{Outcome, RunFacts, RunId},
     },
     store::{
@@ -43,30 +47,88 @@ pub(super) struct Place {
     pub(super) seq: i64,
     /// Not before; `None`: at once.
     pub(super) not_before: Option<i64>,
+    /// Since when its turn has been waited for.
+    pub(super) since: i64,
+    /// The lowest of all lanes comes first.
+    pub(super) rank: i64,
 }
 
-/// Queues a job at the end of its lane. A waiting one of the same hook and ref gives way to it, if the hook says so.
+/// A point of priority is worth so much waiting: a job of the highest priority passes those that came within the last
+/// hundred minutes, and none waits behind others for ever.
+const MILLIS_PER_PRIORITY: i64 = 60_000;
+
+/// A busy branch is never quiet: no push waits longer than so many times its hook's `debounce`.
+const DEBOUNCES_MAX: i64 = 10;
+
+/// Queues a job at the end of its lane. A waiting one of the same hook and ref gives way to it, if the hook says so,
+/// and so does one under way.
 pub(in crate::store) fn append(
     tx: &Connection,
     new: &Prepared,
     delivery: Option<i64>,
     now: Timestamp,
 ) -> Result<RunId, StoreError> {
-    let hook = hook(tx, new)?;
-    let (lane, seq) = lanes::next_place(tx, &new.job.hook.lane)?;
+    let job = &new.job;
+    let hook = hook(tx, &job.hook.name)?;
+    let (lane, seq) = lanes::next_place(tx, &job.hook.lane)?;
     let run = insert(tx, new, (hook, lane), delivery, now)?;
-    supersede(tx, hook, &new.job, run, now)?;
-    wait(tx, run, hook, &new.job, &Place { lane, seq, not_before: None })?;
+    let since = supersede(tx, hook, job, run, now)?.unwrap_or(millis(now));
+    let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
+    let mut place = Place { lane, seq, not_before: None, since, rank };
+    // What a person asks for waits for no quiet and stops nothing.
+    if delivery.is_some() {
+        place.not_before = debounce(tx, hook, job, &place, now)?;
+        make_room(tx, hook, job, run)?;
+    }
+    wait(tx, run, hook, job, &place)?;
     lanes::set_head(tx, lane)?;
     Ok(run)
 }
 
+/// Until when a push waits for quiet. Those of the hook that wait already go on waiting with it.
+fn debounce(tx: &Connection, hook: i64, job: &Job, place: &Place, now: Timestamp) -> Result<Option<i64>, StoreError> {
+    let debounce = i64::try_from(job.hook.debounce.as_millis()).unwrap_or(i64::MAX);
+    if debounce == 0 {
+        return Ok(None);
+    }
+    let (quiet, longest) = (millis(now).saturating_add(debounce), debounce.saturating_mul(DEBOUNCES_MAX));
+    let mut longer = tx.prepare_cached(
+        "UPDATE pending SET not_before = max(not_before, min(?2, since + ?3)) WHERE hook = ?1 AND not_before IS NOT NULL
+         RETURNING lane",
+    )?;
+    let lanes = longer.query_map([hook, quiet, longest], |row| row.get(0))?.collect::<Result<BTreeSet<i64>, _>>()?;
+    lanes.into_iter().try_for_each(|lane| lanes::set_head(tx, lane))?;
+    Ok(Some(quiet.min(place.since.saturating_add(longest))))
+}
+
+/// Asks a run under way to make room for a newer push, where the hook says `queue: cancel`; but not a third in a row,
+/// or a busy branch would never be deployed.
+fn make_room(tx: &Connection, hook: i64, job: &Job, run: RunId) -> Result<(), StoreError> {
+    const IN_A_ROW_MAX: i64 = 2;
+    if job.hook.queue != QueuePolicy::Cancel {
+        return Ok(());
+    }
+    let mut statement = tx.prepare_cached(
+        "UPDATE active SET yields_to = ?2
+         WHERE run IN (SELECT r.run FROM active a JOIN run r USING (run) WHERE r.hook = ?1)
+           AND (?3 = 'hook' OR ref = ?4) AND (SELECT yields FROM hook WHERE hook = ?1) < ?5",
+    )?;
+    statement.execute(params![hook, run.0, replaces(job), ref_key(job.target.ref_name()), IN_A_ROW_MAX])?;
+    Ok(())
+}
+
+/// The time for ranks: that of the machine, unless it was set back.
+fn clock(tx: &Connection, now: Timestamp) -> Result<i64, StoreError> {
+    let mut statement = tx.prepare_cached("UPDATE queue_clock SET at = max(at, ?1) RETURNING at")?;
+    Ok(statement.query_row([millis(now)], |row| row.get(0))?)
+}
+
 /// The row of the hook, made if it is new.
-fn hook(tx: &Connection, new: &Prepared) -> Result<i64, StoreError> {
+pub(super) fn hook(tx: &Connection, name: &HookName) -> Result<i64, StoreError> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO hook (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET name = name RETURNING hook",
     )?;
-    Ok(statement.query_row([new.job.hook.name.as_str()], |row| row.get(0))?)
+    Ok(statement.query_row([name.as_str()], |row| row.get(0))?)
 }
 
 /// The next run, in nobody's line yet.
@@ -97,31 +159,36 @@ pub(super) fn note_next(tx: &Connection, run: RunId, next: RunId) -> Result<(), 
 /// Puts a run into its line. The caller sets the lane's head.
 pub(super) fn wait(tx: &Connection, run: RunId, hook: i64, job: &Job, place: &Place) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO pending (lane, seq, run, hook, ref, replaces, not_before) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO pending (lane, seq, run, hook, ref, replaces, not_before, since, rank, interval)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     let ref_key = ref_key(job.target.ref_name());
-    statement.execute(params![place.lane, place.seq, run.0, hook, ref_key, replaces(job), place.not_before])?;
+    let interval = i64::try_from(job.hook.min_interval.as_millis()).unwrap_or(i64::MAX);
+    let Place { lane, seq, not_before, since, rank } = place;
+    let replaces = replaces(job);
+    statement.execute(params![lane, seq, run.0, hook, ref_key, replaces, not_before, since, rank, interval])?;
     Ok(())
 }
 
-/// Ends every waiting run whose place the new one takes.
-fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<(), StoreError> {
+/// Ends every waiting run whose place the new one takes. Gives the time since when the first of them had waited.
+fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Option<i64>, StoreError> {
     let replaces = replaces(job);
     if replaces == "nothing" {
-        return Ok(());
+        return Ok(None);
     }
-    let mut statement =
-        tx.prepare_cached("DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane")?;
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since",
+    )?;
     let mut rows = statement.query(params![hook, replaces, ref_key(job.target.ref_name())])?;
-    let mut replaced: Vec<(i64, i64)> = Vec::new();
+    let mut replaced: Vec<(i64, i64, i64)> = Vec::new();
     while let Some(row) = rows.next()? {
-        replaced.push((row.get(0)?, row.get(1)?));
+        replaced.push((row.get(0)?, row.get(1)?, row.get(2)?));
     }
-    for (run, lane) in replaced {
-        end(tx, &Ending::unclaimed(RunId(run), &Outcome::Superseded { by }, now))?;
-        lanes::set_head(tx, lane)?;
+    for (run, lane, _) in &replaced {
+        end(tx, &Ending::unclaimed(RunId(*run), &Outcome::Superseded { by }, now))?;
+        lanes::set_head(tx, *lane)?;
     }
-    Ok(())
+    Ok(replaced.into_iter().map(|(_, _, since)| since).min())
 }
 
 /// The waiting run that takes the place of this job, if there is one.
@@ -159,7 +226,7 @@ impl<'a> Ending<'a> {
 pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "UPDATE run SET finished_at = ?2, outcome = ?3, commit_id = ?4, fields = ?5,
-                        fence = ?6, started_at = ?7, has_folder = ?8
+                        fence = ?6, started_at = ?7, has_folder = ?8, superseded_by = ?9
          WHERE run = ?1 AND finished_at IS NULL",
     )?;
     let facts = &ending.facts;
@@ -175,6 +242,22 @@ pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
         fence,
         started_at,
         ending.held.is_some(),
+        superseded_by(ending.outcome),
     ])?;
     Ok(())
+}
+
+fn superseded_by(outcome: &Outcome) -> Option<i64> {
+    match outcome {
+        Outcome::Superseded { by } => Some(by.0),
+        Outcome::Succeeded
+        | Outcome::Failed(_)
+        | Outcome::TimedOut(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Stale { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Interrupted { .. } => None,
+    }
 }

@@ -3,7 +3,14 @@
 //! Invariant: whoever got an `Ok` had their change flushed to disk before. If a commit fails, all of its batch are
 //! told so, nothing of it is stored, and the next batch is tried as if nothing had been.
 
-use std::{fs::File, sync::Arc, thread};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -18,6 +25,32 @@ const CAPACITY: usize = 1024;
 
 /// Requests that share one commit. More would save little and make the first of them wait.
 const BATCH_MAX: usize = 256;
+
+/// Where the database was when it was opened.
+struct Home {
+    database: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Home {
+    fn of(database: &Path) -> io::Result<Self> {
+        let found = fs::metadata(database)?;
+        Ok(Self { database: database.to_owned(), device: found.dev(), inode: found.ino() })
+    }
+
+    /// A file that was removed or moved away can still be written to, and nobody would ever read it again.
+    fn check(&self) -> Result<(), StoreError> {
+        let is_same = |it: &fs::Metadata| (it.dev(), it.ino()) == (self.device, self.inode);
+        match fs::metadata(&self.database) {
+            Ok(found) if is_same(&found) => Ok(()),
+            Ok(_) | Err(_) => Err(StoreError::Unavailable(format!(
+                "`{}` was removed or moved away under the running daemon: put it back, or restart the daemon",
+                self.database.display()
+            ))),
+        }
+    }
+}
 
 /// The way to the thread.
 #[derive(Clone)]
@@ -97,9 +130,10 @@ fn run(connection: &Connection, statement: &str) -> Result<(), StoreError> {
 
 impl Writer {
     /// Starts the thread. It owns the connection and the lock of the folder, and lets go of both at its end.
-    pub(super) fn start(connection: Connection, lock: File, bells: Arc<Bells>) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, database: &Path, lock: File, bells: Arc<Bells>) -> io::Result<Self> {
         let (requests, queue) = mpsc::channel(CAPACITY);
-        thread::Builder::new().name("store".into()).spawn(move || serve(connection, lock, &bells, queue))?;
+        let home = Home::of(database)?;
+        thread::Builder::new().name("store".into()).spawn(move || serve(connection, &home, lock, &bells, queue))?;
         Ok(Self { requests })
     }
 
@@ -125,7 +159,7 @@ impl Writer {
     }
 }
 
-fn serve(connection: Connection, lock: File, bells: &Bells, mut queue: mpsc::Receiver<Request>) {
+fn serve(connection: Connection, home: &Home, lock: File, bells: &Bells, mut queue: mpsc::Receiver<Request>) {
     let mut closing = None;
     while closing.is_none() {
         let Some(first) = queue.blocking_recv() else { break };
@@ -138,7 +172,7 @@ fn serve(connection: Connection, lock: File, bells: &Bells, mut queue: mpsc::Rec
             }
             next = if batch.len() < BATCH_MAX && closing.is_none() { queue.try_recv().ok() } else { None };
         }
-        commit(&connection, bells, batch);
+        commit(&connection, home, bells, batch);
     }
     // Whoever comes later is told that the store is closed, since the channel goes with this function.
     queue.close();
@@ -149,11 +183,11 @@ fn serve(connection: Connection, lock: File, bells: &Bells, mut queue: mpsc::Rec
     }
 }
 
-fn commit(connection: &Connection, bells: &Bells, mut batch: Vec<Box<dyn Item>>) {
+fn commit(connection: &Connection, home: &Home, bells: &Bells, mut batch: Vec<Box<dyn Item>>) {
     if batch.is_empty() {
         return;
     }
-    let ended = within_transaction(connection, &mut batch);
+    let ended = within_transaction(connection, home, &mut batch);
     if let Err(error) = &ended {
         tracing::error!(changes = batch.len(), "cannot commit to the store: {error}");
         if !connection.is_autocommit()
@@ -166,7 +200,7 @@ fn commit(connection: &Connection, bells: &Bells, mut batch: Vec<Box<dyn Item>>)
     bells.ring(rings);
 }
 
-fn within_transaction(connection: &Connection, batch: &mut [Box<dyn Item>]) -> Result<(), StoreError> {
+fn within_transaction(connection: &Connection, home: &Home, batch: &mut [Box<dyn Item>]) -> Result<(), StoreError> {
     run(connection, "BEGIN IMMEDIATE")?;
     for item in batch {
         item.carry_out(connection);
@@ -174,6 +208,7 @@ fn within_transaction(connection: &Connection, batch: &mut [Box<dyn Item>]) -> R
             return Err(StoreError::Unavailable("the transaction was rolled back".into()));
         }
     }
+    home.check()?;
     fail::fail_point!("store-before-commit");
     run(connection, "COMMIT")?;
     fail::fail_point!("store-after-commit");

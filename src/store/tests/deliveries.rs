@@ -26,7 +26,7 @@ async fn a_delivery_to_two_hooks_makes_one_run_of_each() {
     let world = World::new();
     let (one, two) = (all("one"), all("two"));
     let tickets = vec![ticket(&one, 'a'), ticket(&two, 'a')];
-    let verdict = Verdict::Queue { tickets, message: "queued".into() };
+    let verdict = Verdict::Queue { tickets, refused: Vec::new() };
     let receipt = world.store.accept(arrival("id", "body", verdict), world.now).await.expect("accepted");
     assert_eq!(receipt.runs.len(), 2);
 }
@@ -68,7 +68,7 @@ async fn many_deliveries_at_once_are_all_stored_in_the_order_of_their_numbers() 
     for number in 0..200 {
         let (store, hook, now) = (world.store.clone(), hook.clone(), world.now);
         tasks.spawn(async move {
-            let verdict = Verdict::Queue { tickets: vec![ticket(&hook, 'a')], message: "queued".into() };
+            let verdict = Verdict::Queue { tickets: vec![ticket(&hook, 'a')], refused: Vec::new() };
             let id = format!("id-{number}");
             store.accept(arrival(&id, &format!("body {number}"), verdict), now).await.expect("accepted").runs[0].0
         });

@@ -69,3 +69,21 @@ async fn a_letter_leaves_the_outbox_only_when_it_was_sent_or_given_up() {
     let letters = world.store.letters_of(run).await.expect("a read");
     assert_eq!(letters[0].state, LetterState::Sent { at: world.now });
 }
+
+#[tokio::test]
+async fn a_letter_that_was_being_sent_when_the_daemon_was_killed_is_due_at_the_next_start() {
+    let world = World::new();
+    let run = world.queue(&all("site"), 'a').await;
+    let claim = world.claim().await;
+    world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
+    let LetterTurn::Letter(in_hand) = world.store.next_letter(world.now).await.expect("a turn") else {
+        panic!("a letter is due");
+    };
+    let id = in_hand.letter().id;
+    drop(in_hand);
+    let world = world.reopen().await;
+    let LetterTurn::Letter(again) = world.store.next_letter(world.now).await.expect("a turn") else {
+        panic!("it is due at once");
+    };
+    assert_eq!((again.letter().id, again.letter().run), (id, run), "the same letter, so the same Message-ID");
+}

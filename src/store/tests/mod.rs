@@ -1,7 +1,9 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod deliveries;
+mod holds;
 mod letters;
+mod policies;
 mod queue;
 mod upkeep;
 
@@ -53,7 +55,7 @@ impl World {
     }
 
     async fn deliver(&self, id: &str, body: &str, hook: &Arc<Hook>, commit: char) -> Receipt {
-        let verdict = Verdict::Queue { tickets: vec![ticket(hook, commit)], message: "queued".into() };
+        let verdict = Verdict::Queue { tickets: vec![ticket(hook, commit)], refused: Vec::new() };
         self.store.accept(arrival(id, body, verdict), self.now).await.expect("accepted")
     }
 

@@ -8,7 +8,7 @@ use crate::{
         hook::{Hook, QueuePolicy, Retry},
         run::{FailureClass, Outcome, RetryClass, RunFacts, RunStep},
     },
-    store::{Cancelled, Kept, RunState, StoreError},
+    store::{Cancelled, GivenBack, Kept, RunState, Stop, StoreError},
 };
 
 #[tokio::test]
@@ -73,8 +73,57 @@ async fn what_was_claimed_and_never_began_is_queued_again_in_its_place() {
     let hook = all("site");
     let (first, _) = (world.queue(&hook, 'a').await, world.queue(&hook, 'b').await);
     let claim = world.claim().await;
-    world.store.release(claim, world.now).await.expect("released");
+    let given = world.store.give_back(claim, None, world.now).await.expect("given back");
+    assert_eq!(given, GivenBack::Waits { not_before: None });
     assert_eq!(world.claim().await.run(), first);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_waits_longer_each_time_and_is_given_up_loudly() {
+    let mut world = World::new();
+    let hook = all("site");
+    let (first, behind) = (world.queue(&hook, 'a').await, world.queue(&hook, 'b').await);
+    let mut waits = Vec::new();
+    let outcome = loop {
+        let claim = world.claim().await;
+        assert_eq!(claim.run(), first, "it keeps its place");
+        match world.store.give_back(claim, Some("the disk is full"), world.now).await.expect("given back") {
+            GivenBack::Waits { not_before } => {
+                let due = world.nothing_to_claim().await.expect("the lane waits");
+                assert_eq!(not_before, Some(due));
+                let view = world.store.run(first).await.expect("a read").expect("a run");
+                assert!(matches!(view.state, RunState::Queued { trouble: Some(why), .. } if why == "the disk is full"));
+                let wait = Duration::try_from(due.duration_since(world.now)).expect("a wait");
+                world.pass(wait);
+                waits.push(wait.as_secs());
+            }
+            GivenBack::Ended(outcome) => break outcome,
+        }
+    };
+    assert_eq!(waits, [2, 4, 8, 16, 32, 64, 128]);
+    assert!(
+        outcome.reason().is_some_and(|it| it.contains("8 times") && it.contains("the disk is full")),
+        "{outcome:?}"
+    );
+    assert_eq!(world.outcome(first).await, Some(outcome));
+    assert_eq!(world.store.letters_of(first).await.expect("a read").len(), 1, "people are told");
+    assert_eq!(world.claim().await.run(), behind);
+}
+
+#[tokio::test]
+async fn what_cannot_be_started_can_still_be_cancelled_and_replaced() {
+    let world = World::new();
+    let hook = latest("site");
+    let first = world.queue(&hook, 'a').await;
+    let claim = world.claim().await;
+    let newer = world.queue(&hook, 'b').await;
+    let given = world.store.give_back(claim, Some("the disk is full"), world.now).await.expect("given back");
+    assert_eq!(given, GivenBack::Ended(Outcome::Superseded { by: newer }));
+    assert_eq!(world.outcome(first).await, Some(Outcome::Superseded { by: newer }));
+    let claim = world.claim().await;
+    assert_eq!(world.store.cancel(newer, "by ana", world.now).await.expect("a verb"), Cancelled::Asked);
+    let given = world.store.give_back(claim, Some("the disk is full"), world.now).await.expect("given back");
+    assert!(matches!(given, GivenBack::Ended(Outcome::Cancelled { .. })), "{given:?}");
 }
 
 #[tokio::test]
@@ -134,10 +183,10 @@ async fn a_waiting_run_is_cancelled_at_once_and_a_running_one_is_asked_to_stop()
     assert_eq!(cancel(waiting).await, Cancelled::AlreadyFinished);
     assert_eq!(cancel(running).await, Cancelled::Asked);
     assert_eq!(cancel(crate::model::run::RunId(99)).await, Cancelled::Unknown);
-    let asked = world.store.cancels_asked().await.expect("a read");
-    assert_eq!(asked, [(running, "wrong branch".to_owned())]);
+    let asked = world.store.stops_asked().await.expect("a read");
+    assert_eq!(asked, [(running, Stop::Cancel("wrong branch".to_owned()))]);
     let view = world.store.run(running).await.expect("a read").expect("a run");
-    assert!(matches!(view.state, RunState::Running { cancel_asked: true, .. }));
+    assert!(matches!(view.state, RunState::Running { stop: Some(Stop::Cancel(_)), .. }));
 }
 
 #[tokio::test]
@@ -153,6 +202,20 @@ async fn nothing_is_claimed_from_a_stopped_lane_until_it_is_opened() {
     assert_eq!(world.store.lanes_stopped().await.expect("a read")[0].reason, "something of run 1 goes on");
     assert!(world.store.open_lane(&hook.lane).await.expect("opened"));
     assert_eq!(world.claim().await.run(), next);
+}
+
+#[tokio::test]
+async fn behind_a_stopped_lane_nobody_tries_again_so_people_are_told_at_once() {
+    let world = World::new();
+    let retry = Retry { max: 1, on: vec![RetryClass::Interrupted], backoff: Duration::ZERO };
+    world.queue(&Arc::new(Hook { retry, ..hook("bold") }), 'a').await;
+    let claim = world.claim().await;
+    let run = claim.run();
+    world.store.stop_lane(&claim, "something of run 1 goes on", world.now).await.expect("stopped");
+    let interrupted = Outcome::Interrupted { step: None, reason: "its keeper died".into() };
+    let finished = world.store.finish(claim, interrupted, RunFacts::default(), world.now).await.expect("finished");
+    assert_eq!(finished.retry, None);
+    assert_eq!(world.store.letters_of(run).await.expect("a read").len(), 1);
 }
 
 #[tokio::test]

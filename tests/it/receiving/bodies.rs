@@ -1,9 +1,12 @@
 //! Whatever the shape and size of a request, there is one answer of the table, and it can be read.
 
+use std::time::Duration;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    task::JoinSet,
+    time::{interval, timeout},
 };
 
 use crate::world::{
@@ -95,6 +98,44 @@ async fn a_body_that_does_not_come_in_time_is_answered_with_408() {
     let almost = bytes[..bytes.len() - 1].to_vec();
     assert_eq!(send(world.address, almost).await.verdict(), (408, "too_slow".into()));
     assert!(world.deliveries().await.is_empty());
+}
+
+#[tokio::test]
+async fn bodies_beyond_what_may_be_in_memory_are_put_off_and_ordinary_pushes_are_not() {
+    const MIB: usize = 1024 * 1024;
+    let world = World::with("  body_timeout: 2m\n", HOOKS).await;
+    let head = format!("{}Content-Length: {}\r\n\r\n", github("push", "1", b"").head(), 26 * MIB);
+    // Eleven senders of 26 MiB each, less one byte, which none of them ever sends; there is room for not quite ten.
+    let mut senders = JoinSet::new();
+    for _ in 0..11 {
+        let (address, head) = (world.address, head.clone());
+        senders.spawn(async move {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            stream.write_all(head.as_bytes()).await.expect("a written head");
+            let (mut reader, mut writer) = stream.into_split();
+            let writing =
+                tokio::spawn(async move { writer.write_all(&vec![b' '; 26 * MIB - 1]).await.map(|()| writer) });
+            let mut raw = vec![0; 4096];
+            let size = reader.read(&mut raw).await.expect("no reset");
+            writing.abort();
+            parse(&raw[..size]).expect("an answer")
+        });
+    }
+    let first =
+        timeout(DEADLINE, senders.join_next()).await.expect("one is put off").expect("a sender").expect("no panic");
+    assert_eq!(first.verdict(), (503, "busy".into()));
+    assert!(first.header("retry-after").is_some());
+    let ordinary = github("push", "2", GITHUB_PUSH.as_bytes()).send(world.address).await;
+    assert_eq!(ordinary.verdict(), (202, "queued".into()));
+    senders.shutdown().await;
+    let mut glances = interval(Duration::from_millis(20));
+    let large = github("push", "3", &push_of(25 * MIB));
+    let taken = async {
+        while large.send(world.address).await.status != 202 {
+            glances.tick().await;
+        }
+    };
+    timeout(DEADLINE, taken).await.expect("the room is given back");
 }
 
 #[tokio::test]

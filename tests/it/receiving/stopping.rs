@@ -1,5 +1,8 @@
 //! A stop loses nothing that is under way, and waits for nobody for ever.
 
+use std::io::ErrorKind::WouldBlock;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -9,7 +12,7 @@ use tokio::{
 use crate::world::{
     forge::{GITHUB_PUSH, github},
     reception::{DEADLINE, World},
-    sender::parse,
+    sender::{Request, parse},
 };
 
 #[tokio::test]
@@ -64,4 +67,21 @@ async fn headers_that_never_end_are_cut_off() {
     stream.write_all(b"POST /hooks/site HTTP/1.1\r\nHost: x\r\n").await.expect("a written part");
     let mut raw = Vec::new();
     timeout(DEADLINE, stream.read_to_end(&mut raw)).await.expect("an end in time").expect("no reset");
+}
+
+#[tokio::test]
+async fn who_connects_beyond_the_cap_waits_until_another_is_gone() {
+    // A connection takes a descriptor at each end, and both ends are in this process.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("as many descriptors as may be");
+    let world = World::open().await;
+    let mut idle = Vec::new();
+    for _ in 0..512 {
+        idle.push(TcpStream::connect(world.address).await.expect("a connection"));
+    }
+    let answer = Request { method: "GET", ..Request::post("/healthz", b"") }.send(world.address).await;
+    assert_eq!(answer.status, 200);
+    let is_gone =
+        |it: TcpStream| !it.into_std().expect("a stream").peek(&mut [0]).is_err_and(|err| err.kind() == WouldBlock);
+    assert!(idle.into_iter().any(is_gone), "it was answered beside all the others");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use landfall::store::LetterState;
+use landfall::{model::run::Outcome, store::LetterState};
 use serde_json::Value;
 
 use super::house::{House, failed};
@@ -33,6 +33,19 @@ async fn a_failure_is_posted_once_as_a_sentence_and_blocks() {
     assert!(post.body.contains("&lt;!channel&gt;") && !post.body.contains("<!channel>"), "{}", post.body);
     assert!(message["blocks"].as_array().is_some_and(|it| it.len() >= 4), "{}", post.body);
     assert!(inbox.rest().is_empty(), "told once");
+}
+
+#[tokio::test]
+async fn a_start_that_is_told_after_the_end_is_still_told_as_a_start() {
+    let mut inbox = Inbox::slack().await;
+    let mut house = House::new("{slack: {env: SLACK}, on: all}", "");
+    house.set("SLACK", &format!("http://127.0.0.1:{}{PATH}", inbox.port));
+    house.run_ends(Outcome::Succeeded, &[]).await;
+    house.tell();
+    let posts = [inbox.next().await.body, inbox.next().await.body];
+    for words in ["has begun", "was deployed"] {
+        assert_eq!(posts.iter().filter(|it| it.contains(words)).count(), 1, "{words}: {posts:?}");
+    }
 }
 
 #[tokio::test]

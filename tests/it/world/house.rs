@@ -106,6 +106,14 @@ impl House {
         self
     }
 
+    /// Waits until the daemon has ended by itself, and not well.
+    pub fn crashed(&mut self) -> &mut Self {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        let status = until("the daemon crashes", || daemon.try_wait().expect("a child"));
+        assert!(!status.success(), "the daemon ended with {status}");
+        self
+    }
+
     /// Asks the daemon to stop, and waits until it has.
     pub fn stop(&mut self) -> &mut Self {
         let mut daemon = self.daemon.take().expect("a daemon");
@@ -181,11 +189,14 @@ impl House {
         answer["runs"][0]["id"].as_i64().expect("a run")
     }
 
+    /// Delivers a push of `commit` to main to this address, also where the daemon can tell nothing of itself.
+    pub fn post_to(&self, listen: &str, commit: &str) -> (u16, Value) {
+        post(listen, "/hooks/site", signed(self.push_of(commit, "refs/heads/main")))
+    }
+
     /// Posts a request to the public listener.
     pub fn post(&self, path: &str, rehearsal: Rehearsal) -> (u16, Value) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let address = self.listen().parse().expect("an address");
-        runtime.block_on(outgoing::post(address, path, rehearsal)).expect("an answer")
+        post(&self.listen(), path, rehearsal)
     }
 
     /// A run, as `show` tells it.
@@ -258,6 +269,12 @@ fn end_keeper(folder: &Path) {
             let _ = keeper::end_leftovers(&spec.token, &begin, Duration::ZERO);
         }
     }
+}
+
+fn post(listen: &str, path: &str, rehearsal: Rehearsal) -> (u16, Value) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let address = listen.parse().expect("an address");
+    runtime.block_on(outgoing::post(address, path, rehearsal)).expect("an answer")
 }
 
 /// A body, signed as GitHub signs it, with a delivery id of its own.

@@ -67,10 +67,11 @@ pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -
         Clean::Untracked => clean::remove_untracked(&home)?,
     }
     say(&format!(
-        "{} is at {:.7}: {} files written, {} removed",
+        "{} is at {:.7}: {} {} written, {} removed",
         home.path.display(),
         commit.id(),
         plan.puts.len(),
+        if plan.puts.len() == 1 { "file" } else { "files" },
         plan.gone.len()
     ));
     Ok(Brought { before, patch_saved })

@@ -9,8 +9,39 @@ CREATE TABLE hook (
     mood        TEXT CHECK (mood IN ('good', 'bad')),
     -- Its last succeeded commit, and the run that brought it.
     live_commit TEXT,
-    live_run    INTEGER
+    live_run    INTEGER,
+    -- When a run of it last began; NULL: none has.
+    began_at    INTEGER,
+    -- How many of its runs in a row were stopped for a newer push.
+    yields      INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- What a person has put on hold. Hook 0 stands for all hooks.
+CREATE TABLE hold (
+    hook   INTEGER PRIMARY KEY,
+    reason TEXT NOT NULL,
+    author TEXT NOT NULL,
+    since  INTEGER NOT NULL,
+    -- When it ends by itself; NULL: it does not.
+    until  INTEGER
+) STRICT;
+CREATE INDEX hold_until ON hold (until) WHERE until IS NOT NULL;
+
+-- Commits that went live and did not come up: pushes of them are not queued.
+CREATE TABLE bad_commit (
+    hook      INTEGER NOT NULL REFERENCES hook,
+    commit_id TEXT NOT NULL,
+    run       INTEGER NOT NULL,
+    at        INTEGER NOT NULL,
+    PRIMARY KEY (hook, commit_id)
+) STRICT, WITHOUT ROWID;
+
+-- The time by which jobs are ranked: that of the machine, but never going back. One row.
+CREATE TABLE queue_clock (
+    queue_clock INTEGER PRIMARY KEY CHECK (queue_clock = 1),
+    at          INTEGER NOT NULL
+) STRICT;
+INSERT INTO queue_clock VALUES (1, 0);
 
 -- The last succeeded commit of a hook and a ref.
 CREATE TABLE live (
@@ -31,15 +62,18 @@ CREATE TABLE lane (
     -- Why nothing is claimed from it, and since when; NULL: it is open.
     stopped    TEXT,
     stopped_at INTEGER,
-    -- The run that may be claimed next; NULL: the lane is empty, busy or stopped.
+    -- The run that may be claimed next; NULL: the lane is empty, busy, stopped or on hold.
     ready_run  INTEGER,
     -- Not before; NULL: at once.
     ready_at   INTEGER,
+    -- Among lanes the lowest comes first: that of the most urgent job in the line, which carries those before it along.
+    ready_rank INTEGER,
     CHECK (ready_at IS NULL OR ready_run IS NOT NULL),
+    CHECK ((ready_rank IS NULL) = (ready_run IS NULL)),
     CHECK ((stopped IS NULL) = (stopped_at IS NULL))
 ) STRICT;
-CREATE INDEX lane_ready ON lane (ready_run) WHERE ready_run IS NOT NULL AND ready_at IS NULL;
-CREATE INDEX lane_due ON lane (ready_at, ready_run) WHERE ready_at IS NOT NULL;
+CREATE INDEX lane_ready ON lane (ready_rank, ready_run) WHERE ready_run IS NOT NULL AND ready_at IS NULL;
+CREATE INDEX lane_due ON lane (ready_at) WHERE ready_at IS NOT NULL;
 CREATE INDEX lane_stopped ON lane (stopped_at) WHERE stopped_at IS NOT NULL;
 
 -- History. Small rows: the job stands beside it, and is never written again.
@@ -52,6 +86,11 @@ CREATE TABLE run (
     created_at  INTEGER NOT NULL,
     -- The run that repeats this one; NULL: none does.
     next_run    INTEGER,
+    -- The run that took its place; NULL: none did.
+    superseded_by INTEGER,
+    -- How often it was claimed and could not be started, and why it could not the last time; NULL: that never happened.
+    vain_starts INTEGER NOT NULL DEFAULT 0,
+    vain_why    TEXT,
     -- What follows is known at the end. NULL in `fence` and `started_at`: it never was claimed, never began.
     fence       INTEGER,
     started_at  INTEGER,
@@ -65,6 +104,7 @@ CREATE TABLE run (
 ) STRICT;
 CREATE INDEX run_of_hook ON run (hook);
 CREATE INDEX run_unfinished ON run (delivery) WHERE finished_at IS NULL;
+CREATE INDEX run_superseded ON run (superseded_by) WHERE superseded_by IS NOT NULL;
 CREATE INDEX run_with_folder ON run (finished_at) WHERE has_folder = 1;
 
 CREATE TABLE job (
@@ -88,9 +128,16 @@ CREATE TABLE pending (
     -- Whose place it takes: nobody's, its hook's and ref's, or its hook's.
     replaces   TEXT NOT NULL CHECK (replaces IN ('nothing', 'ref', 'hook')),
     not_before INTEGER,
+    -- When its turn in the line began to be waited for: a job has that of those whose place it took.
+    since      INTEGER NOT NULL,
+    -- The time of acceptance, less what its priority is worth.
+    rank       INTEGER NOT NULL,
+    -- The least time between the starts of two runs of its hook, in milliseconds.
+    interval   INTEGER NOT NULL,
     PRIMARY KEY (lane, seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pending_of_hook ON pending (hook, ref);
+CREATE INDEX pending_rank ON pending (lane, rank);
 
 -- The primary key is the promise that a lane never has two.
 CREATE TABLE active (
@@ -102,7 +149,13 @@ CREATE TABLE active (
     started_at   INTEGER,
     step         TEXT,
     -- Why a person wants it stopped; NULL: nobody does.
-    cancel_asked TEXT
+    cancel_asked TEXT,
+    -- The newer run it is to make room for, unless it is going live; NULL: none.
+    yields_to    INTEGER,
+    -- As it waited, for a retry that keeps its place.
+    ref          TEXT NOT NULL,
+    since        INTEGER NOT NULL,
+    rank         INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE delivery (

@@ -1,0 +1,94 @@
+//! What the store tells at the end, as `--json` prints it: runs with their letters, and deliveries.
+//!
+//! Invariant: only what the checker asks about is read; whatever else the JSON holds may change.
+
+use serde::Deserialize;
+
+/// A run.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Run {
+    pub id: i64,
+    pub hook: String,
+    pub lane: String,
+    pub state: String,
+    pub outcome: Option<String>,
+    pub exit_code: Option<i32>,
+    pub sha: Option<String>,
+    #[serde(rename = "ref")]
+    pub ref_name: Option<String>,
+    pub reason: Option<String>,
+    pub created_at: String,
+    pub started_at: Option<String>,
+    pub finished_at: Option<String>,
+    pub attempt: u32,
+    pub retry_of: Option<i64>,
+    /// Of its last claim; nothing if it never was claimed.
+    pub fence: Option<i64>,
+    pub letters: Vec<Letter>,
+}
+
+impl Run {
+    /// Whether it ended so.
+    pub fn ended(&self, outcome: &str) -> bool {
+        self.outcome.as_deref() == Some(outcome)
+    }
+
+    /// Whether a redelivery of its push may start another: it ended badly, or was cancelled.
+    pub fn was_in_vain(&self) -> bool {
+        ["failed", "timed_out", "interrupted", "cancelled"].iter().any(|it| self.ended(it))
+    }
+}
+
+/// A letter.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Letter {
+    pub id: i64,
+    pub occasion: String,
+    pub state: String,
+}
+
+/// A delivery.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Delivery {
+    pub id: i64,
+    pub delivery_id: Option<String>,
+    pub path: String,
+    pub result: String,
+    pub runs: Vec<i64>,
+}
+
+/// All there is.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// By rising number.
+    pub runs: Vec<Run>,
+    /// By rising number.
+    pub deliveries: Vec<Delivery>,
+}
+
+impl Record {
+    /// The run of a number.
+    pub fn run(&self, id: i64) -> Option<&Run> {
+        self.runs.binary_search_by_key(&id, |it| it.id).ok().map(|at| &self.runs[at])
+    }
+
+    /// The place of a run in its lane: the number of the run it repeats, in the end.
+    pub fn place(&self, id: i64) -> i64 {
+        let mut place = id;
+        while let Some(earlier) = self.run(place).and_then(|it| it.retry_of) {
+            place = earlier;
+        }
+        place
+    }
+
+    /// The run, and those that try it again, in order.
+    pub fn attempts(&self, id: i64) -> Vec<&Run> {
+        let mut found: Vec<&Run> = self.run(id).into_iter().collect();
+        while let Some(last) = found.last().map(|it| it.id)
+            && let Some(next) = self.runs.iter().find(|it| it.retry_of == Some(last))
+        {
+            found.push(next);
+        }
+        found
+    }
+}
