@@ -275,6 +275,7 @@ fn settings(
         forge,
         repo,
     };
+    on::refuse_without_git(section, &hook, check);
     later::read_hook(section, &hook, check);
     refuse_names_twice(section, &hook, check);
     Found { hook, path_place, email_place }

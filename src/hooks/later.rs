@@ -4,13 +4,13 @@
 
 use crate::{
     hooks::{
-        keys, on,
+        keys,
         read::{Check, Field, Section},
         secrets,
     },
     model::{
         deploy::{Git, Keeping, Lfs, Rollback, Submodules},
-        hook::{Hook, Patterns},
+        hook::Hook,
     },
 };
 
@@ -43,10 +43,6 @@ fn not_yet(section: &Section, key: &str, check: &mut Check, is_default: bool, de
 
 /// What a hook may ask for later.
 pub(super) fn read_hook(section: &Section, hook: &Hook, check: &mut Check) {
-    let has_default_markers = hook.skip_markers == on::SKIP_MARKERS;
-    not_yet(section, "skip_markers", check, has_default_markers, "[\"[skip deploy]\", \"[deploy skip]\"]");
-    let takes_any = |it: &Patterns| it.texts().iter().all(|it| it == "**");
-    not_yet(section, "paths", check, hook.paths.as_ref().is_none_or(takes_any), "any path");
     not_yet(section, "health", check, hook.health.is_empty(), "that there is none");
     only(section, "report", check, (&0, "that there is none"), &report);
 }

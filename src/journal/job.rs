@@ -10,7 +10,7 @@ use crate::{
     journal::{Unreadable, hook::StoredHook},
     model::{
         hook::Hook,
-        job::{Job, Target, Trigger},
+        job::{Asked, Job, Target, Trigger},
         push::{CommitFacts, CommitId, Push, RefChange, RefName, RepoName},
         run::RunId,
         source::Forge,
@@ -51,6 +51,7 @@ struct Stored {
 struct StoredJob {
     hook: StoredHook,
     trigger: String,
+    asked: String,
     actor: String,
     target: StoredTarget,
     push: Option<StoredPush>,
@@ -92,6 +93,7 @@ impl From<&Job> for StoredJob {
         Self {
             hook: StoredHook::from(job.hook.as_ref()),
             trigger: job.trigger.word().into(),
+            asked: job.asked.word().into(),
             actor: job.actor.clone(),
             target: match &job.target {
                 Target::Commit { commit, ref_name } => {
@@ -114,6 +116,7 @@ impl TryFrom<StoredJob> for Job {
         Ok(Self {
             hook: Arc::new(Hook::try_from(it.hook)?),
             trigger: known(&it.trigger, Trigger::parse)?,
+            asked: known(&it.asked, Asked::parse)?,
             actor: it.actor,
             target: match it.target {
                 StoredTarget::Commit { commit, ref_name } => Target::Commit {
@@ -192,7 +195,7 @@ mod tests {
         deploy::{Credentials, Deploy, Git, Keeping, Lfs, Rollback, SharedPath, Strategy, Submodules},
         health::{Probe, Question},
         hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry, Step},
-        job::{Job, Target, Trigger},
+        job::{Asked, Job, Target, Trigger},
         letter::{Channel, Notification, Occasion},
         name::HookName,
         push::{CommitId, RefName, RepoName},
@@ -273,6 +276,7 @@ mod tests {
         let job = Job {
             hook: Arc::new(hook()),
             trigger: Trigger::Retry,
+            asked: Asked::Again,
             actor: "ana".into(),
             target: Target::Commit { commit, ref_name: RefName::parse("refs/heads/main") },
             push: None,

@@ -58,6 +58,12 @@ impl Run {
         self.log.borrow_mut().remark(Timestamp::now(), text);
     }
 
+    /// A note in the journal, for those who ask later why the run went as it did.
+    pub fn note(&mut self, step: RunStep, text: &str) -> Result<(), Outcome> {
+        let text = self.log.borrow().masked(text);
+        self.records.note(text).map_err(|err| unwritable(step, &err))
+    }
+
     /// Where the log is now.
     pub fn log_position(&self) -> u64 {
         self.log.borrow().position()

@@ -8,6 +8,7 @@ use crate::model::{
     hook::Hook,
     push::{CommitId, Push, RefName},
     run::RunId,
+    word::words,
 };
 
 /// What is to be done.
@@ -17,6 +18,8 @@ pub struct Job {
     pub hook: Arc<Hook>,
     /// Why there is a job at all.
     pub trigger: Trigger,
+    /// How much of it a person asked for; a retry of its own accord asks no more than what it repeats.
+    pub asked: Asked,
     /// Who is behind it: the pusher, or the person at the command line.
     pub actor: String,
     /// Which commit.
@@ -27,6 +30,19 @@ pub struct Job {
     pub attempt: u32,
     /// The run this one repeats.
     pub retry_of: Option<RunId>,
+}
+
+words! {
+    /// How much of a job a person asked for, and so how far its commit is held against what is live.
+    Asked {
+        /// Nothing: it came with a push. What would change nothing is skipped, and what is older than what is live is
+        /// left out unless the remote has it now.
+        Push = "push",
+        /// That a push is deployed once more. Nothing is skipped; the order of commits is kept all the same.
+        Again = "again",
+        /// Just this commit or ref. Nothing that is live speaks against it.
+        ByHand = "by_hand",
+    }
 }
 
 /// Which commit a job is about.

@@ -11,6 +11,8 @@ mod troubled;
 
 mod queueing;
 
+mod order;
+
 mod telling;
 
 mod operating;

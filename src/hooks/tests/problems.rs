@@ -188,8 +188,6 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
         ("deploy: {shared: [.env]}", "not-supported@4:14"),
         ("deploy: {rollback: off}", "not-supported@4:14"),
         ("health: {tcp: '127.0.0.1:80'}", "not-supported@4:5"),
-        ("paths: web/**", "not-supported@4:5"),
-        ("skip_markers: []", "not-supported@4:5"),
         ("report: {github: {token: {env: API_TOKEN}}}", "not-supported@4:5"),
         ("notify: {slack: '#deploys'}", "not-supported@4:14"),
         ("on: {push: main, schedule: daily}", "not-supported@4:22"),
@@ -207,8 +205,7 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
         loads(&format!("server: {{admin: '{admin}'}}\n{}", working("")));
     }
     loads(&working(
-        "deploy: {submodules: off, lfs: fail, depth: 0, keep: 5, keep_failed: 1, rollback: auto, shared: []}\npaths: \
-         '**'\nskip_markers: ['[skip deploy]', '[deploy skip]']\nhealth: []\nreport: {}\ndebounce: 0s\npriority: \
+        "deploy: {submodules: off, lfs: fail, depth: 0, keep: 5, keep_failed: 1, rollback: auto, shared: []}\nhealth: []\nreport: {}\ndebounce: 0s\npriority: \
          0\nqueue: latest",
     ));
 }
@@ -218,6 +215,10 @@ fn words_and_numbers_are_checked() {
     for (lines, expect) in [
         ("on: {push: refs/heads/main}", "bad-glob@4:16"),
         ("on: {push: []}", "empty-list@4:16"),
+        ("paths: /web/**", "bad-glob@4:12"),
+        ("paths: 'a['", "bad-glob@4:12"),
+        ("skip_markers: ['']", "empty-value@4:20"),
+        ("paths: web/**\ndeploy: {strategy: none}", "useless-key@4:5"),
         ("on: {}", "no-event@4:9"),
         ("retry: {on: [tempfial]}", "unknown-word@4:18"),
         ("retry: {max: -1}", "bad-number@4:18"),

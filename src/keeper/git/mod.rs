@@ -21,6 +21,12 @@ mod packs;
 
 mod fetch;
 
+mod ancestry;
+
+mod filter;
+
+mod present;
+
 mod tree;
 
 mod attributes;
@@ -51,6 +57,8 @@ use crate::model::{
     secret::Secret,
 };
 
+pub use ancestry::{Against, Verdict};
+pub use filter::Filter;
 pub use order::{decode_fetched, decode_staged, encode_order};
 
 /// The hidden subcommand: reads one order from standard input, does it, and writes one answer to standard output.
@@ -93,6 +101,8 @@ pub struct Fetch {
     pub door: Door,
     /// Which commit.
     pub target: Target,
+    /// What it is held against.
+    pub against: Against,
 }
 
 /// What we show at the remote's door.
@@ -125,6 +135,8 @@ pub struct Fetched {
     pub ref_name: Option<RefName>,
     /// Who wrote it, and what they say it does.
     pub facts: CommitFacts,
+    /// Whether it may go live.
+    pub verdict: Verdict,
 }
 
 /// Bring a commit out of the mirror.

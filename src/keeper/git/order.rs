@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged};
+use super::{
+    Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged,
+    ancestry::{PipedAgainst, PipedVerdict},
+};
 use crate::model::{
     deploy::{Clean, Dirty},
     job::Target,
@@ -33,7 +36,8 @@ pub fn decode_fetched(answer: &[u8]) -> Result<Fetched, GitFailure> {
     let parts = (CommitId::parse(&piped.commit), piped.ref_name.as_deref().map(RefName::parse));
     let (Some(commit), None | Some(Some(_))) = parts else { return Err(no_answer("it names no commit")) };
     let facts = CommitFacts { subject: piped.subject, author: piped.author, author_email: piped.author_email };
-    Ok(Fetched { commit, ref_name: piped.ref_name.as_deref().and_then(RefName::parse), facts })
+    let ref_name = piped.ref_name.as_deref().and_then(RefName::parse);
+    Ok(Fetched { commit, ref_name, facts, verdict: piped.verdict.into() })
 }
 
 /// The answer to [`Order::Stage`], as the child wrote it.
@@ -60,6 +64,7 @@ pub(super) fn encode_fetched(result: &Result<Fetched, GitFailure>) -> Answer {
         subject: fetched.facts.subject.clone(),
         author: fetched.facts.author.clone(),
         author_email: fetched.facts.author_email.clone(),
+        verdict: PipedVerdict::from(&fetched.verdict),
     }))
 }
 
@@ -146,6 +151,7 @@ struct PipedFetched {
     subject: String,
     author: String,
     author_email: String,
+    verdict: PipedVerdict,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,7 +165,7 @@ struct PipedStaged {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PipedOrder {
-    Fetch { mirror: PathBuf, remote: String, door: PipedDoor, target: PipedTarget },
+    Fetch { mirror: PathBuf, remote: String, door: PipedDoor, target: PipedTarget, against: PipedAgainst },
     Stage { mirror: PathBuf, commit: String, place: PipedPlace, previous: Option<String>, changed_files: PathBuf },
 }
 
@@ -233,6 +239,7 @@ impl From<&Order> for PipedOrder {
                     Target::Ref(ref_name) => PipedTarget::Ref(ref_name.full()),
                     Target::DefaultBranch => PipedTarget::DefaultBranch,
                 },
+                against: PipedAgainst::from(&order.against),
             },
             Order::Stage(order) => Self::Stage {
                 mirror: order.mirror.clone(),
@@ -273,7 +280,7 @@ impl TryFrom<PipedOrder> for Order {
 
     fn try_from(piped: PipedOrder) -> Result<Self, String> {
         Ok(match piped {
-            PipedOrder::Fetch { mirror, remote, door, target } => {
+            PipedOrder::Fetch { mirror, remote, door, target, against } => {
                 let target = match target {
                     PipedTarget::Commit { commit, ref_name } => Target::Commit {
                         commit: commit_id(&commit)?,
@@ -289,7 +296,7 @@ impl TryFrom<PipedOrder> for Order {
                     }
                     PipedDoor::SshKey { key, known_hosts } => Door::SshKey { key, known_hosts },
                 };
-                Self::Fetch(Fetch { mirror, remote, door, target })
+                Self::Fetch(Fetch { mirror, remote, door, target, against: against.try_into()? })
             }
             PipedOrder::Stage { mirror, commit, place, previous, changed_files } => Self::Stage(Stage {
                 mirror,
@@ -339,7 +346,7 @@ fn full_ref(text: &str) -> Result<RefName, String> {
 mod tests {
     use super::{decode_fetched, encode_failure, encode_fetched};
     use crate::{
-        keeper::git::{Fetched, GitFailure},
+        keeper::git::{Fetched, GitFailure, Verdict},
         model::push::{CommitFacts, CommitId, RefName},
     };
 
@@ -347,7 +354,8 @@ mod tests {
     fn an_answer_comes_back_as_it_was_given_and_silence_is_a_failure() {
         let facts = CommitFacts { subject: "fix".into(), author: "Ana".into(), author_email: "ana@example.org".into() };
         let commit = CommitId::parse(&"a1".repeat(20)).expect("hex");
-        let fetched = Fetched { commit, ref_name: Some(RefName::Tag("v1".into())), facts };
+        let verdict = Verdict::GoAhead { remark: Some("a force push".into()) };
+        let fetched = Fetched { commit, ref_name: Some(RefName::Tag("v1".into())), facts, verdict };
         assert_eq!(decode_fetched(encode_fetched(&Ok(fetched.clone())).text.as_bytes()), Ok(fetched));
 
         let failure = GitFailure::permanent("gone");

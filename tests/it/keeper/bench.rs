@@ -24,7 +24,7 @@ use landfall::{
     model::{
         deploy::{Deploy, Strategy},
         hook::{BranchFilter, Hook, On, QueuePolicy, Retry, Step},
-        job::{Job, Target, Trigger},
+        job::{Asked, Job, Target, Trigger},
         name::HookName,
         push::{CommitId, RefName, RepoName},
         run::{Outcome, RunFacts, RunId},
@@ -138,6 +138,7 @@ impl Bench {
         let mut job = Job {
             hook: Arc::new(self.hook.clone()),
             trigger: Trigger::Push,
+            asked: Asked::Push,
             actor: "octocat".into(),
             target: Target::Commit { commit, ref_name },
             push: None,
@@ -152,6 +153,7 @@ impl Bench {
             state: self.state.path().to_owned(),
             run_url: "http://127.0.0.1:9001/runs/7".into(),
             live: CommitId::parse(&"b2".repeat(20)),
+            is_disturbed: false,
             has_payload: self.payload.is_some(),
         };
         self.dir.write_spec(&spec).expect("spec");

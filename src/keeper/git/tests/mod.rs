@@ -2,7 +2,11 @@
 //!
 //! Invariant: this file and `server` alone know how a room is set up; the others state input and expectation.
 
+mod ancestry;
+
 mod fetch;
+
+mod filter;
 
 mod fresh;
 
@@ -32,9 +36,11 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve};
+use super::{
+    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve,
+};
 use crate::model::{
-    job::Target,
+    job::{Asked, Target},
     push::{CommitId, RefName},
 };
 
@@ -130,7 +136,9 @@ impl Room {
     }
 
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
-        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target }
+        let filter = Filter::default();
+        let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
+        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, against }
     }
 
     fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {
