@@ -15,6 +15,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use landfall::model::run::RunId;
 
 use crate::{
     daemon::{Blocker, Daemon},
@@ -38,7 +39,7 @@ pub fn rows() -> Result<Vec<Row>> {
     }
     let daemon = Daemon::start(folder.path(), "workers: 1, rate_limit: 1000000", &hooks)?;
     push_once(daemon.address, &Pushes::new(Signer::Forge, vec!["/hooks/held".into()])?)?;
-    let held = Blocker::hold(&fifo, &folder.path().join(".landfall"))?;
+    let held = Blocker::hold(&fifo, &folder.path().join(".landfall"), RunId(1))?;
     let paths: Vec<_> = (0..HOOKS).map(|it| format!("/hooks/site-{it}")).collect();
     let known = Arc::new(Pushes::new(Signer::Forge, paths.clone())?);
     let unknown = Arc::new(Pushes::new(Signer::Stranger, paths)?);

@@ -6,7 +6,7 @@ use std::{
     fs::{self, File},
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -38,6 +38,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// A daemon, and when it was started and answered first.
 pub struct Daemon {
     child: Child,
+    /// Where clients find it.
+    socket: PathBuf,
     /// Its public listener.
     pub address: SocketAddr,
     /// From just before the start of its process until `/healthz` was answered.
@@ -71,7 +73,8 @@ impl Daemon {
         command.current_dir(folder).env("SECRET", SECRET).stdin(Stdio::null()).stderr(log);
         let started_at = Instant::now();
         let child = command.spawn().with_context(|| format!("start {command:?}"))?;
-        let mut daemon = Self { child, address, ready_after: Duration::ZERO };
+        let mut daemon =
+            Self { child, socket: folder.join(".landfall/landfall.sock"), address, ready_after: Duration::ZERO };
         while !is_healthy(address) {
             if daemon.child.try_wait()?.is_some() || started_at.elapsed() > PATIENCE {
                 bail!("the daemon did not start: {}", fs::read_to_string(&log_path)?);
@@ -80,6 +83,20 @@ impl Daemon {
         }
         daemon.ready_after = started_at.elapsed();
         Ok(daemon)
+    }
+
+    /// Asks what the command line asks, over the socket, and gives the time until the whole answer was there.
+    pub fn ask(&self, path: &str) -> Result<Duration> {
+        let begin = Instant::now();
+        let mut stream = UnixStream::connect(&self.socket)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let took = begin.elapsed();
+        if answer.get(9..12) != Some(b"200") {
+            bail!("not 200: {}", String::from_utf8_lossy(&answer));
+        }
+        Ok(took)
     }
 
     /// What of it is in memory now.
@@ -170,6 +187,7 @@ impl Fifo {
 pub struct Blocker {
     held: Option<File>,
     state: PathBuf,
+    run: RunId,
 }
 
 impl Blocker {
@@ -179,12 +197,12 @@ impl Blocker {
         Ok(format!("read never < {}", fifo.display()))
     }
 
-    /// Waits until its script reads. It has to be the first run of the daemon on `state`.
-    pub fn hold(fifo: &Path, state: &Path) -> Result<Self> {
+    /// Waits until its script reads. It is that run of the daemon on `state`.
+    pub fn hold(fifo: &Path, state: &Path, run: RunId) -> Result<Self> {
         let begin = Instant::now();
         loop {
             match File::options().write(true).custom_flags(nix::libc::O_NONBLOCK).open(fifo) {
-                Ok(file) => return Ok(Self { held: Some(file), state: state.to_owned() }),
+                Ok(file) => return Ok(Self { held: Some(file), state: state.to_owned(), run }),
                 Err(err) if err.raw_os_error() == Some(nix::libc::ENXIO) && begin.elapsed() < PATIENCE => (),
                 Err(err) if err.kind() == ErrorKind::Interrupted => (),
                 Err(err) => return Err(err).context("wait for the run that holds the workers"),
@@ -197,7 +215,7 @@ impl Blocker {
 impl Drop for Blocker {
     fn drop(&mut self) {
         self.held = None;
-        if let Err(err) = wait_for_end(&self.state, RunId(1)) {
+        if let Err(err) = wait_for_end(&self.state, self.run) {
             eprintln!("{err:#}");
         }
     }

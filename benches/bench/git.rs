@@ -15,10 +15,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use landfall::{
-    keeper::git::{self, Door, Fetch, Order, Place, Stage},
+    keeper::git::{self, Against, Door, Fetch, Filter, Order, Place, Stage},
     model::{
         deploy::{Clean, Dirty},
-        job::Target,
+        job::{Asked, Target},
         push::{CommitId, RefName},
     },
 };
@@ -48,11 +48,13 @@ pub fn rows() -> Result<Vec<Row>> {
 struct Room {
     folder: PathBuf,
     commits: u64,
+    /// What the working tree is at.
+    live: Option<CommitId>,
 }
 
 impl Room {
     fn fill(folder: &Path) -> Result<Self> {
-        let mut room = Self { folder: folder.to_owned(), commits: 0 };
+        let mut room = Self { folder: folder.to_owned(), commits: 0, live: None };
         run(git_in(folder).args(["init", "--quiet", "--bare", "--initial-branch=main", "source"]))?;
         let first = room.commit(FILES)?;
         run(git_in(&room.at("source")).args(["repack", "-a", "-d", "-q"]))?;
@@ -120,14 +122,17 @@ impl Room {
         CommitId::parse(String::from_utf8_lossy(&id).trim()).context("git names a commit")
     }
 
-    fn bring_in_place(&self, commit: &CommitId) -> Result<Duration> {
+    fn bring_in_place(&mut self, commit: &CommitId) -> Result<Duration> {
         let branch = RefName::Branch("main".into());
         let remote = format!("file://{}", self.at("source").display());
+        let filter = Filter { paths: Vec::new(), skip_markers: vec!["[skip deploy]".into()] };
+        let against = Against { live: self.live.clone(), is_disturbed: false, asked: Asked::Push, filter };
         let fetch = Order::Fetch(Fetch {
             mirror: self.at("mirror"),
             remote: remote.clone(),
             door: Door::Open,
             target: Target::Commit { commit: commit.clone(), ref_name: Some(branch.clone()) },
+            against,
         });
         let place = Place::InPlace {
             path: self.at("live"),
@@ -141,7 +146,9 @@ impl Room {
         let begin = Instant::now();
         order(&fetch)?;
         order(&stage)?;
-        Ok(begin.elapsed())
+        let took = begin.elapsed();
+        self.live = Some(commit.clone());
+        Ok(took)
     }
 
     fn bring_afresh(&self, commit: &CommitId) -> Result<Duration> {
@@ -156,7 +163,7 @@ impl Room {
 
     fn stage(&self, commit: &CommitId, place: Place) -> Order {
         let (mirror, changed_files) = (self.at("mirror"), self.at("changed"));
-        Order::Stage(Stage { mirror, commit: commit.clone(), place, previous: None, changed_files })
+        Order::Stage(Stage { mirror, commit: commit.clone(), place, previous: self.live.clone(), changed_files })
     }
 
     fn reset(&self) -> Result<Duration> {

@@ -16,7 +16,10 @@ mod storeless;
 
 mod first_line;
 
+mod past;
+
 mod history;
+mod idle;
 
 mod hooks;
 
@@ -37,8 +40,8 @@ type Measure = fn() -> Result<Vec<Row>>;
 const SUBJECTS: &[(&str, Measure)] = &[
     ("accept", accept::rows),
     ("first-line", first_line::rows),
-    ("claim", history::claim_rows),
-    ("idle", history::idle_rows),
+    ("history", history::rows),
+    ("idle", idle::rows),
     ("hooks", hooks::rows),
     ("output", output::rows),
     ("git", git::rows),
