@@ -68,21 +68,21 @@ pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
             Some(hook) if hook.repo != push.repo => Routed::RepoMismatch {
                 reason: format!("hook `{name}` deploys repository `{}`, and this is `{}`", hook.repo, push.repo),
             },
-            Some(hook) => judge(push, &[hook]),
+            Some(hook) => judge(push, std::slice::from_ref(hook)),
         },
         SourcePath::Shared(source) => {
-            let of_repo: Vec<_> = hooks.hooks_of(source).filter(|it| it.repo == push.repo).collect();
+            let of_repo = hooks.hooks_of(source, &push.repo);
             match of_repo.is_empty() {
                 true => Routed::Ignored {
                     reason: format!("no hook of source `{source}` deploys repository `{}`", push.repo),
                 },
-                false => judge(push, &of_repo),
+                false => judge(push, of_repo),
             }
         }
     }
 }
 
-fn judge(push: &Push, candidates: &[&Arc<Hook>]) -> Routed {
+fn judge(push: &Push, candidates: &[Arc<Hook>]) -> Routed {
     let (mut tickets, mut refused) = (Vec::new(), Vec::new());
     for hook in candidates {
         match (hook.wants(push), &push.change) {
