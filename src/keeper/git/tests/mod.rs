@@ -10,6 +10,8 @@ mod filter;
 
 mod fresh;
 
+mod alike;
+
 mod https;
 
 mod in_place;
@@ -37,9 +39,11 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve,
+    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Scope, Stage, Staged, decode_fetched,
+    encode_order, serve,
 };
 use crate::model::{
+    deploy::{Credentials, Git},
     job::{Asked, Target},
     push::{CommitId, RefName},
 };
@@ -95,6 +99,7 @@ fn main_branch() -> RefName {
 /// A folder of its own with a repository `source`, and room for a mirror and trees.
 struct Room {
     folder: TempDir,
+    scope: Scope,
 }
 
 impl Room {
@@ -102,7 +107,7 @@ impl Room {
         let folder = TempDir::new().expect("a temporary folder");
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
-        Self { folder }
+        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -136,9 +141,9 @@ impl Room {
     }
 
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
-        let filter = Filter::default();
+        let (filter, scope) = (Filter::default(), self.scope.clone());
         let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
-        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, against }
+        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, scope, against }
     }
 
     fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {
@@ -157,8 +162,10 @@ impl Room {
     fn stage(&self, commit: &CommitId, place: Place, previous: Option<&CommitId>) -> Result<Staged, GitFailure> {
         super::stage::stage(&Stage {
             mirror: self.path("mirror.git"),
+            remote: self.source().display().to_string(),
             commit: commit.clone(),
             place,
+            scope: self.scope.clone(),
             previous: previous.cloned(),
             changed_files: self.path("changed-files"),
         })
