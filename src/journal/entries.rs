@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
 };
 
 use jiff::Timestamp;
@@ -95,6 +96,8 @@ pub struct Begin {
     pub boot_id: String,
     /// The version of Landfall.
     pub version: String,
+    /// The folder of the control group that holds everything it starts; `None`: there is none.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// How a step ended.
@@ -197,11 +200,39 @@ struct Format {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 enum Stored {
-    Begin { format: u32, at: String, pid: i32, process_start: u64, boot_id: String, version: String },
-    StepBegin { at: String, step: String, script: Option<String>, log_from: u64 },
-    StepEnd { at: String, step: String, script: Option<String>, log_from: u64, log_to: u64, exit: StoredExit },
-    Note { at: String, text: String },
-    Ended { at: String, outcome: StoredOutcome, commit: Option<String>, fields: Vec<(String, String)> },
+    Begin {
+        format: u32,
+        at: String,
+        pid: i32,
+        process_start: u64,
+        boot_id: String,
+        version: String,
+        cgroup: Option<PathBuf>,
+    },
+    StepBegin {
+        at: String,
+        step: String,
+        script: Option<String>,
+        log_from: u64,
+    },
+    StepEnd {
+        at: String,
+        step: String,
+        script: Option<String>,
+        log_from: u64,
+        log_to: u64,
+        exit: StoredExit,
+    },
+    Note {
+        at: String,
+        text: String,
+    },
+    Ended {
+        at: String,
+        outcome: StoredOutcome,
+        commit: Option<String>,
+        fields: Vec<(String, String)>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -216,8 +247,8 @@ enum StoredExit {
 impl From<&Entry> for Stored {
     fn from(entry: &Entry) -> Self {
         match entry.clone() {
-            Entry::Begin(Begin { at, pid, process_start, boot_id, version }) => {
-                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version }
+            Entry::Begin(Begin { at, pid, process_start, boot_id, version, cgroup }) => {
+                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version, cgroup }
             }
             Entry::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: at.to_string(), step: step.word().into(), script, log_from }
@@ -252,8 +283,8 @@ impl TryFrom<Stored> for Entry {
     fn try_from(stored: Stored) -> Result<Self, String> {
         let time = |text: String| text.parse::<Timestamp>().map_err(|err| err.to_string());
         Ok(match stored {
-            Stored::Begin { format: _, at, pid, process_start, boot_id, version } => {
-                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version })
+            Stored::Begin { format: _, at, pid, process_start, boot_id, version, cgroup } => {
+                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version, cgroup })
             }
             Stored::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: time(at)?, step: run_step(&step)?, script, log_from }
@@ -300,7 +331,8 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let at = Timestamp::from_second(1_800_000_000).expect("in range");
-        let begin = Begin { at, pid: 7, process_start: 99, boot_id: "b".into(), version: "0.1.0".into() };
+        let (boot_id, version, cgroup) = ("b".into(), "0.1.0".into(), Some("/sys/fs/cgroup/x".into()));
+        let begin = Begin { at, pid: 7, process_start: 99, boot_id, version, cgroup };
         let facts = RunFacts { commit: CommitId::parse(&"a1".repeat(20)), fields: vec![("k".into(), "v=\n".into())] };
         let script = Some("build".to_owned());
         vec![
