@@ -1,4 +1,4 @@
-//! Carries out one run, in a process of its own: fetch, stage, scripts, and the outcome.
+//! Carries out one run, in a process of its own: fetch, stage, scripts, going live, and the outcome.
 //!
 //! A keeper depends on nobody: the daemon that started it may be killed, and what it has to say stays in the run's
 //! folder. It holds the lane's lock until the last process of the run is gone.
@@ -7,10 +7,15 @@
 //! that the run was interrupted.
 
 pub mod git;
+pub mod release;
 
 mod run;
 mod staging;
 mod steps;
+
+mod going_live;
+mod health;
+mod releasing;
 
 mod attend;
 mod cgroup;
@@ -34,7 +39,7 @@ mod processes;
 
 use std::{
     cell::RefCell,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
     process::ExitCode,
     rc::Rc,
@@ -108,14 +113,19 @@ pub fn serve(run_dir: &Path) -> ExitCode {
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(err)) => {
-            eprintln!("cannot write down how the run ended: {err}");
+            complain(&format!("cannot write down how the run ended: {err}"));
             ExitCode::FAILURE
         }
         Err(err) => {
-            eprintln!("{err}");
+            complain(&err.to_string());
             ExitCode::from(NOT_STARTED)
         }
     }
+}
+
+/// Says what went wrong, for `work`. `eprintln!` panics where the disk is full.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Everything up to and with `begin`.
@@ -142,7 +152,8 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
     let workspace = Workspace::new(&spec.state, spec.run, payload);
     let (facts, whole) = (Facts::of(&spec), Limit::from_now(spec.job.hook.timeout));
     let log = RefCell::new(RunLog::new(mask, writer));
-    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account: None, whole, group })
+    let (account, scene) = (None, None);
+    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account, scene, whole, group })
 }
 
 /// Makes the run's control group, where there can be one, and writes down that the run has begun. A keeper that is killed
@@ -174,6 +185,7 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
                 steps::run_last(run, RunStep::OnFailure, &hook.on_failure).await;
             }
             steps::run_last(run, RunStep::Finally, &hook.finally).await;
+            going_live::put_away(run).await;
             outcome
         }
     };
@@ -193,13 +205,18 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
 /// The way to a success, left at the first step that ends otherwise.
 async fn advance(run: &mut Run) -> Result<(), Outcome> {
     run.step(RunStep::Preflight, preflight)?;
+    releasing::look(run).await?;
     let hook = run.spec.job.hook.clone();
-    if let (Some(git), Some(account)) = (hook.deploy.strategy.git(), run.account.clone()) {
+    let git = hook.deploy.strategy.git().filter(|_| run.spec.job.target.is_fetched());
+    if let (Some(git), Some(account)) = (git, run.account.clone()) {
         staging::fetch(run, &account, git).await?;
         staging::stage(run, &account, git).await?;
     }
+    if let Some(scene) = run.scene.clone() {
+        return going_live::release(run, &scene).await;
+    }
     steps::run_all(run, RunStep::Run, &hook.run).await?;
-    steps::run_all(run, RunStep::Activate, &hook.activate).await
+    going_live::come_up(run).await
 }
 
 fn preflight(run: &mut Run) -> Result<(), Outcome> {

@@ -183,6 +183,7 @@ enum PipedTarget {
     Commit { commit: String, ref_name: Option<String> },
     Ref(String),
     DefaultBranch,
+    Nothing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -238,6 +239,7 @@ impl From<&Order> for PipedOrder {
                     },
                     Target::Ref(ref_name) => PipedTarget::Ref(ref_name.full()),
                     Target::DefaultBranch => PipedTarget::DefaultBranch,
+                    Target::Release { .. } | Target::Standing => PipedTarget::Nothing,
                 },
                 against: PipedAgainst::from(&order.against),
             },
@@ -288,6 +290,7 @@ impl TryFrom<PipedOrder> for Order {
                     },
                     PipedTarget::Ref(ref_name) => Target::Ref(full_ref(&ref_name)?),
                     PipedTarget::DefaultBranch => Target::DefaultBranch,
+                    PipedTarget::Nothing => return Err("what stands already is not fetched".into()),
                 };
                 let door = match door {
                     PipedDoor::Open => Door::Open,
