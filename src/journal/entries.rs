@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
 };
 
 use jiff::Timestamp;
@@ -109,6 +110,8 @@ pub struct Begin {
     pub boot_id: String,
     /// The version of Landfall.
     pub version: String,
+    /// The folder of the control group that holds everything it starts; `None`: there is none.
+    pub cgroup: Option<PathBuf>,
 }
 
 /// What `current` points to.
@@ -228,6 +231,7 @@ enum Stored {
         process_start: u64,
         boot_id: String,
         version: String,
+        cgroup: Option<PathBuf>,
     },
     StepBegin {
         at: String,
@@ -278,8 +282,8 @@ enum StoredExit {
 impl From<&Entry> for Stored {
     fn from(entry: &Entry) -> Self {
         match entry.clone() {
-            Entry::Begin(Begin { at, pid, process_start, boot_id, version }) => {
-                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version }
+            Entry::Begin(Begin { at, pid, process_start, boot_id, version, cgroup }) => {
+                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version, cgroup }
             }
             Entry::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: at.to_string(), step: step.word().into(), script, log_from }
@@ -324,8 +328,8 @@ impl TryFrom<Stored> for Entry {
             text.map(|it| CommitId::parse(&it).ok_or_else(|| format!("`{it}` is not a commit"))).transpose()
         };
         Ok(match stored {
-            Stored::Begin { format: _, at, pid, process_start, boot_id, version } => {
-                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version })
+            Stored::Begin { format: _, at, pid, process_start, boot_id, version, cgroup } => {
+                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version, cgroup })
             }
             Stored::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: time(at)?, step: run_step(&step)?, script, log_from }
@@ -375,7 +379,8 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let at = Timestamp::from_second(1_800_000_000).expect("in range");
-        let begin = Begin { at, pid: 7, process_start: 99, boot_id: "b".into(), version: "0.1.0".into() };
+        let (boot_id, version, cgroup) = ("b".into(), "0.1.0".into(), Some("/sys/fs/cgroup/x".into()));
+        let begin = Begin { at, pid: 7, process_start: 99, boot_id, version, cgroup };
         let commit = CommitId::parse(&"a1".repeat(20));
         let fields = vec![("k".into(), "v=\n".into())];
         let facts = RunFacts { commit: commit.clone(), fields, live: commit.clone() };

@@ -18,6 +18,7 @@ mod health;
 mod releasing;
 
 mod attend;
+mod cgroup;
 mod child;
 mod family;
 mod limits;
@@ -41,12 +42,14 @@ use std::{
     io::{self, Read, Write},
     path::Path,
     process::ExitCode,
+    rc::Rc,
 };
 
 use jiff::Timestamp;
 use thiserror::Error;
 
 use self::{
+    cgroup::Cgroup,
     environment::Facts,
     family::Family,
     lane::LaneLock,
@@ -59,6 +62,7 @@ use self::{
     workspace::Workspace,
 };
 pub use self::{
+    cgroup::probe as probe_cgroup,
     identity::{ask_to_cancel, is_alive},
     leftovers::{Leftover, end_leftovers},
 };
@@ -69,6 +73,7 @@ use crate::{
         folder::RunDir,
         log::Writer,
         secrets,
+        spec::RunToken,
     },
     model::run::{FailureClass, Mood, Outcome, RunStep},
 };
@@ -141,15 +146,27 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
         io::ErrorKind::AlreadyExists => NotStarted::BegunBefore,
         _ => impossible("open the journal")(err),
     })?;
-    let begin = identity::begin(Timestamp::now()).map_err(impossible("learn our own start"))?;
     let mut records = Records::new(journal);
-    records.add(&Entry::Begin(begin)).map_err(impossible("write down the begin"))?;
+    let group = begin(&mut records, &spec.token).map_err(impossible("write down the begin"))?;
     let payload = spec.has_payload.then(|| dir.payload());
     let workspace = Workspace::new(&spec.state, spec.run, payload);
     let (facts, whole) = (Facts::of(&spec), Limit::from_now(spec.job.hook.timeout));
     let log = RefCell::new(RunLog::new(mask, writer));
     let (account, scene) = (None, None);
-    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account, scene, whole })
+    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account, scene, whole, group })
+}
+
+/// Makes the run's control group, where there can be one, and writes down that the run has begun. A keeper that is killed
+/// between the two leaves an empty folder behind, which goes when the service ends.
+fn begin(records: &mut Records, token: &RunToken) -> io::Result<Option<Rc<Cgroup>>> {
+    let group = Cgroup::make(token).ok();
+    let folder = group.as_ref().map(|it| it.folder().to_owned());
+    let written = identity::begin(Timestamp::now(), folder).and_then(|it| records.add(&Entry::Begin(it)));
+    if let (Err(_), Some(group)) = (&written, &group) {
+        // Nobody is in it yet.
+        let _ = group.remove();
+    }
+    written.map(|()| group.map(Rc::new))
 }
 
 async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Result<()> {
@@ -173,9 +190,14 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
         }
     };
     // Nobody should be left; but a child that could not be watched would be, and the lane must not move on.
-    let family = Family::of(0);
+    let family = Family::of(0, run.group.clone());
     if family.reap() {
         family.end(run.spec.job.hook.kill_grace, |_| ()).await;
+    }
+    if let Some(group) = run.group.take()
+        && !matches!(group.remove(), Ok(true))
+    {
+        run.remark(&format!("the control group `{}` cannot be removed", group.folder().display()));
     }
     run.ended(&outcome)
 }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: each step is a pair of journal entries, and its log lies between them.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -15,6 +15,7 @@ use crate::{
     },
     keeper::{
         attend::{Attended, End, attend},
+        cgroup::Cgroup,
         child::{self, Plan},
         environment::Facts,
         family::Exit,
@@ -53,6 +54,8 @@ pub struct Run {
     pub scene: Option<Scene>,
     /// When its time is over.
     pub whole: Limit,
+    /// The control group of all it starts, where there can be one.
+    pub group: Option<Rc<Cgroup>>,
 }
 
 impl Run {
@@ -113,7 +116,7 @@ impl Run {
         plan: Plan<'_>,
         limits: Limits,
     ) -> Result<(End, Vec<u8>), Outcome> {
-        let attended = match child::start(plan) {
+        let attended = match child::start(plan, self.group.as_ref()) {
             Ok(child) => attend(child, &self.log, limits, &mut self.cancel).await,
             Err(why) => {
                 self.remark(&why);

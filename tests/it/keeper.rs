@@ -3,6 +3,7 @@
 //! Invariant: each test is one promise.
 
 mod bench;
+pub mod cgroup;
 mod code;
 mod ends;
 mod environment;
