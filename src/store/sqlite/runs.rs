@@ -72,9 +72,12 @@ pub(in crate::store) fn append(
     let hook = hook(tx, &job.hook.name)?;
     let (lane, seq) = lanes::next_place(tx, &job.hook.lane)?;
     let run = insert(tx, new, (hook, lane), delivery, now)?;
-    let since = supersede(tx, hook, job, run, now)?.unwrap_or(millis(now));
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
-    let mut place = Place { lane, seq, not_before: None, since, rank };
+    let mut place = Place { lane, seq, not_before: None, since: millis(now), rank };
+    for earlier in supersede(tx, hook, job, run, now)? {
+        // Its place in the lane is its own, but not how long people have waited: a busy branch would never be deployed.
+        (place.since, place.rank) = (place.since.min(earlier.since), place.rank.min(earlier.rank));
+    }
     // What a person asks for waits for no quiet and stops nothing.
     if delivery.is_some() {
         place.not_before = debounce(tx, hook, job, &place, now)?;
@@ -170,25 +173,33 @@ pub(super) fn wait(tx: &Connection, run: RunId, hook: i64, job: &Job, place: &Pl
     Ok(())
 }
 
-/// Ends every waiting run whose place the new one takes. Gives the time since when the first of them had waited.
-fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Option<i64>, StoreError> {
+/// A waiting run whose place was taken.
+struct Replaced {
+    run: i64,
+    lane: i64,
+    since: i64,
+    rank: i64,
+}
+
+/// Ends every waiting run whose place the new one takes.
+fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Vec<Replaced>, StoreError> {
     let replaces = replaces(job);
     if replaces == "nothing" {
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let mut statement = tx.prepare_cached(
-        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since",
+        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since, rank",
     )?;
     let mut rows = statement.query(params![hook, replaces, ref_key(job.target.ref_name())])?;
-    let mut replaced: Vec<(i64, i64, i64)> = Vec::new();
+    let mut replaced = Vec::new();
     while let Some(row) = rows.next()? {
-        replaced.push((row.get(0)?, row.get(1)?, row.get(2)?));
+        replaced.push(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
     }
-    for (run, lane, _) in &replaced {
-        end(tx, &Ending::unclaimed(RunId(*run), &Outcome::Superseded { by }, now))?;
-        lanes::set_head(tx, *lane)?;
+    for it in &replaced {
+        end(tx, &Ending::unclaimed(RunId(it.run), &Outcome::Superseded { by }, now))?;
+        lanes::set_head(tx, it.lane)?;
     }
-    Ok(replaced.into_iter().map(|(_, _, since)| since).min())
+    Ok(replaced)
 }
 
 /// The waiting run that takes the place of this job, if there is one.

@@ -57,6 +57,18 @@ async fn no_lane_starves_behind_a_higher_priority() {
 }
 
 #[tokio::test]
+async fn a_busy_branch_keeps_its_turn_among_lanes_when_a_newer_push_takes_the_place_of_a_waiting_one() {
+    let mut world = World::new();
+    let busy = super::latest("busy");
+    world.queue(&busy, 'a').await;
+    world.pass(Duration::from_secs(1));
+    world.queue(&all("other"), 'a').await;
+    world.pass(Duration::from_secs(1));
+    let newest = world.queue(&busy, 'b').await;
+    assert_eq!(world.claim().await.run(), newest, "its lane has waited longest");
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_does_not_change_the_order() {
     let mut world = World::new();
     let first = world.queue(&all("first"), 'a').await;
