@@ -202,13 +202,15 @@ fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -
     Ok(replaced)
 }
 
-/// The waiting run that takes the place of this job, if there is one.
-pub(super) fn replaced_by(tx: &Connection, hook: i64, job: &Job) -> Result<Option<RunId>, StoreError> {
+/// The newer waiting run that takes the place of a run with this job, if there is one.
+pub(super) fn replaced_by(tx: &Connection, hook: i64, run: RunId, job: &Job) -> Result<Option<RunId>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT max(run) FROM pending WHERE hook = ?1 AND (replaces = 'hook' OR (replaces = 'ref' AND ref = ?2))",
+        "SELECT max(run) FROM pending
+         WHERE hook = ?1 AND run > ?2 AND (replaces = 'hook' OR (replaces = 'ref' AND ref = ?3))",
     )?;
-    let run: Option<i64> = statement.query_row(params![hook, ref_key(job.target.ref_name())], |row| row.get(0))?;
-    Ok(run.map(RunId))
+    let ref_key = ref_key(job.target.ref_name());
+    let newer: Option<i64> = statement.query_row(params![hook, run.0, ref_key], |row| row.get(0))?;
+    Ok(newer.map(RunId))
 }
 
 /// How a run ended, and what is known of it by then.
