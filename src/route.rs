@@ -10,7 +10,7 @@ use crate::{
     hooks::Hooks,
     model::{
         hook::{Hook, Wanted},
-        job::{Job, Target, Trigger},
+        job::{Asked, Job, Target, Trigger},
         name::HookName,
         push::{CommitId, Push, RefChange, RefName},
         run::RunId,
@@ -68,21 +68,21 @@ pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
             Some(hook) if hook.repo != push.repo => Routed::RepoMismatch {
                 reason: format!("hook `{name}` deploys repository `{}`, and this is `{}`", hook.repo, push.repo),
             },
-            Some(hook) => judge(push, &[hook]),
+            Some(hook) => judge(push, std::slice::from_ref(hook)),
         },
         SourcePath::Shared(source) => {
-            let of_repo: Vec<_> = hooks.hooks_of(source).filter(|it| it.repo == push.repo).collect();
+            let of_repo = hooks.hooks_of(source, &push.repo);
             match of_repo.is_empty() {
                 true => Routed::Ignored {
                     reason: format!("no hook of source `{source}` deploys repository `{}`", push.repo),
                 },
-                false => judge(push, &of_repo),
+                false => judge(push, of_repo),
             }
         }
     }
 }
 
-fn judge(push: &Push, candidates: &[&Arc<Hook>]) -> Routed {
+fn judge(push: &Push, candidates: &[Arc<Hook>]) -> Routed {
     let (mut tickets, mut refused) = (Vec::new(), Vec::new());
     for hook in candidates {
         match (hook.wants(push), &push.change) {
@@ -114,6 +114,7 @@ fn of_push(hook: &Arc<Hook>, push: &Push, commit: &CommitId) -> Ticket {
             RefName::Branch(_) => Trigger::Push,
             RefName::Tag(_) => Trigger::Tag,
         },
+        asked: Asked::Push,
         actor: push.actor.clone(),
         target: Target::Commit { commit: commit.clone(), ref_name: Some(push.ref_name.clone()) },
         push: Some(push.clone()),
@@ -127,6 +128,7 @@ pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     Ticket(Job {
         hook: Arc::clone(hook),
         trigger: Trigger::Manual,
+        asked: Asked::ByHand,
         actor: actor.to_owned(),
         target,
         push: None,
@@ -135,12 +137,23 @@ pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     })
 }
 
+/// A ticket for the way back to what was live before, which a person asked for.
+pub fn back(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
+    let Ticket(job) = by_hand(hook, target, actor);
+    Ticket(Job { trigger: Trigger::Rollback, ..job })
+}
+
 /// A ticket that repeats `run` as its `attempt`-th execution; `actor` is the person who asked for it, if one did.
 ///
-/// The hook stays as it was in the job: a retry repeats what was, and a reload changes nothing about it.
+/// The hook stays as it was in the job: a retry repeats what was, and a reload changes nothing about it. A person who
+/// has a push deployed again means it, also where its commit is live; but an old push is no less old for that.
 pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket {
     Ticket(Job {
         trigger: Trigger::Retry,
+        asked: match (actor, job.asked) {
+            (Some(_), Asked::Push | Asked::Again) => Asked::Again,
+            (_, asked) => asked,
+        },
         actor: actor.unwrap_or(&job.actor).to_owned(),
         attempt,
         retry_of: Some(run),
@@ -152,12 +165,12 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{again, by_hand};
+    use super::{again, back, by_hand};
     use crate::{
         hooks::{Environment, load},
         model::{
             hook::Hook,
-            job::{Target, Trigger},
+            job::{Asked, Job, Target, Trigger},
             run::RunId,
         },
     };
@@ -175,6 +188,7 @@ mod tests {
         let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
         assert_eq!((job.trigger, job.actor.as_str(), job.attempt), (Trigger::Manual, "ann", 1));
         assert_eq!((job.retry_of, job.push), (None, None));
+        assert_eq!(back(&hook(), Target::DefaultBranch, "ann").into_job().trigger, Trigger::Rollback);
     }
 
     #[test]
@@ -185,5 +199,16 @@ mod tests {
         assert_eq!((unasked.retry_of, &unasked.target), (Some(RunId(7)), &job.target));
         assert!(Arc::ptr_eq(&unasked.hook, &job.hook));
         assert_eq!(again(&job, RunId(7), 1, Some("bob")).into_job().actor, "bob");
+    }
+
+    #[test]
+    fn a_retry_asks_for_more_than_what_it_repeats_only_if_a_person_does() {
+        let by_hand = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
+        let pushed = Job { asked: Asked::Push, ..by_hand.clone() };
+        let asked = |job: &Job, actor| again(job, RunId(7), 2, actor).into_job().asked;
+        assert_eq!((asked(&pushed, None), asked(&pushed, Some("bob"))), (Asked::Push, Asked::Again));
+        assert_eq!((asked(&by_hand, None), asked(&by_hand, Some("bob"))), (Asked::ByHand, Asked::ByHand));
+        let once_more = Job { asked: Asked::Again, ..by_hand };
+        assert_eq!(asked(&once_more, None), Asked::Again);
     }
 }

@@ -275,7 +275,8 @@ fn settings(
         forge,
         repo,
     };
-    later::read_hook(section, &hook, check);
+    on::refuse_without_git(section, &hook, check);
+    later::read_hook(section, check);
     refuse_names_twice(section, &hook, check);
     Found { hook, path_place, email_place }
 }

@@ -4,14 +4,11 @@
 
 use crate::{
     hooks::{
-        keys, on,
+        keys,
         read::{Check, Field, Section},
         secrets,
     },
-    model::{
-        deploy::{Git, Keeping, Lfs, Rollback, Submodules},
-        hook::{Hook, Patterns},
-    },
+    model::deploy::{Git, Lfs, Submodules},
 };
 
 /// Notes that a well-formed value asks for something that is not there yet.
@@ -42,25 +39,16 @@ fn not_yet(section: &Section, key: &str, check: &mut Check, is_default: bool, de
 }
 
 /// What a hook may ask for later.
-pub(super) fn read_hook(section: &Section, hook: &Hook, check: &mut Check) {
-    let has_default_markers = hook.skip_markers == on::SKIP_MARKERS;
-    not_yet(section, "skip_markers", check, has_default_markers, "[\"[skip deploy]\", \"[deploy skip]\"]");
-    let takes_any = |it: &Patterns| it.texts().iter().all(|it| it == "**");
-    not_yet(section, "paths", check, hook.paths.as_ref().is_none_or(takes_any), "any path");
-    not_yet(section, "health", check, hook.health.is_empty(), "that there is none");
+pub(super) fn read_hook(section: &Section, check: &mut Check) {
     only(section, "report", check, (&0, "that there is none"), &report);
 }
 
 /// What `deploy` may ask for later.
-pub(super) fn read_deploy(section: &Section, git: &Git, keeping: &Keeping, check: &mut Check) {
+pub(super) fn read_deploy(section: &Section, git: &Git, check: &mut Check) {
     not_yet(section, "submodules", check, git.submodules == Submodules::Off, "`off`");
     not_yet(section, "lfs", check, git.lfs == Lfs::Fail, "`fail`");
     not_yet(section, "depth", check, git.depth.is_none(), "0");
     not_yet(section, "subdir", check, git.subdir.is_none(), "that there is none");
-    not_yet(section, "rollback", check, keeping.rollback == Rollback::Auto, "`auto`");
-    not_yet(section, "keep", check, keeping.good == 5, "5");
-    not_yet(section, "keep_failed", check, keeping.failed == 1, "1");
-    not_yet(section, "shared", check, keeping.shared.is_empty(), "that there is none");
 }
 
 /// How many forges are to be told.

@@ -7,11 +7,11 @@ use crate::{
         keys,
         read::{Check, Field, Section, shortened},
     },
-    model::hook::{BranchFilter, On, Patterns},
+    model::hook::{BranchFilter, Hook, On, Patterns},
 };
 
 /// What skips a push if every new commit carries one.
-pub(super) const SKIP_MARKERS: [&str; 2] = ["[skip deploy]", "[deploy skip]"];
+const SKIP_MARKERS: [&str; 2] = ["[skip deploy]", "[deploy skip]"];
 
 /// `on`, or its default.
 pub(super) fn read(section: &Section, check: &mut Check) -> On {
@@ -20,7 +20,7 @@ pub(super) fn read(section: &Section, check: &mut Check) -> On {
 
 /// `paths`; without it any file will do.
 pub(super) fn paths(section: &Section, check: &mut Check) -> Option<Patterns> {
-    section.read("paths", check, None, |it, check| patterns(it, check).map(Some))
+    section.read("paths", check, None, |it, check| patterns(it, check, Name::File).map(Some))
 }
 
 /// `skip_markers`; an empty list skips nothing.
@@ -28,6 +28,18 @@ pub(super) fn skip_markers(section: &Section, check: &mut Check) -> Vec<String> 
     let default = SKIP_MARKERS.map(str::to_owned).to_vec();
     section
         .read("skip_markers", check, default, |it, check| it.each(check, |it, check| it.text(check).map(str::to_owned)))
+}
+
+/// Both ask git, and without it they would let everything through.
+pub(super) fn refuse_without_git(section: &Section, hook: &Hook, check: &mut Check) {
+    if hook.deploy.strategy.git().is_some() {
+        return;
+    }
+    let own = ["paths", "skip_markers"].into_iter().filter_map(|it| section.get(it));
+    for field in own.filter(|it| !it.path.starts_with("defaults.")) {
+        let message = format!("`{}` does nothing with strategy `none`, which fetches no commits", field.path);
+        check.error(field.key_place, "useless-key", message, "remove it, or use another strategy");
+    }
 }
 
 fn on(field: &Field, check: &mut Check) -> Option<On> {
@@ -41,17 +53,29 @@ fn on(field: &Field, check: &mut Check) -> Option<On> {
     }
     let push = match section.get("push") {
         None => BranchFilter::Never,
-        Some(it) => BranchFilter::Matching(patterns(it, check)?),
+        Some(it) => BranchFilter::Matching(patterns(it, check, Name::Ref)?),
     };
-    let tag = section.get("tag").map(|it| patterns(it, check));
+    let tag = section.get("tag").map(|it| patterns(it, check, Name::Ref));
     Some(On { push, tag: tag.unwrap_or(None) })
 }
 
-fn patterns(field: &Field, check: &mut Check) -> Option<Patterns> {
+/// What patterns are about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Name {
+    Ref,
+    File,
+}
+
+fn patterns(field: &Field, check: &mut Check, of: Name) -> Option<Patterns> {
     let texts = field.each(check, |it, check| {
         let text = it.text(check)?;
-        if text.trim_start_matches('!').starts_with("refs/") {
+        let bare = text.trim_start_matches('!');
+        if of == Name::Ref && bare.starts_with("refs/") {
             let help = "write the short name: `main`, not `refs/heads/main`";
+            it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
+        }
+        if of == Name::File && (bare.starts_with('/') || bare.starts_with("./")) {
+            let help = "write it from the root of the repository on: `web/**`";
             it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
         }
         Some(text.to_owned())

@@ -30,6 +30,8 @@ pub struct Spec {
     pub run_url: String,
     /// What was live when the run was claimed.
     pub live: Option<CommitId>,
+    /// Whether a run since then may have changed what it deploys to, and did not succeed.
+    pub is_disturbed: bool,
     /// Whether the folder holds the body of a delivery.
     pub has_payload: bool,
 }
@@ -72,6 +74,7 @@ pub fn encode(spec: &Spec) -> String {
         state: spec.state.clone(),
         run_url: spec.run_url.clone(),
         live: spec.live.as_ref().map(CommitId::to_string),
+        is_disturbed: spec.is_disturbed,
         has_payload: spec.has_payload,
     };
     serde_json::to_string_pretty(&stored).expect("a spec is strings and numbers")
@@ -96,6 +99,7 @@ pub fn decode(text: &str) -> Result<Spec, Unreadable> {
         state: stored.state,
         run_url: stored.run_url,
         live,
+        is_disturbed: stored.is_disturbed,
         has_payload: stored.has_payload,
     })
 }
@@ -114,6 +118,7 @@ struct Stored {
     state: PathBuf,
     run_url: String,
     live: Option<String>,
+    is_disturbed: bool,
     has_payload: bool,
 }
 

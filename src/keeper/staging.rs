@@ -10,7 +10,8 @@ use crate::{
         child::Plan,
         environment,
         family::Exit,
-        git::{self, Door, Fetch, GitFailure, Order, Place, Stage},
+        git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
+        releasing,
         run::{Run, failed},
         user::Account,
     },
@@ -20,19 +21,54 @@ use crate::{
     },
 };
 
-/// Brings the commit into the user's mirror of the remote.
+/// Brings the commit into the user's mirror of the remote, and decides whether it may go live.
 pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Outcome> {
     let door = door(run, git)?;
     let mirror = mirror(run, account, git)?;
     let target = run.spec.job.target.clone();
-    let order = Order::Fetch(Fetch { mirror, remote: git.remote.clone(), door, target });
+    let (remote, scope, against) = (git.remote.clone(), Scope::of(git), against(run));
+    let order = Order::Fetch(Fetch { mirror, remote, door, target, scope, against });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
     let fetched = git::decode_fetched(&answer).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
     run.remark(&format!("commit {} {}", fetched.commit.short(), fetched.facts.subject));
     run.facts.commit = Some(fetched.commit);
     run.facts.ref_name = fetched.ref_name.or(run.facts.ref_name.take());
     run.facts.head = Some(fetched.facts);
-    Ok(())
+    obey(run, fetched.verdict)
+}
+
+/// What the commit is held against.
+fn against(run: &Run) -> Against {
+    let spec = &run.spec;
+    // A folder that is not what a deploy makes of it is not what was live, whatever ran before.
+    let is_missing = match &spec.job.hook.deploy.strategy {
+        Strategy::InPlace { path, .. } => !path.join(".git").exists(),
+        Strategy::Releases { path, .. } => !path.join("current").exists(),
+        Strategy::Checkout { .. } | Strategy::None { .. } => false,
+    };
+    let is_disturbed = spec.is_disturbed || is_missing;
+    let hook = &spec.job.hook;
+    let paths = hook.paths.as_ref().map_or_else(Vec::new, |it| it.texts().to_vec());
+    let filter = Filter { paths, skip_markers: hook.skip_markers.clone() };
+    Against { live: spec.live.clone(), is_disturbed, asked: spec.job.asked, filter }
+}
+
+fn obey(run: &mut Run, verdict: Verdict) -> Result<(), Outcome> {
+    let outcome = match verdict {
+        Verdict::GoAhead { remark: None } => return Ok(()),
+        Verdict::GoAhead { remark: Some(remark) } => {
+            run.remark(&remark);
+            return run.note(RunStep::Fetch, &remark);
+        }
+        Verdict::Skipped { reason } => Outcome::Skipped { step: RunStep::Fetch, reason },
+        Verdict::Stale { reason } => {
+            let (hook, commit) = (&run.spec.job.hook.name, run.facts.commit.as_ref());
+            let sha = commit.map_or("SHA", |it| it.as_str());
+            let reason = format!("{reason}; `landfall deploy {hook} --sha {sha}` deploys it all the same");
+            Outcome::Stale { reason }
+        }
+    };
+    Err(outcome)
 }
 
 /// Writes the tree of the commit to where it belongs.
@@ -49,17 +85,23 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     let changed_files = desk.folder.join("changed-files");
     let strategy = run.spec.job.hook.deploy.strategy.clone();
     let (tree, place) = match strategy {
-        Strategy::InPlace { git, path, dirty, clean } => {
-            let (remote, ref_name) = (git.remote, run.facts.ref_name.clone());
-            (path.clone(), Place::InPlace { path, remote, ref_name, dirty, clean, patch: patch.clone() })
+        Strategy::InPlace { git: _, path, dirty, clean } => {
+            let ref_name = run.facts.ref_name.clone();
+            (path.clone(), Place::InPlace { path, ref_name, dirty, clean, patch: patch.clone() })
         }
-        Strategy::Checkout { .. } | Strategy::Releases { .. } | Strategy::None { .. } => {
+        Strategy::Releases { path, .. } => {
+            let tree = releasing::prepare(run, &path).await?;
+            (tree.clone(), Place::Fresh { tree })
+        }
+        Strategy::Checkout { .. } | Strategy::None { .. } => {
             let tree = run.workspace.tree(account).map_err(|err| impossible("the tree", &err))?;
             (tree.clone(), Place::Fresh { tree })
         }
     };
     let previous = run.facts.previous.clone();
-    let order = Order::Stage(Stage { mirror, commit, place, previous, changed_files: changed_files.clone() });
+    let (remote, scope) = (git.remote.clone(), Scope::of(git));
+    let order =
+        Order::Stage(Stage { mirror, remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
     let staged = git::decode_staged(&answer).map_err(|failure| refused(run, RunStep::Stage, failure))?;
     run.facts.previous = run.facts.previous.take().or(staged.previous);

@@ -267,6 +267,20 @@ impl Outcome {
         }
     }
 
+    /// Whether a run that ended so may have changed what it deploys to: a working tree, or whatever scripts can reach.
+    pub fn may_have_changed(&self) -> bool {
+        match self {
+            // Of a run that died not even the last step is known for sure.
+            Self::Succeeded | Self::RollbackFailed { .. } | Self::Interrupted { .. } => true,
+            // What was live before is live again.
+            Self::RolledBack(_) | Self::Superseded { .. } | Self::Stale { .. } => false,
+            Self::Failed(Failure { step, .. }) | Self::TimedOut(Failure { step, .. }) | Self::Skipped { step, .. } => {
+                *step >= RunStep::Stage
+            }
+            Self::Cancelled { step, .. } => step.is_some_and(|it| it >= RunStep::Stage),
+        }
+    }
+
     /// What it means for people who watch the hook.
     pub fn mood(&self) -> Mood {
         match self {
@@ -323,6 +337,8 @@ pub struct RunFacts {
     pub commit: Option<CommitId>,
     /// `key=value` lines, in the order of writing.
     pub fields: Vec<(String, String)>,
+    /// The commit that the run left live, where a link says so. It matters of a run that did not succeed.
+    pub live: Option<CommitId>,
 }
 
 #[cfg(test)]
@@ -331,6 +347,16 @@ mod tests {
 
     fn failed(class: FailureClass) -> Outcome {
         Outcome::Failed(Failure { step: RunStep::Run, exit_code: Some(1), class, reason: "x".into() })
+    }
+
+    #[test]
+    fn a_run_that_ended_before_it_wrote_anything_has_changed_nothing_and_one_that_died_may_have() {
+        let skipped = |step| Outcome::Skipped { step, reason: "x".into() };
+        assert!(!skipped(RunStep::Fetch).may_have_changed());
+        assert!(skipped(RunStep::Run).may_have_changed());
+        assert!(failed(FailureClass::Other).may_have_changed());
+        assert!(Outcome::Interrupted { step: None, reason: "x".into() }.may_have_changed());
+        assert!(!Outcome::Cancelled { step: None, reason: "x".into() }.may_have_changed());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::{
         Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Pruned, RunFilter, RunView,
         StoppedLane, Store, StoreError,
         bells::Rings,
-        sqlite::{history, hold, lanes, outbox, prune},
+        sqlite::{history, hold, lanes, live, outbox, prune},
     },
 };
 
@@ -64,7 +64,13 @@ impl Store {
     /// The last succeeded commit of a hook, or of a hook and a ref.
     pub async fn live(&self, hook: &HookName, ref_name: Option<&RefName>) -> Result<Option<CommitId>, StoreError> {
         let (hook, ref_name) = (hook.clone(), ref_name.cloned());
-        self.engine.read(move |tx| history::live(tx, &hook, ref_name.as_ref())).await
+        self.engine.read(move |tx| live::live(tx, &hook, ref_name.as_ref())).await
+    }
+
+    /// Whether a run after the one that brought what is live may have changed that, and did not succeed.
+    pub async fn is_disturbed(&self, hook: &HookName, ref_name: Option<&RefName>) -> Result<bool, StoreError> {
+        let (hook, ref_name) = (hook.clone(), ref_name.cloned());
+        self.engine.read(move |tx| live::is_disturbed(tx, &hook, ref_name.as_ref())).await
     }
 
     /// A hook at a glance.

@@ -4,6 +4,7 @@
 
 use crate::{
     model::{
+        job::{Asked, Job, Target},
         name::HookName,
         run::{Outcome, RunId},
     },
@@ -123,10 +124,18 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
     }
     let job = &view.job;
     let commit = view.commit.as_ref().map_or("a commit not yet known", |it| it.short());
+    let what = match &job.target {
+        Target::Commit { .. } | Target::Ref(_) | Target::DefaultBranch => format!("deploy {commit}"),
+        Target::Release { name, reason, .. } => {
+            let why = reason.as_ref().map(|it| format!(" because \"{it}\"")).unwrap_or_default();
+            format!("go back to release {name}{why}")
+        }
+        Target::Standing => "adopt the folder that stands at `current`".to_owned(),
+    };
     let place = job.target.ref_name().map(|it| format!(" of `{}`", it.short())).unwrap_or_default();
     let repeats = job.retry_of.map(|it| format!(", repeating run {it}")).unwrap_or_default();
     sentences.push(format!(
-        "run {} is to deploy {commit}{place} by hook {}: {} by {}, attempt {}{repeats}, queued at {}",
+        "run {} is to {what}{place} by hook {}: {} by {}, attempt {}{repeats}, queued at {}",
         view.id,
         view.hook,
         job.trigger,
@@ -138,6 +147,7 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         let runs: Vec<_> = view.supersedes.iter().map(|it| format!("run {it}")).collect();
         sentences.push(format!("run {} took the place of {}", view.id, runs.join(" and ")));
     }
+    sentences.extend(of_asking(job).map(|it| format!("run {} {it}", view.id)));
     sentences.push(match &view.state {
         RunState::Queued { hold: Some(why), .. } => format!("run {} waits, since it is on hold: {why}", view.id),
         RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {
@@ -159,6 +169,16 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         RunState::Finished { at, outcome, .. } => of_end(view, &time(*at), outcome),
     });
     Ok(sentences)
+}
+
+/// What a person's word changes about how a commit is held against what is live.
+fn of_asking(job: &Job) -> Option<String> {
+    job.hook.deploy.strategy.git()?;
+    match job.asked {
+        Asked::Push => None,
+        Asked::Again => Some("is a push that a person wants once more, so nothing of it is skipped as needless".into()),
+        Asked::ByHand => Some("was asked for by hand, so its commit is not held against what is live".into()),
+    }
 }
 
 fn of_end(view: &RunView, at: &str, outcome: &Outcome) -> String {

@@ -107,12 +107,15 @@ pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> 
 async fn spec(place: &Workplace, hooks: &Hooks, claim: &Claim, has_payload: bool) -> Result<Spec, String> {
     let job = claim.job();
     let live = place.store.live(&job.hook.name, live_ref(job)).await;
+    let is_disturbed = place.store.is_disturbed(&job.hook.name, live_ref(job)).await;
+    let unknown = |err| format!("cannot look up what is live: {err}");
     Ok(Spec {
         run: claim.run(),
         token: RunToken::random().map_err(|err| format!("cannot draw a random word: {err}"))?,
         state: place.state.clone(),
         run_url: format!("{}/runs/{}", hooks.server.admin_url.trim_end_matches('/'), claim.run()),
-        live: live.map_err(|err| format!("cannot look up what is live: {err}"))?,
+        live: live.map_err(unknown)?,
+        is_disturbed: is_disturbed.map_err(unknown)?,
         has_payload,
         job: job.as_ref().clone(),
     })

@@ -11,9 +11,13 @@ mod troubled;
 
 mod queueing;
 
+mod order;
+
 mod telling;
 
 mod operating;
+
+mod releasing;
 
 mod keeper;
 

@@ -10,10 +10,10 @@ use git2::{
 };
 
 use super::{
-    Cause, Door, Fetch, Fetched, GitFailure, cannot,
+    Cause, Door, Fetch, Fetched, GitFailure, Verdict, ancestry, cannot, filter,
     library::{Journey, Trouble, travel},
     mirror::Mirror,
-    packs,
+    packs, present,
     progress::{Meter, ServerWords, plain, say},
     remote::Remote,
 };
@@ -25,7 +25,7 @@ use crate::model::{
 /// All of these are fetched; the mirror's own refs are written by [`adopt_refs`].
 const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/landfall/head"];
 
-/// Does the order.
+/// Does the order, and holds the commit against what is live.
 pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
     let remote = Remote::parse(&order.remote)?;
     let shown = remote.shown();
@@ -33,26 +33,52 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
         return Err(sha256(&shown));
     }
     let mirror = Mirror::for_fetch(&order.mirror, &shown)?;
+    let (mut fetched, freshness) = bring(order, &remote, &mirror)?;
+    let about = (&fetched.commit, fetched.ref_name.as_ref());
+    fetched.verdict = ancestry::judge(&mirror.repo, &order.against, about, |ref_name| match freshness {
+        Freshness::OfNow => Ok(present::commit_at(&mirror.repo, ref_name)),
+        Freshness::OfBefore => present::points_at(&mirror.repo, &remote, &order.door, ref_name),
+    })?;
+    if matches!(fetched.verdict, Verdict::GoAhead { .. })
+        && let Some(reason) = filter::left_out(&mirror, &order.against, &fetched.commit)?
+    {
+        fetched.verdict = Verdict::Skipped { reason };
+    }
+    Ok(fetched)
+}
+
+/// How fresh the mirror's refs are.
+#[derive(Clone, Copy)]
+enum Freshness {
+    /// The remote was asked for them just now.
+    OfNow,
+    /// They are what an earlier fetch found.
+    OfBefore,
+}
+
+/// Brings the commit into the mirror, unless it is there.
+fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Freshness), GitFailure> {
+    let shown = remote.shown();
     if let Target::Commit { commit, ref_name } = &order.target
         && let Some(found) = find(&mirror.repo, commit)
     {
         say(&format!("{} is in the mirror already", commit.short()));
-        return describe(&mirror.repo, found, ref_name.clone());
+        return Ok((describe(&mirror.repo, found, ref_name.clone())?, Freshness::OfBefore));
     }
     say(&format!("fetching {shown}"));
-    let plain_http = matches!(&remote, Remote::Http { url, .. } if url.scheme() == "http");
+    let plain_http = matches!(remote, Remote::Http { url, .. } if url.scheme() == "http");
     if plain_http && matches!(order.door, Door::Token { .. }) {
         say("warning: the token goes over plain http, where anyone on the way can read it");
     }
-    let offered = match &remote {
+    let offered = match remote {
         Remote::Local(path) => from_folder(&mirror.repo, path, order.target.commit())?,
         Remote::Http { .. } | Remote::Ssh { .. } => {
-            let journey = Journey { remote, door: order.door.clone(), trouble: Trouble::default() };
+            let journey = Journey { remote: remote.clone(), door: order.door.clone(), trouble: Trouble::default() };
             travel(&journey, || from_network(&mirror.repo, &journey, order.target.commit()))?
         }
     };
     mirror.unite_packs()?;
-    match &order.target {
+    let fetched = match &order.target {
         Target::Commit { commit, ref_name } => match find(&mirror.repo, commit) {
             Some(found) => describe(&mirror.repo, found, ref_name.clone()),
             None => Err(gone(commit)),
@@ -71,7 +97,9 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
             Some((id, name)) => describe(&mirror.repo, id, name),
             None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
         },
-    }
+        Target::Release { .. } | Target::Standing => Err(GitFailure::permanent("what stands already is not fetched")),
+    };
+    Ok((fetched?, Freshness::OfNow))
 }
 
 fn gone(commit: &CommitId) -> GitFailure {
@@ -111,7 +139,7 @@ fn describe(repo: &Repository, id: Oid, ref_name: Option<RefName>) -> Result<Fet
     };
     let commit = CommitId::parse(&commit.id().to_string()).expect("libgit2 prints ids as 40 hex digits");
     say(&format!("{} {}", commit.short(), facts.subject));
-    Ok(Fetched { commit, ref_name, facts })
+    Ok(Fetched { commit, ref_name, facts, verdict: Verdict::GoAhead { remark: None } })
 }
 
 /// What a remote has: its branches and tags, and what its HEAD stands for.
@@ -136,11 +164,7 @@ impl Offered {
 
 fn from_network(repo: &Repository, journey: &Journey, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
     let failed = |err: git2::Error| failure(&err, journey);
-    // Our transports know the way; libgit2 needs the scheme to find them.
-    let url = match &journey.remote {
-        Remote::Ssh { host, .. } => format!("ssh://{host}/"),
-        Remote::Http { .. } | Remote::Local(_) => journey.remote.shown(),
-    };
+    let url = address(journey);
     let mut remote = repo.remote_anonymous(&url).map_err(failed)?;
     let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(failed)?;
     let heads = connection.list().map_err(failed)?;
@@ -168,6 +192,14 @@ fn from_network(repo: &Repository, journey: &Journey, wanted: Option<&CommitId>)
     Ok(offered)
 }
 
+/// A remote as libgit2 gets it: our transports know the way, and it needs the scheme to find them.
+pub(super) fn address(journey: &Journey) -> String {
+    match &journey.remote {
+        Remote::Ssh { host, .. } => format!("ssh://{host}/"),
+        Remote::Http { .. } | Remote::Local(_) => journey.remote.shown(),
+    }
+}
+
 fn download(connection: &mut Connection<'_>, refspecs: &[&str]) -> Result<(), git2::Error> {
     let (mut meter, mut words) = (Meter::new(), ServerWords::default());
     let result = {
@@ -193,12 +225,7 @@ fn download(connection: &mut Connection<'_>, refspecs: &[&str]) -> Result<(), gi
 /// libgit2's own local transport packs every tag again with each fetch, and cannot be asked for one commit.
 fn from_folder(repo: &Repository, path: &Path, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
     let shown = path.display();
-    let source = Repository::open(path).map_err(|err| {
-        if speaks_of_sha256(&err) {
-            return sha256(&shown.to_string());
-        }
-        GitFailure::permanent(format!("there is no git repository we can read at `{shown}`: {}", err.why()))
-    })?;
+    let source = open_source(path)?;
     let read = || cannot::<git2::Error>(format!("read the refs of `{shown}`"));
     let mut all = Vec::new();
     for reference in source.references().map_err(read())? {
@@ -228,6 +255,17 @@ fn from_folder(repo: &Repository, path: &Path, wanted: Option<&CommitId>) -> Res
     say(&if count == 0 { "nothing new".to_owned() } else { format!("received {count} objects") });
     adopt_refs(repo, &offered)?;
     Ok(offered)
+}
+
+/// Opens a repository of this machine that is fetched from.
+pub(super) fn open_source(path: &Path) -> Result<Repository, GitFailure> {
+    let shown = path.display();
+    Repository::open(path).map_err(|err| {
+        if speaks_of_sha256(&err) {
+            return sha256(&shown.to_string());
+        }
+        GitFailure::permanent(format!("there is no git repository we can read at `{shown}`: {}", err.why()))
+    })
 }
 
 /// What the mirror's refs point at.
@@ -266,7 +304,7 @@ fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
 }
 
 /// What a failed fetch means for people.
-fn failure(err: &git2::Error, journey: &Journey) -> GitFailure {
+pub(super) fn failure(err: &git2::Error, journey: &Journey) -> GitFailure {
     let shown = journey.remote.shown();
     if speaks_of_sha256(err) {
         return sha256(&shown);

@@ -5,6 +5,8 @@
 
 mod order;
 
+mod scope;
+
 mod remote;
 
 mod library;
@@ -21,11 +23,27 @@ mod packs;
 
 mod fetch;
 
+mod ancestry;
+
+mod filter;
+
+mod present;
+
 mod tree;
 
 mod attributes;
 
+mod listing;
+
+mod lfs;
+
+mod put;
+
+mod blobs;
+
 mod write;
+
+mod fresh;
 
 mod stage;
 
@@ -51,7 +69,10 @@ use crate::model::{
     secret::Secret,
 };
 
+pub use ancestry::{Against, Verdict};
+pub use filter::Filter;
 pub use order::{decode_fetched, decode_staged, encode_order};
+pub use scope::Scope;
 
 /// The hidden subcommand: reads one order from standard input, does it, and writes one answer to standard output.
 ///
@@ -93,6 +114,10 @@ pub struct Fetch {
     pub door: Door,
     /// Which commit.
     pub target: Target,
+    /// What else is wanted of it.
+    pub scope: Scope,
+    /// What it is held against.
+    pub against: Against,
 }
 
 /// What we show at the remote's door.
@@ -125,6 +150,8 @@ pub struct Fetched {
     pub ref_name: Option<RefName>,
     /// Who wrote it, and what they say it does.
     pub facts: CommitFacts,
+    /// Whether it may go live.
+    pub verdict: Verdict,
 }
 
 /// Bring a commit out of the mirror.
@@ -132,10 +159,14 @@ pub struct Fetched {
 pub struct Stage {
     /// The mirror a fetch has filled.
     pub mirror: PathBuf,
+    /// Whose mirror that is. It becomes the `origin` of a working tree.
+    pub remote: String,
     /// The commit that fetch found.
     pub commit: CommitId,
     /// Where its tree goes.
     pub place: Place,
+    /// What is wanted of it.
+    pub scope: Scope,
     /// What was live before; the list of changed files starts there.
     pub previous: Option<CommitId>,
     /// The file that the NUL-separated list of changed files is written to.
@@ -154,8 +185,6 @@ pub enum Place {
     InPlace {
         /// The working tree.
         path: PathBuf,
-        /// The remote, which becomes its `origin`.
-        remote: String,
         /// The branch that is to be checked out, or the tag it is detached at.
         ref_name: Option<RefName>,
         /// What happens to local edits of tracked files.

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged};
+use super::{
+    Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged,
+    ancestry::{PipedAgainst, PipedVerdict},
+    scope::PipedScope,
+};
 use crate::model::{
     deploy::{Clean, Dirty},
     job::Target,
@@ -33,7 +37,8 @@ pub fn decode_fetched(answer: &[u8]) -> Result<Fetched, GitFailure> {
     let parts = (CommitId::parse(&piped.commit), piped.ref_name.as_deref().map(RefName::parse));
     let (Some(commit), None | Some(Some(_))) = parts else { return Err(no_answer("it names no commit")) };
     let facts = CommitFacts { subject: piped.subject, author: piped.author, author_email: piped.author_email };
-    Ok(Fetched { commit, ref_name: piped.ref_name.as_deref().and_then(RefName::parse), facts })
+    let ref_name = piped.ref_name.as_deref().and_then(RefName::parse);
+    Ok(Fetched { commit, ref_name, facts, verdict: piped.verdict.into() })
 }
 
 /// The answer to [`Order::Stage`], as the child wrote it.
@@ -60,6 +65,7 @@ pub(super) fn encode_fetched(result: &Result<Fetched, GitFailure>) -> Answer {
         subject: fetched.facts.subject.clone(),
         author: fetched.facts.author.clone(),
         author_email: fetched.facts.author_email.clone(),
+        verdict: PipedVerdict::from(&fetched.verdict),
     }))
 }
 
@@ -146,6 +152,7 @@ struct PipedFetched {
     subject: String,
     author: String,
     author_email: String,
+    verdict: PipedVerdict,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -159,8 +166,23 @@ struct PipedStaged {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PipedOrder {
-    Fetch { mirror: PathBuf, remote: String, door: PipedDoor, target: PipedTarget },
-    Stage { mirror: PathBuf, commit: String, place: PipedPlace, previous: Option<String>, changed_files: PathBuf },
+    Fetch {
+        mirror: PathBuf,
+        remote: String,
+        door: PipedDoor,
+        target: PipedTarget,
+        scope: PipedScope,
+        against: PipedAgainst,
+    },
+    Stage {
+        mirror: PathBuf,
+        remote: String,
+        commit: String,
+        place: PipedPlace,
+        scope: PipedScope,
+        previous: Option<String>,
+        changed_files: PathBuf,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -177,37 +199,14 @@ enum PipedTarget {
     Commit { commit: String, ref_name: Option<String> },
     Ref(String),
     DefaultBranch,
+    Nothing,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PipedPlace {
-    Fresh {
-        tree: PathBuf,
-    },
-    InPlace {
-        path: PathBuf,
-        remote: String,
-        ref_name: Option<String>,
-        dirty: PipedDirty,
-        clean: PipedClean,
-        patch: PathBuf,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PipedDirty {
-    Save,
-    Fail,
-    Overwrite,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PipedClean {
-    None,
-    Untracked,
+    Fresh { tree: PathBuf },
+    InPlace { path: PathBuf, ref_name: Option<String>, dirty: String, clean: String, patch: PathBuf },
 }
 
 impl From<&Order> for PipedOrder {
@@ -232,12 +231,17 @@ impl From<&Order> for PipedOrder {
                     },
                     Target::Ref(ref_name) => PipedTarget::Ref(ref_name.full()),
                     Target::DefaultBranch => PipedTarget::DefaultBranch,
+                    Target::Release { .. } | Target::Standing => PipedTarget::Nothing,
                 },
+                scope: (&order.scope).into(),
+                against: PipedAgainst::from(&order.against),
             },
             Order::Stage(order) => Self::Stage {
                 mirror: order.mirror.clone(),
+                remote: order.remote.clone(),
                 commit: order.commit.to_string(),
                 place: PipedPlace::from(&order.place),
+                scope: (&order.scope).into(),
                 previous: order.previous.as_ref().map(CommitId::to_string),
                 changed_files: order.changed_files.clone(),
             },
@@ -249,19 +253,11 @@ impl From<&Place> for PipedPlace {
     fn from(place: &Place) -> Self {
         match place {
             Place::Fresh { tree } => Self::Fresh { tree: tree.clone() },
-            Place::InPlace { path, remote, ref_name, dirty, clean, patch } => Self::InPlace {
+            Place::InPlace { path, ref_name, dirty, clean, patch } => Self::InPlace {
                 path: path.clone(),
-                remote: remote.clone(),
                 ref_name: ref_name.as_ref().map(RefName::full),
-                dirty: match dirty {
-                    Dirty::Save => PipedDirty::Save,
-                    Dirty::Fail => PipedDirty::Fail,
-                    Dirty::Overwrite => PipedDirty::Overwrite,
-                },
-                clean: match clean {
-                    Clean::None => PipedClean::None,
-                    Clean::Untracked => PipedClean::Untracked,
-                },
+                dirty: dirty.word().into(),
+                clean: clean.word().into(),
                 patch: patch.clone(),
             },
         }
@@ -273,7 +269,7 @@ impl TryFrom<PipedOrder> for Order {
 
     fn try_from(piped: PipedOrder) -> Result<Self, String> {
         Ok(match piped {
-            PipedOrder::Fetch { mirror, remote, door, target } => {
+            PipedOrder::Fetch { mirror, remote, door, target, scope, against } => {
                 let target = match target {
                     PipedTarget::Commit { commit, ref_name } => Target::Commit {
                         commit: commit_id(&commit)?,
@@ -281,6 +277,7 @@ impl TryFrom<PipedOrder> for Order {
                     },
                     PipedTarget::Ref(ref_name) => Target::Ref(full_ref(&ref_name)?),
                     PipedTarget::DefaultBranch => Target::DefaultBranch,
+                    PipedTarget::Nothing => return Err("what stands already is not fetched".into()),
                 };
                 let door = match door {
                     PipedDoor::Open => Door::Open,
@@ -289,12 +286,15 @@ impl TryFrom<PipedOrder> for Order {
                     }
                     PipedDoor::SshKey { key, known_hosts } => Door::SshKey { key, known_hosts },
                 };
-                Self::Fetch(Fetch { mirror, remote, door, target })
+                let (scope, against) = (scope.try_into()?, against.try_into()?);
+                Self::Fetch(Fetch { mirror, remote, door, target, scope, against })
             }
-            PipedOrder::Stage { mirror, commit, place, previous, changed_files } => Self::Stage(Stage {
+            PipedOrder::Stage { mirror, remote, commit, place, scope, previous, changed_files } => Self::Stage(Stage {
                 mirror,
+                remote,
                 commit: commit_id(&commit)?,
                 place: place.try_into()?,
+                scope: scope.try_into()?,
                 previous: previous.as_deref().map(commit_id).transpose()?,
                 changed_files,
             }),
@@ -308,23 +308,19 @@ impl TryFrom<PipedPlace> for Place {
     fn try_from(piped: PipedPlace) -> Result<Self, String> {
         Ok(match piped {
             PipedPlace::Fresh { tree } => Self::Fresh { tree },
-            PipedPlace::InPlace { path, remote, ref_name, dirty, clean, patch } => Self::InPlace {
+            PipedPlace::InPlace { path, ref_name, dirty, clean, patch } => Self::InPlace {
                 path,
-                remote,
                 ref_name: ref_name.as_deref().map(full_ref).transpose()?,
-                dirty: match dirty {
-                    PipedDirty::Save => Dirty::Save,
-                    PipedDirty::Fail => Dirty::Fail,
-                    PipedDirty::Overwrite => Dirty::Overwrite,
-                },
-                clean: match clean {
-                    PipedClean::None => Clean::None,
-                    PipedClean::Untracked => Clean::Untracked,
-                },
+                dirty: word(&dirty, Dirty::parse)?,
+                clean: word(&clean, Clean::parse)?,
                 patch,
             },
         })
     }
+}
+
+pub(super) fn word<T>(text: &str, parse: fn(&str) -> Option<T>) -> Result<T, String> {
+    parse(text).ok_or_else(|| format!("`{text}` is no word of ours"))
 }
 
 fn commit_id(text: &str) -> Result<CommitId, String> {
@@ -339,7 +335,7 @@ fn full_ref(text: &str) -> Result<RefName, String> {
 mod tests {
     use super::{decode_fetched, encode_failure, encode_fetched};
     use crate::{
-        keeper::git::{Fetched, GitFailure},
+        keeper::git::{Fetched, GitFailure, Verdict},
         model::push::{CommitFacts, CommitId, RefName},
     };
 
@@ -347,7 +343,8 @@ mod tests {
     fn an_answer_comes_back_as_it_was_given_and_silence_is_a_failure() {
         let facts = CommitFacts { subject: "fix".into(), author: "Ana".into(), author_email: "ana@example.org".into() };
         let commit = CommitId::parse(&"a1".repeat(20)).expect("hex");
-        let fetched = Fetched { commit, ref_name: Some(RefName::Tag("v1".into())), facts };
+        let verdict = Verdict::GoAhead { remark: Some("a force push".into()) };
+        let fetched = Fetched { commit, ref_name: Some(RefName::Tag("v1".into())), facts, verdict };
         assert_eq!(decode_fetched(encode_fetched(&Ok(fetched.clone())).text.as_bytes()), Ok(fetched));
 
         let failure = GitFailure::permanent("gone");

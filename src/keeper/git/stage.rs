@@ -2,23 +2,14 @@
 //!
 //! Invariant: afterwards the folder holds exactly the commit's tree, or the order failed.
 
-use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use git2::{Commit, Oid};
 
 use super::{
-    GitFailure, Place, Stage, Staged,
-    attributes::{Asked, is_attributes},
-    cannot,
+    GitFailure, Place, Stage, Staged, cannot, fresh,
     in_place::{self, InPlace},
     mirror::Mirror,
-    progress::say,
-    write,
 };
 use crate::model::push::CommitId;
 
@@ -29,12 +20,12 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let commit = commit.map_err(cannot(format!("find commit {} in the mirror", order.commit.short())))?;
     let (before, patch_saved) = match &order.place {
         Place::Fresh { tree } => {
-            fresh(&mirror, &commit, tree)?;
+            fresh::write(&mirror, commit.id(), &order.scope, tree)?;
             (None, false)
         }
-        Place::InPlace { path, remote, ref_name, dirty, clean, patch } => {
+        Place::InPlace { path, ref_name, dirty, clean, patch } => {
             let ref_name = ref_name.as_ref();
-            let place = InPlace { path, remote, ref_name, dirty: *dirty, clean: *clean, patch };
+            let place = InPlace { path, remote: &order.remote, ref_name, dirty: *dirty, clean: *clean, patch };
             let brought = in_place::bring(&mirror, &commit, &place)?;
             (brought.before.and_then(|id| CommitId::parse(&id.to_string())), brought.patch_saved)
         }
@@ -42,28 +33,6 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let previous = order.previous.clone().or(before);
     let (changed, commit_count) = compare(&mirror, &commit, previous.as_ref(), &order.changed_files)?;
     Ok(Staged { previous, patch_saved, changed, commit_count })
-}
-
-fn fresh(mirror: &Mirror, commit: &Commit<'_>, folder: &Path) -> Result<(), GitFailure> {
-    let tree = commit.tree().map_err(cannot("read the commit's tree"))?;
-    let files = mirror.changes(None, tree.id())?;
-    let attributes = files.iter().filter(|it| is_attributes(&it.path)).filter_map(|it| it.now).map(|it| it.id);
-    let asked = Asked::by(&mirror.repo, attributes)?;
-    asked.refuse_lfs(&mirror.repo, &tree, &files)?;
-    let what = || format!("make `{}`", folder.display());
-    match DirBuilder::new().mode(0o755).create(folder) {
-        Ok(()) => (),
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-            let mut entries = fs::read_dir(folder).map_err(cannot(what()))?;
-            if entries.next().is_some() {
-                return Err(GitFailure::other(format!("cannot {}: it is there, and not empty", what())));
-            }
-        }
-        Err(err) => return Err(cannot(what())(err)),
-    }
-    write::write(mirror, &tree, asked, &files, folder)?;
-    say(&format!("wrote {} files to {}", files.len(), folder.display()));
-    Ok(())
 }
 
 /// Writes the list of files that differ from `previous`, and counts them and the commits between.

@@ -75,6 +75,19 @@ pub(in crate::store) fn finish(
     let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
     let outcome = &held.outcome_of(outcome);
     let commit = facts.commit.clone().or_else(|| job.target.commit().cloned());
+    let live = match outcome {
+        Outcome::Succeeded => commit.clone(),
+        // What went live is live, however the run went on from there.
+        Outcome::Failed(_)
+        | Outcome::TimedOut(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Superseded { .. }
+        | Outcome::Stale { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Interrupted { .. } => facts.live.clone(),
+    };
     let ending = Ending::unclaimed(right.run, outcome, now);
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
     count_yields(tx, held.hook, outcome)?;
@@ -88,9 +101,9 @@ pub(in crate::store) fn finish(
     };
     if let Some(commit) = commit {
         hold::judge_commit(tx, (right.run, held.hook), &commit, outcome, now)?;
-        if *outcome == Outcome::Succeeded {
-            note_live(tx, right.run, held.hook, job, commit.as_str())?;
-        }
+    }
+    if let Some(commit) = live {
+        note_live(tx, right.run, held.hook, job, commit.as_str())?;
     }
     lanes::set_head(tx, held.lane)?;
     Ok(Finished { retry })

@@ -2,13 +2,12 @@
 //!
 //! Invariant: every page walks an index from its newest end, and nothing here counts history.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use crate::{
     journal,
     model::{
         name::HookName,
-        push::{CommitId, RefName},
         run::{RunId, RunStep},
         source::Forge,
     },
@@ -18,8 +17,8 @@ use crate::{
         claims::Stop,
         history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
         sqlite::{
-            hold,
-            rows::{commit_id, hook_name, known, lane_name, ref_key, source_path, time},
+            hold, live,
+            rows::{commit_id, hook_name, known, lane_name, source_path, time},
         },
     },
 };
@@ -204,26 +203,6 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
     zstd::bulk::decompress(&zstd, size_bytes).map(Some).map_err(|err| damaged(err.to_string()))
 }
 
-/// The last succeeded commit of a hook, or of a hook and a ref.
-pub(in crate::store) fn live(
-    tx: &Connection,
-    hook: &HookName,
-    ref_name: Option<&RefName>,
-) -> Result<Option<CommitId>, StoreError> {
-    let commit: Option<Option<String>> = match ref_name {
-        None => {
-            let mut statement = tx.prepare_cached("SELECT live_commit FROM hook WHERE name = ?1")?;
-            statement.query_row([hook.as_str()], |row| row.get(0)).optional()?
-        }
-        Some(_) => {
-            let mut statement =
-                tx.prepare_cached("SELECT commit_id FROM live JOIN hook USING (hook) WHERE name = ?1 AND ref = ?2")?;
-            statement.query_row(params![hook.as_str(), ref_key(ref_name)], |row| row.get(0)).optional()?
-        }
-    };
-    commit.flatten().map(|it| commit_id(&it)).transpose()
-}
-
 /// A hook at a glance.
 pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
     let Some(hook) = hook_number(tx, name)? else {
@@ -233,7 +212,7 @@ pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result
     let active = format!("{RUN} WHERE r.run IN (SELECT run FROM active) AND r.hook = ?1 ORDER BY r.run DESC LIMIT 1");
     let mut waiting = tx.prepare_cached("SELECT count(*) FROM pending WHERE hook = ?1")?;
     Ok(HookSummary {
-        live: live(tx, name, None)?,
+        live: live::live(tx, name, None)?,
         last: views(tx, &last, &[&hook])?.pop(),
         active: views(tx, &active, &[&hook])?.pop(),
         waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),

@@ -26,6 +26,30 @@ async fn a_lane_never_has_two_under_way_and_goes_in_the_order_of_acceptance() {
 }
 
 #[tokio::test]
+async fn what_is_live_is_disturbed_by_a_run_that_may_have_changed_it_and_not_by_one_that_was_left_out() {
+    let world = World::new();
+    let hook = all("site");
+    let is_disturbed = async || world.store.is_disturbed(&hook.name, None).await.expect("a read");
+    let ends = async |commit, outcome| {
+        world.queue(&hook, commit).await;
+        world.carry_out(outcome).await;
+    };
+    ends('a', failed(FailureClass::Other)).await;
+    assert!(!is_disturbed().await, "nothing is live");
+    ends('b', Outcome::Succeeded).await;
+    ends('c', Outcome::Stale { reason: "old".into() }).await;
+    ends('d', Outcome::Skipped { step: RunStep::Fetch, reason: "no file".into() }).await;
+    assert!(!is_disturbed().await);
+    ends('e', failed(FailureClass::Other)).await;
+    ends('f', Outcome::Stale { reason: "old".into() }).await;
+    assert!(is_disturbed().await);
+    let main = crate::model::push::RefName::parse("refs/heads/main");
+    assert!(world.store.is_disturbed(&hook.name, main.as_ref()).await.expect("a read"));
+    ends('b', Outcome::Succeeded).await;
+    assert!(!is_disturbed().await);
+}
+
+#[tokio::test]
 async fn the_lane_that_has_waited_longest_comes_first() {
     let world = World::new();
     let runs =

@@ -100,7 +100,7 @@ impl Stage<'_> {
             Deed::StopLane => keeping(store.stop_lane(&claim, STOP_REASON, now).await, claim),
             Deed::Finish(end) => {
                 let commit = claim.job().target.commit().cloned().unwrap_or_else(|| commit_id(2));
-                let facts = RunFacts { commit: Some(commit), fields: fields() };
+                let facts = RunFacts { commit: Some(commit), fields: fields(), live: None };
                 let finished = store.finish(claim, end.outcome(), facts, now).await;
                 match finished {
                     Ok(finished) => (Ok(Answer::Finished(finished.retry.map(|it| it.0))), None),

@@ -4,6 +4,7 @@
 //! the refs only when the index is.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, symlink},
@@ -22,6 +23,7 @@ use crate::{
     keeper::git::{
         GitFailure, cannot,
         mirror::Mirror,
+        put,
         tree::{Entry, as_path},
         write,
     },
@@ -38,11 +40,11 @@ pub(super) fn apply(
     commit: &Commit<'_>,
 ) -> Result<(), GitFailure> {
     let tree = commit.tree().map_err(cannot("read the commit's tree"))?;
-    plan.asked.refuse_lfs(&mirror.repo, &tree, &plan.puts)?;
+    let puts = put::prepare(mirror, &plan.attributes, b"", &plan.puts)?;
     // Within `.git`, so on the same file system, and out of people's way.
     let staged = under_way.folder.join("tree");
     DirBuilder::new().mode(0o755).create(&staged).map_err(cannot(format!("make `{}`", staged.display())))?;
-    write::write(mirror, &tree, plan.asked, &plan.puts, &staged)?;
+    write::write(mirror, &puts, &BTreeSet::new(), &staged)?;
     for path in plan.gone.iter().chain(&plan.in_the_way) {
         remove(&home.path, path)?;
     }

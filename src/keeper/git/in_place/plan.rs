@@ -17,7 +17,7 @@ use super::{
 };
 use crate::keeper::git::{
     GitFailure,
-    attributes::{Asked, is_attributes},
+    attributes::{Attributes, is_attributes},
     cannot,
     tree::{self, Change, Entry, as_path},
 };
@@ -35,7 +35,7 @@ pub(super) struct Plan {
     /// Untracked files where the commit has something.
     pub(super) in_the_way: Vec<Vec<u8>>,
     /// What the `.gitattributes` of the commit ask for.
-    pub(super) asked: Asked,
+    pub(super) attributes: Attributes,
 }
 
 /// Works it out.
@@ -50,7 +50,7 @@ pub(super) fn make(
     let head = home.repo.head().ok().and_then(|it| it.peel_to_tree().ok());
     let update = tree::changes(&home.repo, Some(index_tree), Some(commit.tree_id()))?;
     let staged = tree::changes(&home.repo, head.as_ref().map(Tree::id), Some(index_tree))?;
-    let asked = asked(home, standing, &update)?;
+    let attributes = attributes(home, standing, &update)?;
 
     let target = home.repo.find_tree(commit.tree_id()).map_err(what())?;
     let mut versions = vec![target];
@@ -60,17 +60,18 @@ pub(super) fn make(
         versions.extend(home.repo.find_commit(*id).and_then(|it| it.tree()).ok());
     }
     let has_broken_off = !under_way.earlier.is_empty();
-    let planner = Planner { home, eyes: Eyes::new(home, asked.filters), versions, index_tree, has_broken_off };
-    planner.plan(standing, update, &staged, asked)
+    let planner = Planner { home, eyes: Eyes::new(home, attributes.has_filters), versions, index_tree, has_broken_off };
+    planner.plan(standing, update, &staged, attributes)
 }
 
 /// The attributes of the commit: those of the index, as far as the update does not change them.
-fn asked(home: &Home, standing: &Standing, update: &[Change]) -> Result<Asked, GitFailure> {
+fn attributes(home: &Home, standing: &Standing, update: &[Change]) -> Result<Attributes, GitFailure> {
     let mut blobs: BTreeMap<&[u8], Option<Oid>> =
         standing.attributes.iter().map(|(path, id)| (path.as_slice(), Some(*id))).collect();
     let changed = update.iter().filter(|it| is_attributes(&it.path));
-    blobs.extend(changed.map(|it| (it.path.as_slice(), it.now.map(|it| it.id))));
-    Asked::by(&home.repo, blobs.into_values().flatten())
+    let blob = |change: &Change| change.now.filter(|it| it.kind.is_file()).map(|it| it.id);
+    blobs.extend(changed.map(|it| (it.path.as_slice(), blob(it))));
+    Attributes::read(&home.repo, blobs.into_iter().filter_map(|(path, id)| Some((path, id?))))
 }
 
 struct Planner<'a> {
@@ -88,10 +89,10 @@ impl Planner<'_> {
         standing: &Standing,
         update: Vec<Change>,
         staged: &[Change],
-        asked: Asked,
+        attributes: Attributes,
     ) -> Result<Plan, GitFailure> {
         let (puts, gone, fits) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Plan { puts, gone, fits, edits: Vec::new(), in_the_way: Vec::new(), asked };
+        let mut plan = Plan { puts, gone, fits, edits: Vec::new(), in_the_way: Vec::new(), attributes };
         let updated: BTreeSet<&[u8]> = update.iter().map(|it| it.path.as_slice()).collect();
         let mut doubtful: BTreeSet<&[u8]> = standing.suspects.iter().map(Vec::as_slice).collect();
         doubtful.extend(staged.iter().map(|it| it.path.as_slice()));

@@ -2,9 +2,15 @@
 //!
 //! Invariant: this file and `server` alone know how a room is set up; the others state input and expectation.
 
+mod ancestry;
+
 mod fetch;
 
+mod filter;
+
 mod fresh;
+
+mod alike;
 
 mod https;
 
@@ -32,9 +38,13 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve};
+use super::{
+    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Scope, Stage, Staged, decode_fetched,
+    encode_order, serve,
+};
 use crate::model::{
-    job::Target,
+    deploy::{Credentials, Git},
+    job::{Asked, Target},
     push::{CommitId, RefName},
 };
 
@@ -89,6 +99,7 @@ fn main_branch() -> RefName {
 /// A folder of its own with a repository `source`, and room for a mirror and trees.
 struct Room {
     folder: TempDir,
+    scope: Scope,
 }
 
 impl Room {
@@ -96,7 +107,7 @@ impl Room {
         let folder = TempDir::new().expect("a temporary folder");
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
-        Self { folder }
+        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -130,7 +141,9 @@ impl Room {
     }
 
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
-        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target }
+        let (filter, scope) = (Filter::default(), self.scope.clone());
+        let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
+        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, scope, against }
     }
 
     fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {
@@ -149,8 +162,10 @@ impl Room {
     fn stage(&self, commit: &CommitId, place: Place, previous: Option<&CommitId>) -> Result<Staged, GitFailure> {
         super::stage::stage(&Stage {
             mirror: self.path("mirror.git"),
+            remote: self.source().display().to_string(),
             commit: commit.clone(),
             place,
+            scope: self.scope.clone(),
             previous: previous.cloned(),
             changed_files: self.path("changed-files"),
         })

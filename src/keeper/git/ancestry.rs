@@ -1,0 +1,196 @@
+//! Holds a commit against what is live, so that an older one never overwrites a newer one by accident of order.
+//!
+//! Invariant: what was pushed goes on only if it comes after what is live, or if the remote has it now. History is
+//! asked for that, never a clock.
+
+use git2::{Oid, Repository};
+use serde::{Deserialize, Serialize};
+
+use super::{Filter, GitFailure, cannot, filter::PipedFilter};
+use crate::model::{
+    job::Asked,
+    push::{CommitId, RefName},
+};
+
+/// What a commit is held against.
+#[derive(Clone, Debug)]
+pub struct Against {
+    /// What is live; `None`: nothing yet.
+    pub live: Option<CommitId>,
+    /// Whether a run since then may have changed what is there, so that bringing `live` again would change something.
+    pub is_disturbed: bool,
+    /// How much of it a person asked for.
+    pub asked: Asked,
+    /// What is left out.
+    pub filter: Filter,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The run goes on.
+    GoAhead {
+        /// What people should know all the same, as a sentence without a full stop.
+        remark: Option<String>,
+    },
+    /// Something newer is live, and the remote does not have this commit any more.
+    Stale {
+        /// How the two stand to one another, as a sentence without a full stop.
+        reason: String,
+    },
+    /// Going on would change nothing.
+    Skipped {
+        /// The rule that says so, as a sentence without a full stop.
+        reason: String,
+    },
+}
+
+/// How a commit stands to what is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    Same,
+    Newer,
+    Older,
+    Diverged,
+    /// What is live is not in the mirror any more, so nobody can tell.
+    Unknown,
+}
+
+/// Holds a commit against what is live. `now` is where the remote has its ref at this moment; it is asked only if that
+/// decides.
+pub(super) fn judge(
+    repo: &Repository,
+    against: &Against,
+    (commit, ref_name): (&CommitId, Option<&RefName>),
+    now: impl FnOnce(&RefName) -> Result<Option<Oid>, GitFailure>,
+) -> Result<Verdict, GitFailure> {
+    let Some(live) = &against.live else { return Ok(Verdict::GoAhead { remark: None }) };
+    let relation = relate(repo, commit, live)?;
+    let stands = match relation {
+        Relation::Newer => return Ok(Verdict::GoAhead { remark: None }),
+        Relation::Same => return Ok(again(commit, against)),
+        Relation::Older => format!("{} is older than {}, which is live", commit.short(), live.short()),
+        Relation::Diverged => format!("{} does not come after {}, which is live", commit.short(), live.short()),
+        Relation::Unknown => format!(
+            "whether {} comes after {}, which is live, cannot be told, as that one is not to be had any more",
+            commit.short(),
+            live.short()
+        ),
+    };
+    match against.asked {
+        Asked::Push | Asked::Again => (),
+        Asked::ByHand => {
+            let remark = format!("{stands}; it is deployed all the same, as a person asked for it");
+            return Ok(Verdict::GoAhead { remark: Some(remark) });
+        }
+    }
+    let Some(ref_name) = ref_name else { return Ok(Verdict::Stale { reason: stands }) };
+    let kind = match ref_name {
+        RefName::Branch(_) => "branch",
+        RefName::Tag(_) => "tag",
+    };
+    let of_remote = format!("{kind} `{}` of the remote", ref_name.short());
+    Ok(match now(ref_name)?.map(|it| it.to_string()) {
+        Some(now) if now == commit.as_str() => {
+            Verdict::GoAhead { remark: Some(format!("{stands}; but {of_remote} points at it now, so it is meant")) }
+        }
+        Some(now) => Verdict::Stale {
+            reason: format!("{stands}, and {of_remote} is at {} by now", now.get(..7).unwrap_or(&now)),
+        },
+        None => Verdict::Stale { reason: format!("{stands}, and {of_remote} is gone") },
+    })
+}
+
+/// The verdict on the very commit that is live.
+fn again(commit: &CommitId, against: &Against) -> Verdict {
+    let short = commit.short();
+    match (against.asked, against.is_disturbed) {
+        (Asked::Push, false) => Verdict::Skipped { reason: format!("{short} is already live") },
+        (Asked::Push, true) => Verdict::GoAhead {
+            remark: Some(format!("{short} is live, but what is there may have been changed by a run since: once more")),
+        },
+        (Asked::Again | Asked::ByHand, _) => {
+            Verdict::GoAhead { remark: Some(format!("{short} is already live: once more, as a person asked for it")) }
+        }
+    }
+}
+
+fn relate(repo: &Repository, commit: &CommitId, live: &CommitId) -> Result<Relation, GitFailure> {
+    if commit == live {
+        return Ok(Relation::Same);
+    }
+    let find = |it: &CommitId| Oid::from_str(it.as_str()).and_then(|id| repo.find_commit(id)).map(|it| it.id());
+    let Ok(live) = find(live) else { return Ok(Relation::Unknown) };
+    let compare = || {
+        let commit = find(commit)?;
+        Ok((repo.graph_descendant_of(commit, live)?, repo.graph_descendant_of(live, commit)?))
+    };
+    Ok(match compare().map_err(cannot::<git2::Error>("compare the commit with what is live"))? {
+        (true, _) => Relation::Newer,
+        (false, true) => Relation::Older,
+        (false, false) => Relation::Diverged,
+    })
+}
+
+/// [`Against`] on its way to the child.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PipedAgainst {
+    live: Option<String>,
+    is_disturbed: bool,
+    asked: String,
+    filter: PipedFilter,
+}
+
+impl From<&Against> for PipedAgainst {
+    fn from(against: &Against) -> Self {
+        Self {
+            live: against.live.as_ref().map(CommitId::to_string),
+            is_disturbed: against.is_disturbed,
+            asked: against.asked.word().to_owned(),
+            filter: PipedFilter::from(&against.filter),
+        }
+    }
+}
+
+impl TryFrom<PipedAgainst> for Against {
+    type Error = String;
+
+    fn try_from(piped: PipedAgainst) -> Result<Self, String> {
+        let commit = |it: String| CommitId::parse(&it).ok_or_else(|| format!("`{it}` is not a commit id"));
+        Ok(Self {
+            live: piped.live.map(commit).transpose()?,
+            is_disturbed: piped.is_disturbed,
+            asked: Asked::parse(&piped.asked).ok_or_else(|| format!("nobody asks `{}`", piped.asked))?,
+            filter: piped.filter.into(),
+        })
+    }
+}
+
+/// [`Verdict`] on its way back.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PipedVerdict {
+    GoAhead { remark: Option<String> },
+    Stale { reason: String },
+    Skipped { reason: String },
+}
+
+impl From<&Verdict> for PipedVerdict {
+    fn from(verdict: &Verdict) -> Self {
+        match verdict.clone() {
+            Verdict::GoAhead { remark } => Self::GoAhead { remark },
+            Verdict::Stale { reason } => Self::Stale { reason },
+            Verdict::Skipped { reason } => Self::Skipped { reason },
+        }
+    }
+}
+
+impl From<PipedVerdict> for Verdict {
+    fn from(piped: PipedVerdict) -> Self {
+        match piped {
+            PipedVerdict::GoAhead { remark } => Self::GoAhead { remark },
+            PipedVerdict::Stale { reason } => Self::Stale { reason },
+            PipedVerdict::Skipped { reason } => Self::Skipped { reason },
+        }
+    }
+}

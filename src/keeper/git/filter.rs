@@ -1,0 +1,113 @@
+//! Leaves out what the hook does not want deployed: changes to other files, and commits that say so themselves.
+//!
+//! Invariant: files and messages are those of git's history since what is live, never the lists of a payload, which
+//! forges cut short.
+
+use git2::{Oid, Repository};
+use serde::{Deserialize, Serialize};
+
+use super::{Against, GitFailure, cannot, mirror::Mirror};
+use crate::model::{hook::Patterns, job::Asked, push::CommitId};
+
+/// What a hook wants to be left out.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Globs of which one must fit a changed file; none: any file will do.
+    pub paths: Vec<String>,
+    /// Words of which every new commit must carry one to be left out.
+    pub skip_markers: Vec<String>,
+}
+
+/// The rule by which the commit is left out, if there is one. A person who asks for it is not held to these rules.
+pub(super) fn left_out(mirror: &Mirror, against: &Against, commit: &CommitId) -> Result<Option<String>, GitFailure> {
+    match against.asked {
+        Asked::Push => (),
+        Asked::Again | Asked::ByHand => return Ok(None),
+    }
+    let repo = &mirror.repo;
+    let find = |it: &CommitId| Oid::from_str(it.as_str()).and_then(|id| repo.find_commit(id));
+    let commit = find(commit).map_err(cannot("find the commit in the mirror"))?;
+    let live = against.live.as_ref().and_then(|it| find(it).ok());
+    let marked = marked(repo, commit.id(), live.as_ref().map(|it| it.id()), &against.filter.skip_markers);
+    if let Some(rule) = marked.map_err(cannot("read the messages of the new commits"))? {
+        return Ok(Some(rule));
+    }
+    // Of what was changed half-way the difference to what is live says nothing.
+    match live.filter(|_| !against.is_disturbed && !against.filter.paths.is_empty()) {
+        Some(live) => elsewhere(mirror, (live.tree_id(), commit.tree_id()), &against.filter.paths),
+        None => Ok(None),
+    }
+}
+
+/// Whether each commit since `live` says of itself that it is not to be deployed. Where nothing is live, or nobody has
+/// that any more, all of history is new.
+fn marked(
+    repo: &Repository,
+    commit: Oid,
+    live: Option<Oid>,
+    markers: &[String],
+) -> Result<Option<String>, git2::Error> {
+    if markers.is_empty() {
+        return Ok(None);
+    }
+    let mut walk = repo.revwalk()?;
+    walk.push(commit)?;
+    live.map_or(Ok(()), |it| walk.hide(it))?;
+    let mut found: Vec<&str> = Vec::new();
+    let mut count = 0_u64;
+    for id in walk {
+        let commit = repo.find_commit(id?)?;
+        let message = commit.message_raw_bytes();
+        let has = |marker: &str| message.windows(marker.len()).any(|it| it == marker.as_bytes());
+        let Some(marker) = markers.iter().find(|it| has(it)) else { return Ok(None) };
+        if !found.contains(&marker.as_str()) {
+            found.push(marker);
+        }
+        count += 1;
+    }
+    let found = found.join("` or `");
+    Ok(match count {
+        // The branch was moved back.
+        0 => None,
+        1 => Some(format!("`skip_markers`: the message of the new commit has `{found}`")),
+        more => Some(format!("`skip_markers`: the message of each of the {more} new commits has `{found}`")),
+    })
+}
+
+/// Whether all that differs between the two trees is outside of these paths.
+fn elsewhere(mirror: &Mirror, (live, new): (Oid, Oid), paths: &[String]) -> Result<Option<String>, GitFailure> {
+    let patterns = Patterns::parse(paths).map_err(|why| GitFailure::other(format!("cannot read `paths`: {why}")))?;
+    let changes = mirror.changes(Some(live), new)?;
+    let fits = |path: &[u8]| patterns.match_name(&String::from_utf8_lossy(path));
+    if changes.iter().any(|it| fits(&it.path)) {
+        return Ok(None);
+    }
+    let what = match changes.len() {
+        0 => "no file differs from what is live".to_owned(),
+        1 => "the one file that differs from what is live is not".to_owned(),
+        more => format!("none of the {more} files that differ from what is live is"),
+    };
+    Ok(Some(match changes.len() {
+        0 => format!("`paths`: {what}"),
+        _ => format!("`paths`: {what} in [{}]", paths.join(", ")),
+    }))
+}
+
+/// [`Filter`] on its way to the child.
+#[derive(Serialize, Deserialize)]
+pub(super) struct PipedFilter {
+    paths: Vec<String>,
+    skip_markers: Vec<String>,
+}
+
+impl From<&Filter> for PipedFilter {
+    fn from(filter: &Filter) -> Self {
+        Self { paths: filter.paths.clone(), skip_markers: filter.skip_markers.clone() }
+    }
+}
+
+impl From<PipedFilter> for Filter {
+    fn from(piped: PipedFilter) -> Self {
+        Self { paths: piped.paths, skip_markers: piped.skip_markers }
+    }
+}

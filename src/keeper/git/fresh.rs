@@ -1,0 +1,51 @@
+//! Writes what is deployed of a commit into a new folder.
+//!
+//! Invariant: afterwards the folder holds exactly that, without git's own data, or the order failed.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
+
+use git2::Oid;
+
+use super::{
+    GitFailure, Scope, cannot,
+    listing::{Listing, tree_of},
+    mirror::Mirror,
+    progress::{plain, say},
+    put, write,
+};
+
+/// Writes it; a repository within stays an empty folder.
+pub(super) fn write(mirror: &Mirror, commit: Oid, scope: &Scope, folder: &Path) -> Result<(), GitFailure> {
+    let tree = tree_of(mirror, commit)?;
+    let mut listing = Listing::of(mirror, &tree, scope.subdir.as_deref())?;
+    listing.leave_out_export_ignored();
+    let puts = put::prepare(mirror, &listing.attributes, &listing.prefix, &listing.files)?;
+    make(folder)?;
+    write::write(mirror, &puts, &listing.folders, folder)?;
+    say(&format!("wrote {} files to {}", listing.files.len(), folder.display()));
+    for path in listing.submodules() {
+        say(&format!("`{}` is a submodule, and stays empty", plain(&path)));
+    }
+    Ok(())
+}
+
+/// Makes the folder; one that is there must be empty.
+fn make(folder: &Path) -> Result<(), GitFailure> {
+    let what = || format!("make `{}`", folder.display());
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Ok(()) => Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            let mut entries = fs::read_dir(folder).map_err(cannot(what()))?;
+            match entries.next() {
+                Some(_) => Err(GitFailure::other(format!("cannot {}: it is there, and not empty", what()))),
+                None => Ok(()),
+            }
+        }
+        Err(err) => Err(cannot(what())(err)),
+    }
+}
