@@ -128,6 +128,19 @@ async fn between_two_starts_of_a_hook_lies_its_interval() {
 }
 
 #[tokio::test]
+async fn the_interval_of_a_hook_counts_in_each_lane_it_waits_in() {
+    let world = World::new();
+    let interval = Duration::from_secs(60);
+    world.queue(&Arc::new(Hook { min_interval: interval, ..hook("site") }), 'a').await;
+    // The hook as it is after a reload.
+    let moved = Hook { min_interval: interval, lane: hook("other").lane, ..hook("site") };
+    world.queue(&Arc::new(moved), 'b').await;
+    let claim = world.claim().await;
+    world.store.start(&claim, world.now).await.expect("started");
+    assert_eq!(world.nothing_to_claim().await, Some(world.now.saturating_add(interval).expect("a time")));
+}
+
+#[tokio::test]
 async fn a_newer_push_stops_a_run_under_way_and_supersedes_it_but_not_a_third_in_a_row() {
     let world = World::new();
     let hook = cancelling();
