@@ -9,7 +9,7 @@ use crate::{
         secrets,
     },
     model::{
-        deploy::{Git, Keeping, Lfs, Rollback, Submodules},
+        deploy::{Keeping, Rollback},
         hook::Hook,
     },
 };
@@ -48,11 +48,7 @@ pub(super) fn read_hook(section: &Section, hook: &Hook, check: &mut Check) {
 }
 
 /// What `deploy` may ask for later.
-pub(super) fn read_deploy(section: &Section, git: &Git, keeping: &Keeping, check: &mut Check) {
-    not_yet(section, "submodules", check, git.submodules == Submodules::Off, "`off`");
-    not_yet(section, "lfs", check, git.lfs == Lfs::Fail, "`fail`");
-    not_yet(section, "depth", check, git.depth.is_none(), "0");
-    not_yet(section, "subdir", check, git.subdir.is_none(), "that there is none");
+pub(super) fn read_deploy(section: &Section, keeping: &Keeping, check: &mut Check) {
     not_yet(section, "rollback", check, keeping.rollback == Rollback::Auto, "`auto`");
     not_yet(section, "keep", check, keeping.good == 5, "5");
     not_yet(section, "keep_failed", check, keeping.failed == 1, "1");

@@ -166,6 +166,13 @@ fn a_deploy_that_cannot_work_is_refused() {
         ("{credentials: {token: {env: API_TOKEN}}, remote: 'a@b:c'}", "bad-credentials@4:35"),
         ("{credentials: {username: x}}", "bad-credentials@4:27"),
         ("{min_free: 12}", "bad-size@4:24"),
+        ("{submodules: yes}", "unknown-word@4:26"),
+        ("{lfs: fetch}", "unknown-word@4:19"),
+        ("{depth: -1}", "bad-number@4:21"),
+        ("{subdir: ../x}", "bad-path@4:22"),
+        ("{subdir: /x}", "bad-path@4:22"),
+        ("{path: /srv/x, subdir: web}", "useless-key@4:28"),
+        ("{strategy: none, lfs: pull}", "useless-key@4:30"),
     ] {
         finds(&working(&format!("deploy: {deploy}")), &[expect]);
     }
@@ -181,10 +188,6 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
     for (lines, expect) in [
         ("deploy: {strategy: releases, path: /srv/x}", "not-supported@4:24"),
         ("deploy: {keep: 7}", "not-supported@4:14"),
-        ("deploy: {submodules: on}", "not-supported@4:14"),
-        ("deploy: {lfs: pull}", "not-supported@4:14"),
-        ("deploy: {depth: 1}", "not-supported@4:14"),
-        ("deploy: {subdir: web}", "not-supported@4:14"),
         ("deploy: {shared: [.env]}", "not-supported@4:14"),
         ("deploy: {rollback: off}", "not-supported@4:14"),
         ("health: {tcp: '127.0.0.1:80'}", "not-supported@4:5"),

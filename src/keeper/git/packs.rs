@@ -3,13 +3,13 @@
 //! Invariant: a repository never holds a commit without all that the commit needs, whenever this is interrupted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, PackBuilder, Repository};
 
 use super::{GitFailure, cannot};
 
@@ -43,6 +43,49 @@ pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oi
         }
     }
     builder.insert_walk(&mut walk).map_err(found())?;
+    pour(&mut builder, from, to)
+}
+
+/// Copies a commit, its history as far as it is there, and all that these need, leaving out what the other repository
+/// has: where history is cut short, what a commit reaches says nothing of that.
+pub(super) fn carry_missing(from: &Repository, to: &Repository, want: Oid) -> Result<usize, GitFailure> {
+    let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
+    let odb = to.odb().map_err(found())?;
+    let mut builder = from.packbuilder().map_err(found())?;
+    builder.set_threads(0);
+    let mut seen = HashSet::new();
+    let mut is_new = |id: Oid| seen.insert(id) && !odb.exists(id);
+    let mut commits = vec![want];
+    while let Some(id) = commits.pop() {
+        if !is_new(id) {
+            continue;
+        }
+        let commit = from.find_commit(id).map_err(found())?;
+        builder.insert_object(id, None).map_err(found())?;
+        commits.extend(commit.parent_ids());
+        let mut trees = vec![commit.tree_id()];
+        while let Some(id) = trees.pop() {
+            if !is_new(id) {
+                continue;
+            }
+            builder.insert_object(id, None).map_err(found())?;
+            for entry in from.find_tree(id).map_err(found())?.iter() {
+                match entry.kind() {
+                    Some(ObjectType::Tree) => trees.push(entry.id()),
+                    Some(ObjectType::Blob) if is_new(entry.id()) => {
+                        builder.insert_object(entry.id(), entry.name().ok()).map_err(found())?;
+                    }
+                    // The commit of a submodule is in another repository.
+                    Some(_) | None => (),
+                }
+            }
+        }
+    }
+    pour(&mut builder, from, to)
+}
+
+/// Writes what was gathered, and answers how many objects those were.
+fn pour(builder: &mut PackBuilder<'_>, from: &Repository, to: &Repository) -> Result<usize, GitFailure> {
     let count = builder.object_count();
     if count == 0 {
         return Ok(0);
@@ -61,7 +104,7 @@ pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oi
     if let Some(err) = trouble {
         return Err(cannot(what)(err));
     }
-    gathered.map_err(found())?;
+    gathered.map_err(cannot(format!("gather objects of `{}`", from.path().display())))?;
     pack.commit().map_err(cannot(what))?;
     Ok(count)
 }
