@@ -68,21 +68,21 @@ pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
             Some(hook) if hook.repo != push.repo => Routed::RepoMismatch {
                 reason: format!("hook `{name}` deploys repository `{}`, and this is `{}`", hook.repo, push.repo),
             },
-            Some(hook) => judge(push, &[hook]),
+            Some(hook) => judge(push, std::slice::from_ref(hook)),
         },
         SourcePath::Shared(source) => {
-            let of_repo: Vec<_> = hooks.hooks_of(source).filter(|it| it.repo == push.repo).collect();
+            let of_repo = hooks.hooks_of(source, &push.repo);
             match of_repo.is_empty() {
                 true => Routed::Ignored {
                     reason: format!("no hook of source `{source}` deploys repository `{}`", push.repo),
                 },
-                false => judge(push, &of_repo),
+                false => judge(push, of_repo),
             }
         }
     }
 }
 
-fn judge(push: &Push, candidates: &[&Arc<Hook>]) -> Routed {
+fn judge(push: &Push, candidates: &[Arc<Hook>]) -> Routed {
     let (mut tickets, mut refused) = (Vec::new(), Vec::new());
     for hook in candidates {
         match (hook.wants(push), &push.change) {
@@ -137,6 +137,12 @@ pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     })
 }
 
+/// A ticket for the way back to what was live before, which a person asked for.
+pub fn back(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
+    let Ticket(job) = by_hand(hook, target, actor);
+    Ticket(Job { trigger: Trigger::Rollback, ..job })
+}
+
 /// A ticket that repeats `run` as its `attempt`-th execution; `actor` is the person who asked for it, if one did.
 ///
 /// The hook stays as it was in the job: a retry repeats what was, and a reload changes nothing about it. A person who
@@ -159,7 +165,7 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{again, by_hand};
+    use super::{again, back, by_hand};
     use crate::{
         hooks::{Environment, load},
         model::{
@@ -182,6 +188,7 @@ mod tests {
         let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
         assert_eq!((job.trigger, job.actor.as_str(), job.attempt), (Trigger::Manual, "ann", 1));
         assert_eq!((job.retry_of, job.push), (None, None));
+        assert_eq!(back(&hook(), Target::DefaultBranch, "ann").into_job().trigger, Trigger::Rollback);
     }
 
     #[test]

@@ -167,7 +167,7 @@ pub(super) fn send(options: &SendOptions) -> Exit {
 }
 
 /// Waits for a run's end, printing its log meanwhile; the exit code tells the outcome.
-fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_log: bool) -> Result<Exit, Trouble> {
+pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_log: bool) -> Result<Exit, Trouble> {
     let began = Instant::now();
     let is_out_of_time = || limit.is_some_and(|limit| began.elapsed() >= limit);
     let mut printed = 0;

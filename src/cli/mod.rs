@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod hold;
 mod log;
+mod releases;
 mod serve;
 mod show;
 mod table;
@@ -82,6 +83,12 @@ enum Command {
     Hold(hold::HoldOptions),
     /// Let a hook, a stopped lane, or a commit that did not come up go on
     Resume(hold::ResumeOptions),
+    /// List the releases of a hook: what was live when, what is, and what did not come up
+    Releases(releases::ReleasesOptions),
+    /// Go back to an earlier release, at once and without a network
+    Rollback(releases::RollbackOptions),
+    /// Make the first release of a folder that stands where the link to the live one belongs
+    Adopt(releases::AdoptOptions),
     /// Let the daemon sign a test delivery as the forge would and post it to its own public listener
     Send(act::SendOptions),
     /// List deliveries with what became of each, newest first
@@ -97,6 +104,9 @@ enum Command {
     /// Do one order of git work; started by a keeper only
     #[command(hide = true)]
     GitWork,
+    /// Do one errand in a folder of releases; started by a keeper only
+    #[command(hide = true)]
+    ReleaseWork,
 }
 
 /// Where the daemon is to be found; the same for every command that talks to it.
@@ -127,10 +137,14 @@ pub fn main() -> ExitCode {
         Command::Retry(options) => act::retry(&options).into(),
         Command::Hold(options) => hold::hold(&options).into(),
         Command::Resume(options) => hold::resume(&options).into(),
+        Command::Releases(options) => releases::releases(&options).into(),
+        Command::Rollback(options) => releases::rollback(&options).into(),
+        Command::Adopt(options) => releases::adopt(&options).into(),
         Command::Send(options) => act::send(&options).into(),
         Command::Deliveries(options) => show::deliveries(&options).into(),
         Command::Why(options) => why::why(&options).into(),
         Command::Keeper { folder } => keeper::serve(&folder),
         Command::GitWork => keeper::git::serve(),
+        Command::ReleaseWork => keeper::release::serve(),
     }
 }

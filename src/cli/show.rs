@@ -143,7 +143,8 @@ pub(super) fn state_word(run: &Run) -> &str {
     run.outcome.as_deref().unwrap_or(&run.state)
 }
 
-fn short(sha: Option<&str>) -> &str {
+/// The first digits of a commit.
+pub(super) fn short(sha: Option<&str>) -> &str {
     sha.map_or("-", |it| it.get(..7).unwrap_or(it))
 }
 
@@ -276,6 +277,12 @@ fn print_run(full: &RunInFull) {
     if !run.supersedes.is_empty() {
         let runs: Vec<_> = run.supersedes.iter().map(|it| format!("run {it}")).collect();
         line("replaces", runs.join(", "));
+    }
+    if let Some(release) = &run.release {
+        line("back to", release.clone());
+    }
+    if let Some(because) = &run.because {
+        line("because", because.clone());
     }
     if let Some(earlier) = run.retry_of {
         line("repeats", format!("run {earlier}"));

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     hooks::{
-        keys, later,
+        keys,
         read::{Check, Field, Section},
         releases,
         remote::{self, Transport},
@@ -17,7 +17,7 @@ use crate::{
         yaml::Place,
     },
     model::{
-        deploy::{Clean, Credentials, Deploy, Dirty, Git, Lfs, Strategy, Submodules},
+        deploy::{Clean, Credentials, Deploy, Dirty, Git, Keeping, Lfs, Strategy, Submodules},
         push::RepoName,
         source::Forge,
     },
@@ -62,10 +62,9 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
         section.read("dirty", check, Dirty::Save, |it, check| it.choice(check, &words(Dirty::ALL, Dirty::word)));
     let clean =
         section.read("clean", check, Clean::None, |it, check| it.choice(check, &words(Clean::ALL, Clean::word)));
-    later::read_deploy(&section, &keeping, check);
     let min_free_bytes =
         section.read("min_free", check, MIN_FREE_DEFAULT, |it, check| it.size(check, 0, i64::MAX as u64));
-    refuse_useless(&section, word, dirty, clean, check);
+    refuse_useless(&section, word, (dirty, clean), &keeping, check);
     let strategy = match word {
         Word::Checkout => Strategy::Checkout { git: git? },
         Word::None => Strategy::None { folder: check.folder.clone() },
@@ -73,14 +72,7 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
             Strategy::InPlace { git: git?, path: path.or_else(|| miss_path(&section, check))??, dirty, clean }
         }
         Word::Releases => {
-            if path.is_none() {
-                miss_path(&section, check);
-            }
-            if let Some(strategy) = section.get("strategy") {
-                let help = "use `in-place` or `checkout`";
-                strategy.refuse(check, "not-supported", "is not supported by this version with `releases`", help);
-            }
-            return None;
+            Strategy::Releases { git: git?, path: path.or_else(|| miss_path(&section, check))??, keeping }
         }
     };
     Some(Found { deploy: Deploy { strategy, min_free_bytes }, path_place: path_field.map(Field::place) })
@@ -97,14 +89,19 @@ fn miss_path(section: &Section, check: &mut Check) -> Option<Option<PathBuf>> {
 }
 
 /// Keys that a person may think do something here.
-fn refuse_useless(section: &Section, word: Word, dirty: Dirty, clean: Clean, check: &mut Check) {
-    let is_in_place = word == Word::InPlace;
+fn refuse_useless(section: &Section, word: Word, (dirty, clean): (Dirty, Clean), keeping: &Keeping, check: &mut Check) {
+    let (is_in_place, is_releases) = (word == Word::InPlace, word == Word::Releases);
+    let usual = Keeping::default();
     let uses_git = word != Word::None;
     let uses_path = matches!(word, Word::InPlace | Word::Releases);
     for (key, is_useless) in [
         ("path", !uses_path),
         ("dirty", !is_in_place && dirty != Dirty::Save),
         ("clean", !is_in_place && clean != Clean::None),
+        ("keep", !is_releases && keeping.good != usual.good),
+        ("keep_failed", !is_releases && keeping.failed != usual.failed),
+        ("shared", !is_releases && keeping.shared != usual.shared),
+        ("rollback", !is_releases && keeping.rollback != usual.rollback),
         ("remote", !uses_git),
         ("credentials", !uses_git),
         ("submodules", !uses_git),
@@ -115,8 +112,11 @@ fn refuse_useless(section: &Section, word: Word, dirty: Dirty, clean: Clean, che
         let Some(field) = section.get(key).filter(|_| is_useless) else { continue };
         let strategy = WORDS.iter().find(|(_, it)| *it == word).map_or("", |(text, _)| text);
         let message = format!("`{}` does nothing with strategy `{strategy}`", field.path);
-        let help =
-            if uses_git { "remove it, or use `strategy: in-place`" } else { "remove it, or use another strategy" };
+        let help = match key {
+            "keep" | "keep_failed" | "shared" | "rollback" => "remove it, or use `strategy: releases`",
+            _ if uses_git => "remove it, or use `strategy: in-place`",
+            _ => "remove it, or use another strategy",
+        };
         check.error(field.key_place, "useless-key", message, help);
     }
     if let Some(field) = section.get("subdir").filter(|_| is_in_place) {

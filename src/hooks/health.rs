@@ -23,12 +23,19 @@ fn probe(field: &Field, check: &mut Check) -> Option<Probe> {
     let question = question(field, &section, check);
     let count = |it: &Field, check: &mut Check| it.number(check, 1..=10_000).and_then(|it| u32::try_from(it).ok());
     let seconds = Duration::from_secs;
+    let attempts = section.read("attempts", check, 15, count);
+    let stable = section.read("stable", check, 1, count);
+    if stable > attempts {
+        let help = "ask at least as often as it has to answer well in a row";
+        let message = format!("can never answer well {stable} times in a row in {attempts} attempts");
+        field.refuse(check, "bad-probe", message, help);
+    }
     Some(Probe {
-        attempts: section.read("attempts", check, 15, count),
+        attempts,
         interval: section.read("interval", check, seconds(2), Field::duration),
         timeout: section.read("timeout", check, seconds(5), Field::limit),
         start_after: section.read("start_after", check, Duration::ZERO, Field::duration),
-        stable: section.read("stable", check, 1, count),
+        stable,
         question: question?,
     })
 }

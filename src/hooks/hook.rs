@@ -276,7 +276,7 @@ fn settings(
         repo,
     };
     on::refuse_without_git(section, &hook, check);
-    later::read_hook(section, &hook, check);
+    later::read_hook(section, check);
     refuse_names_twice(section, &hook, check);
     Found { hook, path_place, email_place }
 }

@@ -2,16 +2,10 @@
 //!
 //! Invariant: a bad value is reported as bad, a good one as not supported, and the documented default passes.
 
-use crate::{
-    hooks::{
-        keys,
-        read::{Check, Field, Section},
-        secrets,
-    },
-    model::{
-        deploy::{Keeping, Rollback},
-        hook::Hook,
-    },
+use crate::hooks::{
+    keys,
+    read::{Check, Field, Section},
+    secrets,
 };
 
 /// Notes that a well-formed value asks for something that is not there yet.
@@ -34,25 +28,9 @@ fn only<T: PartialEq>(section: &Section, key: &str, check: &mut Check, default: 
 
 type Read<'f, T> = &'f dyn Fn(&Field, &mut Check) -> Option<T>;
 
-/// Notes that a key asks for something that is not there yet, unless it says what holds anyway.
-fn not_yet(section: &Section, key: &str, check: &mut Check, is_default: bool, default: &str) {
-    if let Some(field) = section.get(key).filter(|_| !is_default) {
-        refuse(field, check, default);
-    }
-}
-
 /// What a hook may ask for later.
-pub(super) fn read_hook(section: &Section, hook: &Hook, check: &mut Check) {
-    not_yet(section, "health", check, hook.health.is_empty(), "that there is none");
+pub(super) fn read_hook(section: &Section, check: &mut Check) {
     only(section, "report", check, (&0, "that there is none"), &report);
-}
-
-/// What `deploy` may ask for later.
-pub(super) fn read_deploy(section: &Section, keeping: &Keeping, check: &mut Check) {
-    not_yet(section, "rollback", check, keeping.rollback == Rollback::Auto, "`auto`");
-    not_yet(section, "keep", check, keeping.good == 5, "5");
-    not_yet(section, "keep_failed", check, keeping.failed == 1, "1");
-    not_yet(section, "shared", check, keeping.shared.is_empty(), "that there is none");
 }
 
 /// How many forges are to be told.

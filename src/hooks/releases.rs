@@ -19,11 +19,12 @@ pub(super) fn read(section: &Section, check: &mut Check) -> Keeping {
         move |it: &Field, check: &mut Check| it.number(check, least..=10_000).and_then(|it| u32::try_from(it).ok())
     };
     let words: Vec<_> = Rollback::ALL.iter().map(|it| (it.word(), *it)).collect();
+    let usual = Keeping::default();
     Keeping {
-        good: section.read("keep", check, 5, count(1)),
-        failed: section.read("keep_failed", check, 1, count(0)),
-        shared: section.read("shared", check, Vec::new(), shared_paths),
-        rollback: section.read("rollback", check, Rollback::Auto, |it, check| it.choice(check, &words)),
+        good: section.read("keep", check, usual.good, count(1)),
+        failed: section.read("keep_failed", check, usual.failed, count(0)),
+        shared: section.read("shared", check, usual.shared, shared_paths),
+        rollback: section.read("rollback", check, usual.rollback, |it, check| it.choice(check, &words)),
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     ops::Range,
     os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
 };
 
 use jiff::Timestamp;
@@ -64,6 +65,20 @@ pub enum Entry {
         /// How.
         exit: StepExit,
     },
+    /// `current` is about to point elsewhere. On the disk before it does.
+    Switching {
+        /// When.
+        at: Timestamp,
+        /// Where to.
+        to: LiveLink,
+    },
+    /// `current` points there.
+    Switched {
+        /// When.
+        at: Timestamp,
+        /// Where to.
+        to: LiveLink,
+    },
     /// Something people should know of, in one sentence.
     Note {
         /// When.
@@ -95,6 +110,17 @@ pub struct Begin {
     pub boot_id: String,
     /// The version of Landfall.
     pub version: String,
+    /// The folder of the control group that holds everything it starts; `None`: there is none.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// What `current` points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveLink {
+    /// The text of the link.
+    pub link: String,
+    /// The commit that is behind it, if that is known.
+    pub commit: Option<CommitId>,
 }
 
 /// How a step ended.
@@ -130,7 +156,8 @@ impl Journal {
         Ok(Self { file, dir: dir.clone() })
     }
 
-    /// Adds an entry. `begin` and `ended` are on the disk when this returns; the others survive a kill.
+    /// Adds an entry. `begin`, `ended` and what is said of a switch are on the disk when this returns; the others
+    /// survive a kill.
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Stored::from(entry)).expect("an entry is strings and numbers");
         line.push(b'\n');
@@ -140,7 +167,7 @@ impl Journal {
                 self.file.sync_all()?;
                 self.dir.sync()
             }
-            Entry::Ended { .. } => self.file.sync_all(),
+            Entry::Switching { .. } | Entry::Switched { .. } | Entry::Ended { .. } => self.file.sync_all(),
             Entry::StepBegin { .. } | Entry::StepEnd { .. } | Entry::Note { .. } => Ok(()),
         }
     }
@@ -197,11 +224,50 @@ struct Format {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 enum Stored {
-    Begin { format: u32, at: String, pid: i32, process_start: u64, boot_id: String, version: String },
-    StepBegin { at: String, step: String, script: Option<String>, log_from: u64 },
-    StepEnd { at: String, step: String, script: Option<String>, log_from: u64, log_to: u64, exit: StoredExit },
-    Note { at: String, text: String },
-    Ended { at: String, outcome: StoredOutcome, commit: Option<String>, fields: Vec<(String, String)> },
+    Begin {
+        format: u32,
+        at: String,
+        pid: i32,
+        process_start: u64,
+        boot_id: String,
+        version: String,
+        cgroup: Option<PathBuf>,
+    },
+    StepBegin {
+        at: String,
+        step: String,
+        script: Option<String>,
+        log_from: u64,
+    },
+    StepEnd {
+        at: String,
+        step: String,
+        script: Option<String>,
+        log_from: u64,
+        log_to: u64,
+        exit: StoredExit,
+    },
+    Switching {
+        at: String,
+        link: String,
+        commit: Option<String>,
+    },
+    Switched {
+        at: String,
+        link: String,
+        commit: Option<String>,
+    },
+    Note {
+        at: String,
+        text: String,
+    },
+    Ended {
+        at: String,
+        outcome: StoredOutcome,
+        commit: Option<String>,
+        fields: Vec<(String, String)>,
+        live: Option<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -216,8 +282,8 @@ enum StoredExit {
 impl From<&Entry> for Stored {
     fn from(entry: &Entry) -> Self {
         match entry.clone() {
-            Entry::Begin(Begin { at, pid, process_start, boot_id, version }) => {
-                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version }
+            Entry::Begin(Begin { at, pid, process_start, boot_id, version, cgroup }) => {
+                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version, cgroup }
             }
             Entry::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: at.to_string(), step: step.word().into(), script, log_from }
@@ -235,12 +301,19 @@ impl From<&Entry> for Stored {
                     StepExit::Stopped(why) => StoredExit::Stopped(why),
                 },
             },
+            Entry::Switching { at, to: LiveLink { link, commit } } => {
+                Self::Switching { at: at.to_string(), link, commit: commit.map(|it| it.to_string()) }
+            }
+            Entry::Switched { at, to: LiveLink { link, commit } } => {
+                Self::Switched { at: at.to_string(), link, commit: commit.map(|it| it.to_string()) }
+            }
             Entry::Note { at, text } => Self::Note { at: at.to_string(), text },
             Entry::Ended { at, outcome, facts } => Self::Ended {
                 at: at.to_string(),
                 outcome: (&outcome).into(),
                 commit: facts.commit.map(|it| it.to_string()),
                 fields: facts.fields,
+                live: facts.live.map(|it| it.to_string()),
             },
         }
     }
@@ -251,9 +324,12 @@ impl TryFrom<Stored> for Entry {
 
     fn try_from(stored: Stored) -> Result<Self, String> {
         let time = |text: String| text.parse::<Timestamp>().map_err(|err| err.to_string());
+        let commit_id = |text: Option<String>| {
+            text.map(|it| CommitId::parse(&it).ok_or_else(|| format!("`{it}` is not a commit"))).transpose()
+        };
         Ok(match stored {
-            Stored::Begin { format: _, at, pid, process_start, boot_id, version } => {
-                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version })
+            Stored::Begin { format: _, at, pid, process_start, boot_id, version, cgroup } => {
+                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version, cgroup })
             }
             Stored::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: time(at)?, step: run_step(&step)?, script, log_from }
@@ -271,14 +347,17 @@ impl TryFrom<Stored> for Entry {
                 },
             },
             Stored::Note { at, text } => Self::Note { at: time(at)?, text },
-            Stored::Ended { at, outcome, commit, fields } => {
-                let commit = commit.map(|it| CommitId::parse(&it).ok_or_else(|| format!("`{it}` is not a commit")));
-                Self::Ended {
-                    at: time(at)?,
-                    outcome: outcome.try_into()?,
-                    facts: RunFacts { commit: commit.transpose()?, fields },
-                }
+            Stored::Switching { at, link, commit } => {
+                Self::Switching { at: time(at)?, to: LiveLink { link, commit: commit_id(commit)? } }
             }
+            Stored::Switched { at, link, commit } => {
+                Self::Switched { at: time(at)?, to: LiveLink { link, commit: commit_id(commit)? } }
+            }
+            Stored::Ended { at, outcome, commit, fields, live } => Self::Ended {
+                at: time(at)?,
+                outcome: outcome.try_into()?,
+                facts: RunFacts { commit: commit_id(commit)?, fields, live: commit_id(live)? },
+            },
         })
     }
 }
@@ -289,7 +368,7 @@ mod tests {
 
     use jiff::Timestamp;
 
-    use super::{Begin, Entry, Journal, StepExit, read};
+    use super::{Begin, Entry, Journal, LiveLink, StepExit, read};
     use crate::{
         journal::{Unreadable, folder::RunDir},
         model::{
@@ -300,13 +379,19 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         let at = Timestamp::from_second(1_800_000_000).expect("in range");
-        let begin = Begin { at, pid: 7, process_start: 99, boot_id: "b".into(), version: "0.1.0".into() };
-        let facts = RunFacts { commit: CommitId::parse(&"a1".repeat(20)), fields: vec![("k".into(), "v=\n".into())] };
+        let (boot_id, version, cgroup) = ("b".into(), "0.1.0".into(), Some("/sys/fs/cgroup/x".into()));
+        let begin = Begin { at, pid: 7, process_start: 99, boot_id, version, cgroup };
+        let commit = CommitId::parse(&"a1".repeat(20));
+        let fields = vec![("k".into(), "v=\n".into())];
+        let facts = RunFacts { commit: commit.clone(), fields, live: commit.clone() };
+        let to = LiveLink { link: "releases/x".into(), commit };
         let script = Some("build".to_owned());
         vec![
             Entry::Begin(begin),
             Entry::StepBegin { at, step: RunStep::Run, script: script.clone(), log_from: 5 },
             Entry::StepEnd { at, step: RunStep::Run, script, log: 5..77, exit: StepExit::Signal(9) },
+            Entry::Switching { at, to: to.clone() },
+            Entry::Switched { at, to: LiveLink { commit: None, ..to } },
             Entry::Note { at, text: "two\nlines".into() },
             Entry::Ended { at, outcome: Outcome::Succeeded, facts },
         ]

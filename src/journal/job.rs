@@ -12,6 +12,7 @@ use crate::{
         hook::Hook,
         job::{Asked, Job, Target, Trigger},
         push::{CommitFacts, CommitId, Push, RefChange, RefName, RepoName},
+        release::ReleaseName,
         run::RunId,
         source::Forge,
     },
@@ -65,6 +66,8 @@ enum StoredTarget {
     Commit { commit: String, ref_name: Option<String> },
     Ref(String),
     DefaultBranch,
+    Release { release: String, commit: Option<String>, reason: Option<String> },
+    Standing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,6 +104,12 @@ impl From<&Job> for StoredJob {
                 }
                 Target::Ref(ref_name) => StoredTarget::Ref(ref_name.full()),
                 Target::DefaultBranch => StoredTarget::DefaultBranch,
+                Target::Release { name, commit, reason } => StoredTarget::Release {
+                    release: name.to_string(),
+                    commit: commit.as_ref().map(CommitId::to_string),
+                    reason: reason.clone(),
+                },
+                Target::Standing => StoredTarget::Standing,
             },
             push: job.push.as_ref().map(StoredPush::from),
             attempt: job.attempt,
@@ -125,6 +134,12 @@ impl TryFrom<StoredJob> for Job {
                 },
                 StoredTarget::Ref(ref_name) => Target::Ref(known(&ref_name, RefName::parse)?),
                 StoredTarget::DefaultBranch => Target::DefaultBranch,
+                StoredTarget::Release { release, commit, reason } => Target::Release {
+                    name: known(&release, ReleaseName::parse)?,
+                    commit: commit.map(|it| known(&it, CommitId::parse)).transpose()?,
+                    reason,
+                },
+                StoredTarget::Standing => Target::Standing,
             },
             push: it.push.map(Push::try_from).transpose()?,
             attempt: it.attempt,
@@ -199,6 +214,7 @@ mod tests {
         letter::{Channel, Notification, Occasion},
         name::HookName,
         push::{CommitId, RefName, RepoName},
+        release::ReleaseName,
         run::{RetryClass, RunId},
         secret::SecretRef,
         source::Forge,
@@ -273,18 +289,28 @@ mod tests {
     #[test]
     fn a_job_reads_back_as_it_was_written() {
         let commit = CommitId::parse(&"a1".repeat(20)).expect("an id");
-        let job = Job {
-            hook: Arc::new(hook()),
-            trigger: Trigger::Retry,
-            asked: Asked::Again,
-            actor: "ana".into(),
-            target: Target::Commit { commit, ref_name: RefName::parse("refs/heads/main") },
-            push: None,
-            attempt: 2,
-            retry_of: Some(RunId(6)),
-        };
-        let read = decode(&encode(&job)).expect("readable");
-        // A hook holds compiled globs, which know no equality; all of it prints.
-        assert_eq!(format!("{read:?}"), format!("{job:?}"));
+        let name = ReleaseName::of("20261123T081642Z", RunId(6), Some(&commit)).expect("a name");
+        let hook = Arc::new(hook());
+        for target in [
+            Target::Commit { commit: commit.clone(), ref_name: RefName::parse("refs/heads/main") },
+            Target::Ref(RefName::Tag("v1".into())),
+            Target::DefaultBranch,
+            Target::Release { name, commit: Some(commit), reason: Some("it was slow".into()) },
+            Target::Standing,
+        ] {
+            let job = Job {
+                hook: Arc::clone(&hook),
+                trigger: Trigger::Rollback,
+                asked: Asked::Again,
+                actor: "ana".into(),
+                target,
+                push: None,
+                attempt: 2,
+                retry_of: Some(RunId(6)),
+            };
+            let read = decode(&encode(&job)).expect("readable");
+            // A hook holds compiled globs, which know no equality; all of it prints.
+            assert_eq!(format!("{read:?}"), format!("{job:?}"));
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! What outlives a process: how a job, an outcome and an address are written down, and a run's own folder
-//! (spec, journal, log), in which `work` and a keeper meet.
+//! What outlives a process: how a job, an outcome and an address are written down, a run's own folder (spec, journal,
+//! log), in which `work` and a keeper meet, and the record beside a hook's releases.
 //!
 //! Invariant: every form on disk carries a version or can be read without one, and a torn last line of a journal
 //! is no line.
@@ -14,7 +14,9 @@ pub mod entries;
 pub mod folder;
 pub mod log;
 pub mod progress;
+pub mod releases;
 pub mod secrets;
+pub mod site;
 pub mod spec;
 
 use std::fmt;

@@ -5,7 +5,7 @@
 use crate::{
     journal::{
         Unreadable,
-        entries::{self, Begin, Entry},
+        entries::{self, Begin, Entry, LiveLink},
         folder::RunDir,
     },
     model::run::{Outcome, RunFacts, RunStep},
@@ -18,6 +18,8 @@ pub struct Progress {
     pub begin: Option<Begin>,
     /// The step that began last.
     pub step: Option<RunStep>,
+    /// Where it has let `current` point, or was about to, in order.
+    pub switches: Vec<LiveLink>,
     /// How it ended, once it is over.
     pub end: Option<(Outcome, RunFacts)>,
 }
@@ -27,7 +29,8 @@ impl Progress {
         match entry {
             Entry::Begin(begin) => self.begin = Some(begin),
             Entry::StepBegin { step, .. } => self.step = Some(step),
-            Entry::StepEnd { .. } | Entry::Note { .. } => (),
+            Entry::Switching { to, .. } => self.switches.push(to),
+            Entry::Switched { .. } | Entry::StepEnd { .. } | Entry::Note { .. } => (),
             Entry::Ended { outcome, facts, .. } => self.end = Some((outcome, facts)),
         }
     }

@@ -56,8 +56,8 @@ pub enum End {
 
 /// Stays with a child until it and everything it started are gone.
 pub async fn attend(child: Child, log: &RefCell<RunLog>, limits: Limits, cancel: &mut Cancel) -> Attended {
-    let Child { pid, ended, mut output, mut answer } = child;
-    let family = Family::of(pid);
+    let Child { pid, ended, mut output, mut answer, group } = child;
+    let family = Family::of(pid, group);
     let watched =
         Watched { log, last_output: Cell::new(Instant::now()), trouble: Notify::new(), notes: RefCell::default() };
     let mut answered = Vec::new();

@@ -3,7 +3,8 @@
 //! A child has a session of its own, the user it is meant for, fresh signals, umask 022, nothing on its standard input
 //! but what it is given, and one pipe for what it prints, so that standard output and error keep their order.
 //!
-//! Invariant: between fork and exec only calls are made that are safe there; everything is prepared before.
+//! Invariant: between fork and exec only calls are made that are safe there; everything is prepared before. A child is in
+//! the run's control group, where there is one, before it is anything else.
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
     os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::process::CommandExt},
     path::Path,
     process::{Command, Stdio},
+    rc::Rc,
 };
 
 use nix::{
@@ -30,7 +32,7 @@ use tokio::{
     net::unix::pipe,
 };
 
-use crate::keeper::user::Account;
+use crate::keeper::{cgroup::Cgroup, user::Account};
 
 /// What a script may print before it has to wait for us. The most the kernel gives to any user.
 const PIPE_BYTES: usize = 1024 * 1024;
@@ -61,16 +63,18 @@ pub struct Child {
     pub output: pipe::Receiver,
     /// What it answers, if it was given an order.
     pub answer: Option<pipe::Receiver>,
+    /// The control group that it is in, with all it starts.
+    pub group: Option<Rc<Cgroup>>,
 }
 
-/// Starts it. The error is a sentence.
-pub fn start(plan: Plan<'_>) -> Result<Child, String> {
+/// Starts it, in this control group. The error is a sentence.
+pub fn start(plan: Plan<'_>, group: Option<&Rc<Cgroup>>) -> Result<Child, String> {
     let program = plan.argv.first().map(|it| it.to_string_lossy().into_owned()).unwrap_or_default();
     let whereabouts = format!("`{program}` in `{}` as `{}`", plan.cwd.display(), plan.account.name);
-    try_start(plan).map_err(|err| format!("cannot start {whereabouts}: {err}"))
+    try_start(plan, group).map_err(|err| format!("cannot start {whereabouts}: {err}"))
 }
 
-fn try_start(plan: Plan<'_>) -> io::Result<Child> {
+fn try_start(plan: Plan<'_>, group: Option<&Rc<Cgroup>>) -> io::Result<Child> {
     let (output, printed) = pipe_with(PipeFlags::CLOEXEC)?;
     // Smaller where the system's allowance is used up; that only costs speed.
     let _ = fcntl_setpipe_size(&printed, PIPE_BYTES);
@@ -84,7 +88,7 @@ fn try_start(plan: Plan<'_>) -> io::Result<Child> {
         command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed);
         None
     };
-    let become_it = becoming(plan.account, plan.cwd)?;
+    let become_it = becoming(plan.account, plan.cwd, group.map(|it| it.door()).transpose()?)?;
     // SAFETY: the closure makes system calls only: it takes no lock, and allocates and frees nothing.
     #[allow(unsafe_code)]
     unsafe {
@@ -104,15 +108,23 @@ fn try_start(plan: Plan<'_>) -> io::Result<Child> {
     // SAFETY: an owned descriptor stays the same and open until it is dropped, together with its registration.
     #[allow(unsafe_code)]
     let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
-    Ok(Child { pid: raw, ended, output: pipe::Receiver::from_owned_fd(output)?, answer })
+    Ok(Child { pid: raw, ended, output: pipe::Receiver::from_owned_fd(output)?, answer, group: group.cloned() })
 }
 
 /// What the child does between fork and exec.
-fn becoming(account: &Account, cwd: &Path) -> io::Result<impl FnMut() -> io::Result<()> + Send + Sync + 'static> {
+fn becoming(
+    account: &Account,
+    cwd: &Path,
+    door: Option<OwnedFd>,
+) -> io::Result<impl FnMut() -> io::Result<()> + Send + Sync + 'static> {
     let cwd = CString::new(cwd.as_os_str().as_bytes())?;
     let is_own = account.is_own();
     let (uid, gid, groups) = (account.uid, account.gid, account.groups.clone());
     Ok(move || {
+        // First, and as who we are: where the group is gone, its run is over, and so is this child.
+        if let Some(door) = &door {
+            rustix::io::write(door, Cgroup::MYSELF)?;
+        }
         setsid()?;
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         for signal in Signal::iterator().filter(|it| !matches!(it, Signal::SIGKILL | Signal::SIGSTOP)) {

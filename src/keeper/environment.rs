@@ -14,10 +14,12 @@ use std::{
 use crate::{
     journal::{
         secrets::RunSecrets,
+        site::Site,
         spec::{RunToken, Spec},
     },
     keeper::{user::Account, workspace::DeskPaths},
     model::{
+        deploy::Strategy,
         hook::Step,
         push::{CommitFacts, CommitId, RefName},
         run::RunStep,
@@ -61,6 +63,12 @@ pub struct Facts {
     pub changed_files: Option<PathBuf>,
     /// The tree.
     pub tree: Option<PathBuf>,
+    /// The tree of the release that was live before.
+    pub previous_release: Option<PathBuf>,
+    /// Whether this is a way back.
+    pub is_rollback: bool,
+    /// The commit that went live by this run, as long as it is.
+    pub live: Option<CommitId>,
 }
 
 impl Facts {
@@ -73,8 +81,7 @@ impl Facts {
             head: push.and_then(|it| it.head.clone()),
             previous: spec.live.clone(),
             commit_count: push.and_then(|it| it.commit_count),
-            changed_files: None,
-            tree: None,
+            ..Self::default()
         }
     }
 }
@@ -178,11 +185,25 @@ fn of_run(spec: &Spec, facts: &Facts) -> BTreeMap<OsString, OsString> {
             put(&mut env, name, value);
         }
     }
-    let paths = [("DEPLOY_CHANGED_FILES", &facts.changed_files), ("DEPLOY_PATH", &facts.tree)];
+    let paths = [
+        ("DEPLOY_CHANGED_FILES", &facts.changed_files),
+        ("DEPLOY_PATH", &facts.tree),
+        ("DEPLOY_PREVIOUS_RELEASE", &facts.previous_release),
+    ];
     for (name, path) in paths {
         if let Some(path) = path {
             put(&mut env, name, path);
         }
+    }
+    match &hook.deploy.strategy {
+        Strategy::Releases { path, .. } => {
+            put(&mut env, "DEPLOY_CURRENT_PATH", Site::at(path).current());
+            put(&mut env, "DEPLOY_SHARED_PATH", Site::at(path).shared());
+        }
+        Strategy::Checkout { .. } | Strategy::InPlace { .. } | Strategy::None { .. } => (),
+    }
+    if facts.is_rollback {
+        put(&mut env, "DEPLOY_ROLLBACK", "1");
     }
     env
 }

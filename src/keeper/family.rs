@@ -1,11 +1,12 @@
 //! The children of the keeper: the one it started, and those that fell to it because their parent ended.
 //!
 //! The keeper is a child subreaper: whatever a script starts stays below it, however often it forks and whatever
-//! session it opens. So "the kernel says we have no child" means: nothing of the run is left.
+//! session it opens. So "the kernel says we have no child", and nobody is in the run's control group where it has one,
+//! means: nothing of the run is left.
 //!
 //! Invariant: only this file reaps, so no status is lost and no number is waited for twice.
 
-use std::{cell::Cell, collections::HashSet, time::Duration};
+use std::{cell::Cell, collections::HashSet, rc::Rc, time::Duration};
 
 use rustix::{
     io::Errno,
@@ -13,7 +14,10 @@ use rustix::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::keeper::processes::{Process, Signalled, living_below};
+use crate::keeper::{
+    cgroup::Cgroup,
+    processes::{self, Process, Signalled},
+};
 
 /// How long what a script leaves behind may take to end by itself: a `tee` still has to write what it read, and may not
 /// get its turn at once where the machine is busy. Nobody waits once all are gone.
@@ -37,12 +41,13 @@ pub struct Family {
     own_pid: i32,
     child: i32,
     exit: Cell<Option<Exit>>,
+    group: Option<Rc<Cgroup>>,
 }
 
 impl Family {
-    /// The family of this child, which was just started and is the only one.
-    pub fn of(child: i32) -> Self {
-        Self { own_pid: rustix::process::getpid().as_raw_nonzero().get(), child, exit: Cell::new(None) }
+    /// The family of this child, which was just started, in this control group, and is the only one.
+    pub fn of(child: i32, group: Option<Rc<Cgroup>>) -> Self {
+        Self { own_pid: rustix::process::getpid().as_raw_nonzero().get(), child, exit: Cell::new(None), group }
     }
 
     /// How the child ended, if it has.
@@ -58,7 +63,7 @@ impl Family {
                 Ok(None) => return true,
                 Err(Errno::INTR) => continue,
                 // ECHILD: there is no child at all.
-                Err(_) => return false,
+                Err(_) => return self.group.as_ref().is_some_and(|it| it.is_populated()),
             };
             if pid.as_raw_nonzero().get() == self.child {
                 let signal = status.terminating_signal().map(Exit::Signal);
@@ -108,9 +113,13 @@ impl Family {
         let mut is_reported = false;
         let mut pause = Duration::from_millis(1);
         while self.reap() {
+            // All in one stroke, so that nobody forks faster than we look; whoever has left the group comes next.
+            if let Some(group) = &self.group {
+                let _ = group.kill();
+            }
             let living = self.living();
             let refused = living.iter().filter(|it| it.signal(Signal::KILL) == Signalled::Refused).count();
-            let is_hopeless = refused > 0 && refused == living.len();
+            let is_hopeless = self.group.is_none() && refused > 0 && refused == living.len();
             if !is_reported && (is_hopeless || Instant::now() >= report_at) && !living.is_empty() {
                 report(&living);
                 is_reported = true;
@@ -121,6 +130,7 @@ impl Family {
     }
 
     fn living(&self) -> Vec<Process> {
-        living_below(self.own_pid).unwrap_or_default()
+        let members = self.group.as_ref().map(|it| it.members()).unwrap_or_default();
+        processes::living_among(self.own_pid, &members).unwrap_or_default()
     }
 }

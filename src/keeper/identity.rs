@@ -2,7 +2,7 @@
 //!
 //! Invariant: number, start and boot together name one process for ever.
 
-use std::{fs, io};
+use std::{fs, io, path::PathBuf};
 
 use jiff::Timestamp;
 use rustix::process::Signal;
@@ -17,11 +17,12 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
-/// The entry that says: this process has started the run.
-pub fn begin(at: Timestamp) -> io::Result<Begin> {
+/// The entry that says: this process has started the run, and all it starts is in this control group.
+pub fn begin(at: Timestamp, cgroup: Option<PathBuf>) -> io::Result<Begin> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let own = Process::find(pid).ok_or_else(|| io::Error::other("cannot read /proc/self/stat"))?;
-    Ok(Begin { at, pid, process_start: own.start, boot_id: boot_id()?, version: env!("CARGO_PKG_VERSION").into() })
+    let (process_start, version) = (own.start, env!("CARGO_PKG_VERSION").into());
+    Ok(Begin { at, pid, process_start, boot_id: boot_id()?, version, cgroup })
 }
 
 /// Whether the keeper that wrote this entry is still alive.

@@ -1,7 +1,7 @@
 //! Finds and ends what a keeper left behind that was itself killed.
 //!
-//! With the keeper gone its children belong to somebody else, so they are found by the run token in their
-//! environment, and by being below such a process.
+//! With the keeper gone its children belong to somebody else, so they are found in the run's control group, by the run
+//! token in their environment, and by being below such a process.
 //!
 //! Invariant: `Ok` means that nothing of the run is left.
 
@@ -19,6 +19,7 @@ use thiserror::Error;
 use crate::{
     journal::{entries::Begin, spec::RunToken},
     keeper::{
+        cgroup::Cgroup,
         identity,
         processes::{self, Process, Signalled, descendants},
     },
@@ -44,24 +45,26 @@ pub enum Leftover {
 /// Ends every process of the run whose keeper died: TERM, the grace, then KILL. Returns the names of those it ended.
 ///
 /// Blocks for up to the grace and a few seconds. A machine that was started anew since has nothing left of the run.
-/// Programs that overwrite their own environment are found only while they are below one that does not.
+/// Where the run had no control group, programs that overwrite their own environment are found only while they are below
+/// one that does not.
 pub fn end_leftovers(token: &RunToken, keeper: &Begin, grace: Duration) -> Result<Vec<String>, Leftover> {
     if identity::boot_id()? != keeper.boot_id {
         return Ok(Vec::new());
     }
+    let group = keeper.cgroup.as_deref().map(Cgroup::at);
     let term_until = Instant::now() + grace;
     let kill_until = term_until + PATIENCE;
     let mut told: HashSet<(i32, u64)> = HashSet::new();
     let mut names = Vec::new();
     let mut is_quiet = false;
     loop {
-        let found = find(token, keeper)?;
+        let found = find(token, keeper, group.as_ref())?;
         // Looked at twice: who forks and ends while we look may be missed once.
         if found.ours.is_empty() && !is_quiet {
             is_quiet = true;
             continue;
         }
-        if found.ours.is_empty() {
+        if found.ours.is_empty() && is_removed(group.as_ref())? {
             return if found.unknown.is_empty() {
                 Ok(names)
             } else {
@@ -69,26 +72,50 @@ pub fn end_leftovers(token: &RunToken, keeper: &Begin, grace: Duration) -> Resul
             };
         }
         is_quiet = false;
-        let is_late = Instant::now() >= term_until;
-        let mut staying = Vec::new();
-        for process in found.ours {
-            let is_new = told.insert((process.pid, process.start));
-            if is_new {
-                names.push(process.to_string());
-            }
-            let signalled = match (is_late, is_new) {
-                (true, _) => process.signal(Signal::KILL),
-                (false, true) => process.signal(Signal::TERM),
-                (false, false) => Signalled::Yes,
-            };
-            if is_late || signalled == Signalled::Refused {
-                staying.push(process);
-            }
+        // Who is in the group and cannot be seen, as from within a namespace, can only be ended with all the others.
+        let is_late = Instant::now() >= term_until || found.ours.is_empty();
+        if let Some(group) = group.as_ref().filter(|_| is_late) {
+            group.kill()?;
         }
+        let staying = tell(found.ours, is_late, &mut told, &mut names);
         if Instant::now() >= kill_until {
-            return Err(Leftover::Stays(processes::names(&staying)));
+            return Err(Leftover::Stays(stay(&staying, group.as_ref())));
         }
         sleep(Duration::from_millis(20));
+    }
+}
+
+/// Whether the run has no control group any more. A child that its keeper was starting when it died is not in it yet, and
+/// never begins once it is gone.
+fn is_removed(group: Option<&Cgroup>) -> io::Result<bool> {
+    group.map_or(Ok(true), Cgroup::remove)
+}
+
+/// TERM for those who are new, KILL for all when it is late. Returns those who may stay all the same.
+fn tell(ours: Vec<Process>, is_late: bool, told: &mut HashSet<(i32, u64)>, names: &mut Vec<String>) -> Vec<Process> {
+    let mut staying = Vec::new();
+    for process in ours {
+        let is_new = told.insert((process.pid, process.start));
+        if is_new {
+            names.push(process.to_string());
+        }
+        let signalled = match (is_late, is_new) {
+            (true, _) => process.signal(Signal::KILL),
+            (false, true) => process.signal(Signal::TERM),
+            (false, false) => Signalled::Yes,
+        };
+        if is_late || signalled == Signalled::Refused {
+            staying.push(process);
+        }
+    }
+    staying
+}
+
+/// Who stays, for people.
+fn stay(staying: &[Process], group: Option<&Cgroup>) -> String {
+    match group {
+        Some(group) if staying.is_empty() => format!("somebody in `{}`", group.folder().display()),
+        Some(_) | None => processes::names(staying),
     }
 }
 
@@ -98,10 +125,11 @@ struct Found {
     unknown: Vec<Process>,
 }
 
-fn find(token: &RunToken, keeper: &Begin) -> Result<Found, Leftover> {
+fn find(token: &RunToken, keeper: &Begin, group: Option<&Cgroup>) -> Result<Found, Leftover> {
     let mark = format!("{}={}", RunToken::VARIABLE, token.as_str()).into_bytes();
     let own = rustix::process::getpid().as_raw_nonzero().get();
     let everyone = processes::all()?;
+    let members = group.map(Cgroup::members).unwrap_or_default();
     // Whatever the keeper started was started after it, and so was what they started.
     let later: Vec<Process> = everyone
         .iter()
@@ -110,6 +138,10 @@ fn find(token: &RunToken, keeper: &Begin) -> Result<Found, Leftover> {
         .collect();
     let (mut ours, mut unknown) = (Vec::new(), Vec::new());
     for process in later {
+        if members.contains(&process.pid) {
+            ours.push(process);
+            continue;
+        }
         match fs::read(process.folder().join("environ")) {
             Ok(environ) if environ.split(|it| *it == 0).any(|it| it == mark) => ours.push(process),
             Ok(_) => (),
@@ -119,7 +151,8 @@ fn find(token: &RunToken, keeper: &Begin) -> Result<Found, Leftover> {
     }
     let roots: Vec<i32> = ours.iter().map(|it| it.pid).collect();
     let below = descendants(&everyone, &roots);
-    unknown.retain(|it| !below.contains(it) && may_be_ours(it, &everyone, keeper));
+    // Of a run that has a group, whoever is outside of it and shows no token is a stranger.
+    unknown.retain(|it| group.is_none() && !below.contains(it) && may_be_ours(it, &everyone, keeper));
     ours.extend(below.into_iter().filter(|it| !it.is_dead));
     Ok(Found { ours, unknown })
 }

@@ -1,4 +1,4 @@
-//! Carries out one run, in a process of its own: fetch, stage, scripts, and the outcome.
+//! Carries out one run, in a process of its own: fetch, stage, scripts, going live, and the outcome.
 //!
 //! A keeper depends on nobody: the daemon that started it may be killed, and what it has to say stays in the run's
 //! folder. It holds the lane's lock until the last process of the run is gone.
@@ -7,12 +7,18 @@
 //! that the run was interrupted.
 
 pub mod git;
+pub mod release;
 
 mod run;
 mod staging;
 mod steps;
 
+mod going_live;
+mod health;
+mod releasing;
+
 mod attend;
+mod cgroup;
 mod child;
 mod family;
 mod limits;
@@ -33,15 +39,17 @@ mod processes;
 
 use std::{
     cell::RefCell,
-    io::{self, Read},
+    io::{self, Read, Write},
     path::Path,
     process::ExitCode,
+    rc::Rc,
 };
 
 use jiff::Timestamp;
 use thiserror::Error;
 
 use self::{
+    cgroup::Cgroup,
     environment::Facts,
     family::Family,
     lane::LaneLock,
@@ -54,6 +62,7 @@ use self::{
     workspace::Workspace,
 };
 pub use self::{
+    cgroup::probe as probe_cgroup,
     identity::{ask_to_cancel, is_alive},
     leftovers::{Leftover, end_leftovers},
 };
@@ -64,6 +73,7 @@ use crate::{
         folder::RunDir,
         log::Writer,
         secrets,
+        spec::RunToken,
     },
     model::run::{FailureClass, Mood, Outcome, RunStep},
 };
@@ -103,14 +113,19 @@ pub fn serve(run_dir: &Path) -> ExitCode {
     match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(err)) => {
-            eprintln!("cannot write down how the run ended: {err}");
+            complain(&format!("cannot write down how the run ended: {err}"));
             ExitCode::FAILURE
         }
         Err(err) => {
-            eprintln!("{err}");
+            complain(&err.to_string());
             ExitCode::from(NOT_STARTED)
         }
     }
+}
+
+/// Says what went wrong, for `work`. `eprintln!` panics where the disk is full.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Everything up to and with `begin`.
@@ -131,14 +146,27 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
         io::ErrorKind::AlreadyExists => NotStarted::BegunBefore,
         _ => impossible("open the journal")(err),
     })?;
-    let begin = identity::begin(Timestamp::now()).map_err(impossible("learn our own start"))?;
     let mut records = Records::new(journal);
-    records.add(&Entry::Begin(begin)).map_err(impossible("write down the begin"))?;
+    let group = begin(&mut records, &spec.token).map_err(impossible("write down the begin"))?;
     let payload = spec.has_payload.then(|| dir.payload());
     let workspace = Workspace::new(&spec.state, spec.run, payload);
     let (facts, whole) = (Facts::of(&spec), Limit::from_now(spec.job.hook.timeout));
     let log = RefCell::new(RunLog::new(mask, writer));
-    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account: None, whole })
+    let (account, scene) = (None, None);
+    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account, scene, whole, group })
+}
+
+/// Makes the run's control group, where there can be one, and writes down that the run has begun. A keeper that is killed
+/// between the two leaves an empty folder behind, which goes when the service ends.
+fn begin(records: &mut Records, token: &RunToken) -> io::Result<Option<Rc<Cgroup>>> {
+    let group = Cgroup::make(token).ok();
+    let folder = group.as_ref().map(|it| it.folder().to_owned());
+    let written = identity::begin(Timestamp::now(), folder).and_then(|it| records.add(&Entry::Begin(it)));
+    if let (Err(_), Some(group)) = (&written, &group) {
+        // Nobody is in it yet.
+        let _ = group.remove();
+    }
+    written.map(|()| group.map(Rc::new))
 }
 
 async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Result<()> {
@@ -157,13 +185,19 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
                 steps::run_last(run, RunStep::OnFailure, &hook.on_failure).await;
             }
             steps::run_last(run, RunStep::Finally, &hook.finally).await;
+            going_live::put_away(run).await;
             outcome
         }
     };
     // Nobody should be left; but a child that could not be watched would be, and the lane must not move on.
-    let family = Family::of(0);
+    let family = Family::of(0, run.group.clone());
     if family.reap() {
         family.end(run.spec.job.hook.kill_grace, |_| ()).await;
+    }
+    if let Some(group) = run.group.take()
+        && !matches!(group.remove(), Ok(true))
+    {
+        run.remark(&format!("the control group `{}` cannot be removed", group.folder().display()));
     }
     run.ended(&outcome)
 }
@@ -171,13 +205,18 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
 /// The way to a success, left at the first step that ends otherwise.
 async fn advance(run: &mut Run) -> Result<(), Outcome> {
     run.step(RunStep::Preflight, preflight)?;
+    releasing::look(run).await?;
     let hook = run.spec.job.hook.clone();
-    if let (Some(git), Some(account)) = (hook.deploy.strategy.git(), run.account.clone()) {
+    let git = hook.deploy.strategy.git().filter(|_| run.spec.job.target.is_fetched());
+    if let (Some(git), Some(account)) = (git, run.account.clone()) {
         staging::fetch(run, &account, git).await?;
         staging::stage(run, &account, git).await?;
     }
+    if let Some(scene) = run.scene.clone() {
+        return going_live::release(run, &scene).await;
+    }
     steps::run_all(run, RunStep::Run, &hook.run).await?;
-    steps::run_all(run, RunStep::Activate, &hook.activate).await
+    going_live::come_up(run).await
 }
 
 fn preflight(run: &mut Run) -> Result<(), Outcome> {

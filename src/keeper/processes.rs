@@ -3,6 +3,7 @@
 //! Invariant: a signal goes through a pidfd whose process was seen to be the one meant, never to a bare number.
 
 use std::{
+    collections::HashSet,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
@@ -85,12 +86,12 @@ pub fn all() -> io::Result<Vec<Process>> {
     Ok(processes)
 }
 
-/// The living processes below this one: its children, their children, and so on.
-pub fn living_below(root: i32) -> io::Result<Vec<Process>> {
+/// The living processes below this one (its children, their children, and so on), and those of these numbers.
+pub fn living_among(root: i32, numbers: &[i32]) -> io::Result<Vec<Process>> {
     let processes = all()?;
-    let mut below = descendants(&processes, &[root]);
-    below.retain(|it| !it.is_dead);
-    Ok(below)
+    let below: HashSet<i32> = descendants(&processes, &[root]).iter().map(|it| it.pid).collect();
+    let is_meant = |it: &Process| !it.is_dead && (below.contains(&it.pid) || numbers.contains(&it.pid));
+    Ok(processes.into_iter().filter(is_meant).collect())
 }
 
 /// Those processes that are below one of the roots, dead ones too. The roots are not among them.

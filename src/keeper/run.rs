@@ -2,7 +2,7 @@
 //!
 //! Invariant: each step is a pair of journal entries, and its log lies between them.
 
-use std::{cell::RefCell, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 
@@ -15,12 +15,14 @@ use crate::{
     },
     keeper::{
         attend::{Attended, End, attend},
+        cgroup::Cgroup,
         child::{self, Plan},
         environment::Facts,
         family::Exit,
         limits::{Cancel, Limit, Limits, Stop},
         output::RunLog,
         records::{Records, Subject},
+        releasing::Scene,
         user::Account,
         workspace::Workspace,
     },
@@ -48,8 +50,12 @@ pub struct Run {
     pub facts: Facts,
     /// Who its steps run as, once that is known.
     pub account: Option<Account>,
+    /// The folder of releases it works in, once that has been looked at.
+    pub scene: Option<Scene>,
     /// When its time is over.
     pub whole: Limit,
+    /// The control group of all it starts, where there can be one.
+    pub group: Option<Rc<Cgroup>>,
 }
 
 impl Run {
@@ -92,7 +98,25 @@ impl Run {
         limits: Limits,
     ) -> Result<(End, Vec<u8>), Outcome> {
         let log_from = self.begin(subject)?;
-        let attended = match child::start(plan) {
+        let (end, answer) = self.stay_with(subject.0, plan, limits).await?;
+        let exit = match &end {
+            End::Exited(Exit::Code(0)) => StepExit::Good,
+            End::Exited(Exit::Code(code)) => StepExit::Code(*code),
+            End::Exited(Exit::Signal(number)) => StepExit::Signal(*number),
+            End::Stopped(stop) => StepExit::Stopped(self.log.borrow().masked(&stop.to_string())),
+        };
+        self.end(subject, log_from, exit)?;
+        Ok((end, answer))
+    }
+
+    /// Stays with a child until it has ended, as a part of a step that has begun.
+    pub async fn stay_with(
+        &mut self,
+        step: RunStep,
+        plan: Plan<'_>,
+        limits: Limits,
+    ) -> Result<(End, Vec<u8>), Outcome> {
+        let attended = match child::start(plan, self.group.as_ref()) {
             Ok(child) => attend(child, &self.log, limits, &mut self.cancel).await,
             Err(why) => {
                 self.remark(&why);
@@ -104,15 +128,8 @@ impl Run {
         }
         for note in attended.notes {
             let note = self.log.borrow().masked(&note);
-            self.records.note(note).map_err(|err| unwritable(subject.0, &err))?;
+            self.records.note(note).map_err(|err| unwritable(step, &err))?;
         }
-        let exit = match &attended.end {
-            End::Exited(Exit::Code(0)) => StepExit::Good,
-            End::Exited(Exit::Code(code)) => StepExit::Code(*code),
-            End::Exited(Exit::Signal(number)) => StepExit::Signal(*number),
-            End::Stopped(stop) => StepExit::Stopped(self.log.borrow().masked(&stop.to_string())),
-        };
-        self.end(subject, log_from, exit)?;
         Ok((attended.end, attended.answer))
     }
 
@@ -157,7 +174,7 @@ impl Run {
         drop(log);
         let reason = outcome.reason().map(|it| format!(": {it}")).unwrap_or_default();
         self.remark(&format!("{}{reason}", outcome.word()));
-        let facts = RunFacts { commit: self.facts.commit.clone(), fields };
+        let facts = RunFacts { commit: self.facts.commit.clone(), fields, live: self.facts.live.clone() };
         self.records.add(&Entry::Ended { at: Timestamp::now(), outcome, facts })
     }
 
@@ -171,7 +188,8 @@ impl Run {
         result
     }
 
-    fn begin(&mut self, subject: Subject<'_>) -> Result<u64, Outcome> {
+    /// Writes down that a step, or a part of one, begins; gives where its log does.
+    pub fn begin(&mut self, subject: Subject<'_>) -> Result<u64, Outcome> {
         if let Some(trouble) = self.log.borrow().trouble() {
             return Err(failed(subject.0, FailureClass::Other, trouble.to_owned()));
         }
@@ -183,7 +201,8 @@ impl Run {
         Ok(position)
     }
 
-    fn end(&mut self, subject: Subject<'_>, log_from: u64, exit: StepExit) -> Result<(), Outcome> {
+    /// Writes down that a step, or a part of one, has ended.
+    pub fn end(&mut self, subject: Subject<'_>, log_from: u64, exit: StepExit) -> Result<(), Outcome> {
         let log = log_from..self.log_position();
         self.records.end(subject, log, exit).map_err(|err| unwritable(subject.0, &err))
     }
@@ -194,7 +213,8 @@ pub fn failed(step: RunStep, class: FailureClass, reason: String) -> Outcome {
     Outcome::Failed(Failure { step, exit_code: None, class, reason })
 }
 
-fn unwritable(step: RunStep, err: &std::io::Error) -> Outcome {
+/// The failure to write something down about a step.
+pub fn unwritable(step: RunStep, err: &std::io::Error) -> Outcome {
     failed(step, FailureClass::Other, format!("cannot write the run's journal: {err}"))
 }
 

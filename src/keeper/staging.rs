@@ -11,6 +11,7 @@ use crate::{
         environment,
         family::Exit,
         git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
+        releasing,
         run::{Run, failed},
         user::Account,
     },
@@ -88,7 +89,11 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
             let ref_name = run.facts.ref_name.clone();
             (path.clone(), Place::InPlace { path, ref_name, dirty, clean, patch: patch.clone() })
         }
-        Strategy::Checkout { .. } | Strategy::Releases { .. } | Strategy::None { .. } => {
+        Strategy::Releases { path, .. } => {
+            let tree = releasing::prepare(run, &path).await?;
+            (tree.clone(), Place::Fresh { tree })
+        }
+        Strategy::Checkout { .. } | Strategy::None { .. } => {
             let tree = run.workspace.tree(account).map_err(|err| impossible("the tree", &err))?;
             (tree.clone(), Place::Fresh { tree })
         }

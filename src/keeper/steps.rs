@@ -53,19 +53,30 @@ pub async fn run_last(run: &mut Run, step: RunStep, scripts: &[Step]) {
 
 async fn run_one(run: &mut Run, step: RunStep, script: &Step, whole: Limit) -> Result<(), Outcome> {
     let what = format!("step `{}` of `{step}`", script.name);
-    let ready = ready(run, script).map_err(|why| failed(step, FailureClass::Other, format!("{what}: {why}")))?;
-    let Ready { account, desk, cwd } = ready;
+    let ready = ready(run, step, script)?;
     run.remark(&format!("{step}: {}", script.name));
-    let env = environment::of_script(&run.spec, &run.facts, &run.secrets, (step, script), &account, &desk);
-    let mut argv: Vec<OsString> = script.shell.iter().map(OsString::from).collect();
-    argv.extend(["-c".into(), without_nul(&script.script)]);
-    let plan = Plan { argv, cwd: &cwd, env, account: &account, order: None };
     let limits = run.limits(whole, script.timeout);
-    let (end, _) = run.attend((step, Some(&script.name)), plan, limits).await?;
+    let (end, _) = run.attend((step, Some(&script.name)), plan(run, step, script, &ready), limits).await?;
     match end {
         End::Exited(exit) => judge(run, step, &what, exit),
         End::Stopped(stop) => Err(run.stopped(step, &what, stop)),
     }
+}
+
+/// Runs one script as a part of a step that has begun; what its end means is the caller's to say.
+pub async fn try_out(run: &mut Run, step: RunStep, script: &Step) -> Result<End, Outcome> {
+    let ready = ready(run, step, script)?;
+    let limits = run.limits(run.whole, script.timeout);
+    let (end, _) = run.stay_with(step, plan(run, step, script, &ready), limits).await?;
+    Ok(end)
+}
+
+fn plan<'a>(run: &Run, step: RunStep, script: &Step, ready: &'a Ready) -> Plan<'a> {
+    let Ready { account, desk, cwd } = ready;
+    let env = environment::of_script(&run.spec, &run.facts, &run.secrets, (step, script), account, desk);
+    let mut argv: Vec<OsString> = script.shell.iter().map(OsString::from).collect();
+    argv.extend(["-c".into(), without_nul(&script.script)]);
+    Plan { argv, cwd, env, account, order: None }
 }
 
 /// What a script needs before it can be started.
@@ -75,7 +86,12 @@ struct Ready {
     cwd: PathBuf,
 }
 
-fn ready(run: &mut Run, script: &Step) -> Result<Ready, String> {
+fn ready(run: &mut Run, step: RunStep, script: &Step) -> Result<Ready, Outcome> {
+    let what = || format!("step `{}` of `{step}`", script.name);
+    make_ready(run, script).map_err(|why| failed(step, FailureClass::Other, format!("{}: {why}", what())))
+}
+
+fn make_ready(run: &mut Run, script: &Step) -> Result<Ready, String> {
     let account = match (&script.user, &run.account) {
         (Some(user), _) => Account::find(Some(user))?,
         (None, Some(account)) => account.clone(),
@@ -97,8 +113,8 @@ fn ready(run: &mut Run, script: &Step) -> Result<Ready, String> {
 fn judge(run: &Run, step: RunStep, what: &str, exit: Exit) -> Result<(), Outcome> {
     let failure =
         |exit_code, class, reason| Err(Outcome::Failed(Failure { step, exit_code: Some(exit_code), class, reason }));
+    let Some(clause) = exit_clause(exit) else { return Ok(()) };
     match exit {
-        Exit::Code(0) => Ok(()),
         Exit::Code(TRY_LATER) => failure(
             TRY_LATER,
             FailureClass::Tempfail,
@@ -110,11 +126,17 @@ fn judge(run: &Run, step: RunStep, what: &str, exit: Exit) -> Result<(), Outcome
             let reason = said.map_or_else(|| format!("{what} found nothing to do"), |(_, value)| value);
             Err(Outcome::Skipped { step, reason })
         }
-        Exit::Code(code) => failure(code, FailureClass::Other, format!("{what} ended with exit code {code}")),
-        Exit::Signal(number) => {
-            let reason = format!("{what} was killed by {}", signal_name(number));
-            failure(128 + number, FailureClass::Other, reason)
-        }
+        Exit::Code(code) => failure(code, FailureClass::Other, format!("{what} {clause}")),
+        Exit::Signal(number) => failure(128 + number, FailureClass::Other, format!("{what} {clause}")),
+    }
+}
+
+/// How a script ended that did not end well.
+pub fn exit_clause(exit: Exit) -> Option<String> {
+    match exit {
+        Exit::Code(0) => None,
+        Exit::Code(code) => Some(format!("ended with exit code {code}")),
+        Exit::Signal(number) => Some(format!("was killed by {}", signal_name(number))),
     }
 }
 

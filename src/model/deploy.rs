@@ -152,6 +152,13 @@ pub struct Keeping {
     pub rollback: Rollback,
 }
 
+/// What holds where nobody says otherwise.
+impl Default for Keeping {
+    fn default() -> Self {
+        Self { good: 5, failed: 1, shared: Vec::new(), rollback: Rollback::Auto }
+    }
+}
+
 /// A path that all releases share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedPath {

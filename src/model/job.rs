@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 use crate::model::{
     hook::Hook,
     push::{CommitId, Push, RefName},
+    release::ReleaseName,
     run::RunId,
     word::words,
 };
@@ -59,6 +60,17 @@ pub enum Target {
     Ref(RefName),
     /// Where the remote's default branch points when the run begins; only people ask for that.
     DefaultBranch,
+    /// A release that stands already and was good; only people ask for that.
+    Release {
+        /// Which.
+        name: ReleaseName,
+        /// Its commit, if that is known.
+        commit: Option<CommitId>,
+        /// Why it is gone back to, if they say.
+        reason: Option<String>,
+    },
+    /// The folder that stands where the link to the live release belongs; only people ask for that.
+    Standing,
 }
 
 impl Target {
@@ -66,7 +78,16 @@ impl Target {
     pub fn commit(&self) -> Option<&CommitId> {
         match self {
             Self::Commit { commit, .. } => Some(commit),
-            Self::Ref(_) | Self::DefaultBranch => None,
+            Self::Release { commit, .. } => commit.as_ref(),
+            Self::Ref(_) | Self::DefaultBranch | Self::Standing => None,
+        }
+    }
+
+    /// Whether its code is still to be brought here.
+    pub fn is_fetched(&self) -> bool {
+        match self {
+            Self::Commit { .. } | Self::Ref(_) | Self::DefaultBranch => true,
+            Self::Release { .. } | Self::Standing => false,
         }
     }
 
@@ -75,7 +96,7 @@ impl Target {
         match self {
             Self::Commit { ref_name, .. } => ref_name.as_ref(),
             Self::Ref(ref_name) => Some(ref_name),
-            Self::DefaultBranch => None,
+            Self::DefaultBranch | Self::Release { .. } | Self::Standing => None,
         }
     }
 }
@@ -91,11 +112,13 @@ pub enum Trigger {
     Manual,
     /// An earlier run ended badly, or a person asked for it again.
     Retry,
+    /// A person asked for what was live before.
+    Rollback,
 }
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Push, Self::Tag, Self::Manual, Self::Retry];
+    pub const ALL: [Self; 5] = [Self::Push, Self::Tag, Self::Manual, Self::Retry, Self::Rollback];
 
     /// The word of JSON, SQL and `DEPLOY_TRIGGER`.
     pub fn word(self) -> &'static str {
@@ -104,6 +127,7 @@ impl Trigger {
             Self::Tag => "tag",
             Self::Manual => "manual",
             Self::Retry => "retry",
+            Self::Rollback => "rollback",
         }
     }
 

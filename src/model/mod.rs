@@ -9,6 +9,7 @@ pub mod job;
 pub mod letter;
 pub mod name;
 pub mod push;
+pub mod release;
 pub mod run;
 pub mod secret;
 pub mod source;

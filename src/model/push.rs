@@ -2,7 +2,10 @@
 //!
 //! Invariant: ids, refs and repository names of these types are well formed, whoever sent them.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use crate::model::source::Forge;
 
@@ -65,6 +68,12 @@ impl PartialEq for RepoName {
 }
 
 impl Eq for RepoName {}
+
+impl Hash for RepoName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_lowercase().hash(state);
+    }
+}
 
 impl fmt::Display for RepoName {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

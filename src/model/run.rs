@@ -337,6 +337,8 @@ pub struct RunFacts {
     pub commit: Option<CommitId>,
     /// `key=value` lines, in the order of writing.
     pub fields: Vec<(String, String)>,
+    /// The commit that the run left live, where a link says so. It matters of a run that did not succeed.
+    pub live: Option<CommitId>,
 }
 
 #[cfg(test)]

@@ -291,6 +291,7 @@ fn cause(trigger: Trigger) -> &'static str {
         Trigger::Tag => "Tagged",
         Trigger::Manual => "Started",
         Trigger::Retry => "Retried",
+        Trigger::Rollback => "Rolled back",
     }
 }
 

@@ -104,9 +104,10 @@ impl Store {
     /// Takes a delivery in, with the runs it makes. It is on disk when this answers.
     pub async fn accept(&self, arrival: Arrival, now: Timestamp) -> Result<Receipt, StoreError> {
         let parcel = if arrival.body.len() <= SMALL_BODY_BYTES {
-            pack(arrival)?
+            pack(arrival, &self.engine)?
         } else {
-            let packing = spawn_blocking(move || pack(arrival)).await;
+            let engine = Arc::clone(&self.engine);
+            let packing = spawn_blocking(move || pack(arrival, &engine)).await;
             packing.map_err(|err| StoreError::Unavailable(format!("packing a delivery was broken off: {err}")))??
         };
         let may_stop = parcel.wish.jobs().iter().any(|it| it.job.hook.queue == QueuePolicy::Cancel);
@@ -136,7 +137,7 @@ impl Store {
     }
 }
 
-fn pack(arrival: Arrival) -> Result<Parcel, StoreError> {
+fn pack(arrival: Arrival, engine: &Engine) -> Result<Parcel, StoreError> {
     let wish = match arrival.verdict {
         Verdict::Queue { tickets, refused } => {
             Wish::Queue { jobs: tickets.into_iter().map(|it| Prepared::new(it.into_job())).collect(), refused }
@@ -149,7 +150,7 @@ fn pack(arrival: Arrival) -> Result<Parcel, StoreError> {
         event: arrival.event,
         delivery_id: arrival.delivery_id,
         dedupe: arrival.dedupe,
-        body: Body::compress(&arrival.body)?,
+        body: Body::compress(&arrival.body, &engine.press)?,
         wish,
     })
 }

@@ -36,7 +36,7 @@ use crate::{
     route,
     store::{Cancelled, DeliveryFilter, DeliveryNo, RunFilter, RunState, RunView, Store},
     web::{
-        Tally, describe, explain, hold, rehearse,
+        Tally, describe, explain, hold, rehearse, releases,
         reply::Refused,
         views::{self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RunInFull, SendRequest, Sent, Status},
     },
@@ -84,6 +84,7 @@ pub struct Daemon {
     pub tally: Arc<Tally>,
 }
 
+/// What a handler answers.
 pub(super) type Answer<T> = Result<Json<T>, Refused>;
 
 /// The routes.
@@ -99,6 +100,9 @@ pub fn router(api: Api) -> Router {
         .route("/v1/hooks/{hook}/send", post(send))
         .route("/v1/hold", post(hold::hold))
         .route("/v1/resume", post(hold::resume))
+        .route("/v1/hooks/{hook}/releases", get(releases::list))
+        .route("/v1/hooks/{hook}/rollback", post(releases::rollback))
+        .route("/v1/hooks/{hook}/adopt", post(releases::adopt))
         .route("/v1/deliveries", get(deliveries))
         .route("/v1/why", get(why))
         .fallback(|| async { Refused::NotFound("there is no such request; is the client of another version?".into()) })
@@ -256,6 +260,7 @@ fn hook_name(name: &str) -> Result<HookName, Refused> {
     HookName::parse(name).ok_or_else(|| Refused::BadRequest(format!("`{name}` is not a hook's name")))
 }
 
+/// The hook of that name.
 pub(super) fn find_hook(api: &Api, name: &str) -> Result<Arc<Hook>, Refused> {
     let hooks = api.hooks.borrow();
     let known = || hooks.hooks.keys().map(HookName::as_str).collect::<Vec<_>>().join(", ");

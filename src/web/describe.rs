@@ -11,6 +11,7 @@ use crate::{
     journal::log::{Kind, Line, Page},
     model::{
         hook::Hook,
+        job::Target,
         push::{CommitId, RefName},
     },
     store::{
@@ -27,6 +28,10 @@ use crate::{
 /// A run, as the API tells it.
 pub(super) fn run(view: &RunView) -> Run {
     let push = view.job.push.as_ref();
+    let (release, because) = match &view.job.target {
+        Target::Release { name, reason, .. } => (Some(name.to_string()), reason.clone()),
+        Target::Commit { .. } | Target::Ref(_) | Target::DefaultBranch | Target::Standing => (None, None),
+    };
     let (outcome, started_at, finished_at) = match &view.state {
         RunState::Queued { .. } => (None, None, None),
         RunState::Running { since, .. } => (None, Some(*since), None),
@@ -62,6 +67,8 @@ pub(super) fn run(view: &RunView) -> Run {
         delivery: view.delivery.map(|it| it.0),
         fence: view.fence,
         fields: view.fields.iter().cloned().collect(),
+        release,
+        because,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::{
     model::{
-        job::{Asked, Job},
+        job::{Asked, Job, Target},
         name::HookName,
         run::{Outcome, RunId},
     },
@@ -124,10 +124,18 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
     }
     let job = &view.job;
     let commit = view.commit.as_ref().map_or("a commit not yet known", |it| it.short());
+    let what = match &job.target {
+        Target::Commit { .. } | Target::Ref(_) | Target::DefaultBranch => format!("deploy {commit}"),
+        Target::Release { name, reason, .. } => {
+            let why = reason.as_ref().map(|it| format!(" because \"{it}\"")).unwrap_or_default();
+            format!("go back to release {name}{why}")
+        }
+        Target::Standing => "adopt the folder that stands at `current`".to_owned(),
+    };
     let place = job.target.ref_name().map(|it| format!(" of `{}`", it.short())).unwrap_or_default();
     let repeats = job.retry_of.map(|it| format!(", repeating run {it}")).unwrap_or_default();
     sentences.push(format!(
-        "run {} is to deploy {commit}{place} by hook {}: {} by {}, attempt {}{repeats}, queued at {}",
+        "run {} is to {what}{place} by hook {}: {} by {}, attempt {}{repeats}, queued at {}",
         view.id,
         view.hook,
         job.trigger,

@@ -25,6 +25,7 @@ mod explain;
 mod hold;
 
 mod rehearse;
+mod releases;
 
 pub mod outgoing;
 

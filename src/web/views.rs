@@ -28,7 +28,7 @@ pub struct Run {
     /// The full ref name, if there is one.
     #[serde(rename = "ref")]
     pub ref_name: Option<String>,
-    /// `push`, `tag`, `manual` or `retry`.
+    /// `push`, `tag`, `manual`, `retry` or `rollback`.
     pub trigger: String,
     /// Who is behind it.
     pub actor: String,
@@ -60,6 +60,10 @@ pub struct Run {
     pub fence: Option<i64>,
     /// What its scripts wrote to `DEPLOY_OUTPUT`.
     pub fields: BTreeMap<String, String>,
+    /// The release that it goes back to.
+    pub release: Option<String>,
+    /// Why a person wants that, if they said.
+    pub because: Option<String>,
 }
 
 /// A run with the letters it caused.
@@ -203,6 +207,33 @@ pub struct Done {
     pub message: String,
 }
 
+/// A release whose tree is there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Release {
+    /// Its name.
+    pub release: String,
+    /// The run that made it.
+    pub run: i64,
+    /// RFC 3339, UTC: when it was complete.
+    pub at: String,
+    /// Its commit; null if it was adopted and did not say.
+    pub sha: Option<String>,
+    /// First line of the commit's message.
+    pub subject: String,
+    /// Who wrote the commit.
+    pub author: String,
+    /// `ready`: never was live; `live`: is, or was, and is not judged; `good`; `bad`.
+    pub verdict: String,
+    /// Whether it is live.
+    pub is_live: bool,
+    /// Whether it can be gone back to.
+    pub is_candidate: bool,
+    /// Bytes in its files, as it was complete.
+    pub size_bytes: u64,
+    /// Why it is bad, or was left.
+    pub note: Option<String>,
+}
+
 /// A piece of a log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogPiece {
@@ -267,7 +298,7 @@ pub struct DeployRequest {
     pub actor: String,
 }
 
-/// `POST /v1/runs/{id}/cancel` and `.../retry`.
+/// `POST /v1/runs/{id}/cancel` and `.../retry`, and `/v1/hooks/{hook}/adopt`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {
@@ -310,6 +341,18 @@ pub struct ResumeRequest {
 pub struct Said {
     /// One sentence.
     pub message: String,
+}
+
+/// `POST /v1/hooks/{hook}/rollback`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// A release, a commit's first digits, or `-N`; by default `-1`.
+    pub to: Option<String>,
+    /// Why, if they say.
+    pub reason: Option<String>,
+    /// Who asks.
+    pub actor: String,
 }
 
 /// `POST /v1/hooks/{hook}/send`.

@@ -12,12 +12,16 @@ use tracing::{error, info, warn};
 use crate::{
     journal::{
         Unreadable,
-        entries::Begin,
+        entries::{Begin, LiveLink},
         folder::RunDir,
         progress::{Follower, Progress},
+        site::{Left, Site},
     },
     keeper,
-    model::run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
+    model::{
+        deploy::Strategy,
+        run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
+    },
     store::{Adopted, Claim, GivenBack, Kept, Stop, StoreError},
     work::{
         Workplace,
@@ -242,7 +246,9 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
     let folder = journal.folder();
     match progress {
         Progress { end: Some((outcome, facts)), .. } => store_end(place, claim, outcome, facts).await,
-        Progress { begin: Some(begin), step, .. } => interrupted(place, claim, folder, begin, step).await,
+        Progress { begin: Some(begin), step, switches, .. } => {
+            interrupted(place, claim, folder, begin, (step, switches)).await;
+        }
         Progress { begin: None, .. } if is_ours => {
             let said = fs::read_to_string(folder.keeper_trouble()).unwrap_or_default();
             let said = said.lines().last().unwrap_or("it said nothing").to_owned();
@@ -267,7 +273,13 @@ async fn look_patiently(journal: &mut Follower) -> Result<Progress, Unreadable> 
 }
 
 /// Ends what the keeper left behind; only then may the lane move on.
-async fn interrupted(place: &Workplace, claim: Claim, folder: &RunDir, begin: Begin, step: Option<RunStep>) {
+async fn interrupted(
+    place: &Workplace,
+    claim: Claim,
+    folder: &RunDir,
+    begin: Begin,
+    (step, switches): (Option<RunStep>, Vec<LiveLink>),
+) {
     let grace = claim.job().hook.kill_grace;
     let token = folder.read_spec().map(|spec| spec.token);
     let searched = match token {
@@ -284,8 +296,10 @@ async fn interrupted(place: &Workplace, claim: Claim, folder: &RunDir, begin: Be
             } else {
                 format!("; ended what it left behind: {}", ended.join(", "))
             };
-            let reason = format!("its keeper died{at}, so what it had done by then is not known{left}");
-            store_end(place, claim, Outcome::Interrupted { step, reason }, RunFacts::default()).await;
+            let live = left_live(&claim, &switches);
+            let reason = format!("its keeper died{at}{}{left}", what_is_live(&live));
+            let facts = RunFacts { live: live.commit().cloned(), ..RunFacts::default() };
+            store_end(place, claim, Outcome::Interrupted { step, reason }, facts).await;
         }
         Err(why) => stop_lane(place, claim, step, &why).await,
     }
@@ -327,6 +341,26 @@ async fn give_back(place: &Workplace, mut claim: Claim, why: Option<String>) {
             let reason = outcome.reason().unwrap_or_default();
             error!(run.id = %id, run.outcome = outcome.word(), "run {id} {}: {reason}", outcome.word());
         }
+    }
+}
+
+/// What a run that was interrupted has left live. Looked at only when nothing of it goes on.
+fn left_live(claim: &Claim, switches: &[LiveLink]) -> Left {
+    match &claim.job().hook.deploy.strategy {
+        Strategy::Releases { path, .. } => Site::at(path).left_by(switches),
+        Strategy::Checkout { .. } | Strategy::InPlace { .. } | Strategy::None { .. } => {
+            Left::Unknown { why: "what it had done by then is not known".into() }
+        }
+    }
+}
+
+/// The same as a clause.
+fn what_is_live(left: &Left) -> String {
+    match left {
+        Left::Untouched => ", before it had switched anything: what was live before still is".into(),
+        Left::Before { link } => format!(", and what was live before still is: {link}"),
+        Left::Switched(to) => format!(", and {} is live, to which it had switched", to.link),
+        Left::Unknown { why } => format!(": {why}"),
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{error, info};
 
 use crate::{
     hooks::{Environment, Hooks},
-    store::{Claimed, Store, StoreError},
+    store::{Adopted, Claimed, Store, StoreError},
 };
 
 /// The loop looks at least this often, should a bell be lost.
@@ -46,7 +46,7 @@ pub struct Workplace {
 /// keepers.
 pub async fn serve(place: Workplace, stop: CancellationToken) -> Result<(), StoreError> {
     let mut under_way = JoinSet::new();
-    for adopted in place.store.adopt(Timestamp::now()).await? {
+    for adopted in adopt(&place, &stop).await? {
         under_way.spawn(attend::take_up(place.clone(), adopted));
     }
     while !stop.is_cancelled() {
@@ -86,6 +86,20 @@ pub async fn serve(place: Workplace, stop: CancellationToken) -> Result<(), Stor
         under_way.shutdown().await;
     }
     Ok(())
+}
+
+/// The runs that an earlier daemon has left under way. On a full disk this waits until there is room again.
+async fn adopt(place: &Workplace, stop: &CancellationToken) -> Result<Vec<Adopted>, StoreError> {
+    loop {
+        match place.store.adopt(Timestamp::now()).await {
+            Err(StoreError::Unavailable(why)) => error!("cannot take up the runs under way, will try again: {why}"),
+            result => return result,
+        }
+        tokio::select! {
+            () = sleep(AFTER_TROUBLE) => (),
+            () = stop.cancelled() => return Ok(Vec::new()),
+        }
+    }
 }
 
 fn until(due: Timestamp) -> Duration {

@@ -45,7 +45,7 @@ impl<'a> Daemon<'a> {
             let mut process = self.process.lock().expect("no panic");
             if let Some(child) = process.as_mut() {
                 let Some(status) = child.try_wait().expect("a child") else { continue };
-                self.scene.pen.note(Event::DaemonEnded { code: status.code() });
+                self.scene.pen.note(Event::DaemonEnded { code: status.code(), said: self.last_words(1) });
             }
             *process = Some(self.start());
         }
@@ -113,11 +113,11 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    /// The end of its log, for when something is wrong.
-    pub fn last_words(&self) -> String {
+    /// The last lines of its log, for when something is wrong.
+    pub fn last_words(&self, count: usize) -> String {
         let log = fs::read_to_string(self.scene.folder.join("daemon.log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        lines[lines.len().saturating_sub(count)..].join("\n")
     }
 }
 

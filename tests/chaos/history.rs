@@ -90,9 +90,10 @@ pub enum Event {
     },
 
     DaemonUp,
-    /// It ended without having been killed. `code` is nothing if a signal ended it.
+    /// It ended without having been killed. `code` is nothing if a signal ended it; `said` is the last line of its log.
     DaemonEnded {
         code: Option<i32>,
+        said: String,
     },
     KillDaemon,
     /// It was asked to stop.

@@ -118,7 +118,7 @@ fn calm_down(scene: &Scene, daemon: &Daemon, calm_max: Duration) -> Record {
     loop {
         let unfinished = match unfinished(daemon) {
             Ok(unfinished) => unfinished,
-            Err(err) => format!("the daemon does not answer: {err}\n{}", daemon.last_words()),
+            Err(err) => format!("the daemon does not answer: {err}\n{}", daemon.last_words(20)),
         };
         if unfinished.is_empty() {
             break;
@@ -134,7 +134,7 @@ fn calm_down(scene: &Scene, daemon: &Daemon, calm_max: Duration) -> Record {
     }
     daemon
         .record()
-        .unwrap_or_else(|err| panic!("the daemon does not tell what it knows: {err}\n{}", daemon.last_words()))
+        .unwrap_or_else(|err| panic!("the daemon does not tell what it knows: {err}\n{}", daemon.last_words(20)))
 }
 
 /// What is still to be done, in a sentence; empty: nothing.

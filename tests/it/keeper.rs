@@ -3,9 +3,15 @@
 //! Invariant: each test is one promise.
 
 mod bench;
+pub mod cgroup;
 mod code;
 mod ends;
 mod environment;
+mod health;
 mod output;
+mod releases;
 pub mod root;
+mod shared;
+mod shop;
+mod tidying;
 mod trees;

@@ -12,7 +12,10 @@ use landfall::journal::progress;
 use nix::{fcntl::OFlag, sys::stat::Mode, unistd::mkfifo};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::world::{house::House, inbox::SlackSink, until};
+use crate::{
+    keeper::cgroup::{DAEMONISES, has_group},
+    world::{house::House, inbox::SlackSink, until},
+};
 
 /// A hook whose script prints 200 lines, waits at a gate, and prints 200 more.
 const HOOK: &str = r#"on: {push: main}
@@ -161,6 +164,27 @@ read -r word < $GATE
     assert_eq!(view["step"], "run");
     assert!(!Path::new(&format!("/proc/{pid}")).exists() || is_zombie(pid), "what the script left goes on");
     until("people are told", || sink.messages().iter().any(|it| it.contains("interrupted")).then_some(()));
+    house.stop();
+}
+
+#[test]
+fn under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper_was_killed() {
+    if !has_group("under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper_was_killed") {
+        return;
+    }
+    let Scene { mut house, .. } = scene();
+    let commit = house.repo.commit(&[("deploy.sh", &format!("#!/bin/sh\n{DAEMONISES}\nread -r word < $GATE\n"))]);
+    let run = house.queue(&commit);
+    let daemon = house.live().join("daemon");
+    let pid = until("the daemon has started", || fs::read_to_string(&daemon).ok()?.trim().parse::<i32>().ok());
+    let begin = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun");
+    let keeper = nix::unistd::Pid::from_raw(begin.pid);
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    let view = house.ended(run);
+    assert_eq!(view["outcome"], "interrupted", "{view}");
+    assert!(view["reason"].as_str().is_some_and(|it| it.contains(&format!("`sh` ({pid})"))), "{view}");
+    assert!(!Path::new(&format!("/proc/{pid}")).exists() || is_zombie(pid), "the daemon goes on");
+    assert!(!begin.cgroup.expect("a group").exists());
     house.stop();
 }
 

@@ -17,6 +17,8 @@ mod telling;
 
 mod operating;
 
+mod releasing;
+
 mod keeper;
 
 mod documents;

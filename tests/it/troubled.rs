@@ -268,6 +268,13 @@ fn as_root_a_full_disk_is_answered_with_503_until_there_is_room_and_loses_nothin
     });
     assert_eq!((refused.0, &refused.1["error"]), (503, &json!("unavailable")), "{}", refused.1);
     assert!(scene.house.landfall(&["status"]).status.success(), "looking is still possible");
+    scene.house.kill().start();
+    let (status, answer) = scene.house.deliver(&"e".repeat(40));
+    assert_eq!(
+        (status, &answer["error"]),
+        (503, &json!("unavailable")),
+        "a daemon that starts on a full disk: {answer}"
+    );
     let folder = scene.house.run_dir(running);
     until("the keeper has written the end", || progress::read(&folder).expect("a journal").end.map(drop));
     disk.make_room();

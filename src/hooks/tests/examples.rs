@@ -10,6 +10,7 @@ use crate::{
         hook::{BranchFilter, Hook, QueuePolicy},
         letter::{Channel, Occasion},
         name::{HookName, SourceName},
+        push::RepoName,
         secret::SecretRef,
         source::{Forge, Proof, SourcePath},
     },
@@ -73,14 +74,19 @@ fn a_shared_source_starts_several_hooks_and_rotates_its_secret() {
     let loaded = loads(
         "sources:\n  acme:\n    forge: github\n    secret: [{env: ACME_SECRET}, {env: ACME_SECRET_OLD}]\nhooks:\n  \
          shop: {source: acme, repo: acme/shop, on: {push: main}, run: ./deploy}\n  blog: {source: acme, repo: \
-         acme/blog, run: ./deploy}\n",
+         acme/blog, run: ./deploy}\n  cache: {source: acme, repo: Acme/Shop, run: ./purge}\n",
     );
     let acme = SourceName::parse("acme").expect("a name");
     let Proof::GitHub { secrets } = &loaded.hooks.sources[&SourcePath::Shared(acme.clone())].proof else { panic!() };
     let origins: Vec<_> = secrets.iter().map(|it| it.origin.clone()).collect();
     assert_eq!(origins, ["ACME_SECRET", "ACME_SECRET_OLD"].map(|it| SecretRef::Env(it.into())));
-    let names: Vec<_> = loaded.hooks.hooks_of(&acme).map(|it| it.name.as_str()).collect();
-    assert_eq!(names, ["blog", "shop"]);
+    let of_repo = |repo: &str| {
+        let of_repo = loaded.hooks.hooks_of(&acme, &RepoName::parse(repo).expect("a name"));
+        of_repo.iter().map(|it| it.name.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(of_repo("ACME/shop"), ["cache", "shop"]);
+    assert_eq!(of_repo("acme/blog"), ["blog"]);
+    assert!(of_repo("acme/other").is_empty());
     assert_eq!(loaded.hooks.sources.len(), 1);
 }
 

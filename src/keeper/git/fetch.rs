@@ -139,6 +139,7 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
             Some((id, name)) => describe(&mirror.repo, id, name),
             None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
         },
+        Target::Release { .. } | Target::Standing => Err(GitFailure::permanent("what stands already is not fetched")),
     };
     Ok((fetched?, Freshness::OfNow))
 }

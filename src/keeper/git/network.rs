@@ -83,7 +83,7 @@ fn refspecs(repo: &Repository, target: &Target, offered: &Offered) -> Result<Vec
     let named = match target {
         Target::Commit { ref_name, .. } => ref_name.as_ref().map(RefName::full),
         Target::Ref(ref_name) => Some(ref_name.full()),
-        Target::DefaultBranch => None,
+        Target::DefaultBranch | Target::Release { .. } | Target::Standing => None,
     };
     let mut names: Vec<String> = named.into_iter().collect();
     for reference in repo.references().map_err(cannot("read the mirror's refs"))? {

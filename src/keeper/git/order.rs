@@ -199,6 +199,7 @@ enum PipedTarget {
     Commit { commit: String, ref_name: Option<String> },
     Ref(String),
     DefaultBranch,
+    Nothing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -230,6 +231,7 @@ impl From<&Order> for PipedOrder {
                     },
                     Target::Ref(ref_name) => PipedTarget::Ref(ref_name.full()),
                     Target::DefaultBranch => PipedTarget::DefaultBranch,
+                    Target::Release { .. } | Target::Standing => PipedTarget::Nothing,
                 },
                 scope: (&order.scope).into(),
                 against: PipedAgainst::from(&order.against),
@@ -275,6 +277,7 @@ impl TryFrom<PipedOrder> for Order {
                     },
                     PipedTarget::Ref(ref_name) => Target::Ref(full_ref(&ref_name)?),
                     PipedTarget::DefaultBranch => Target::DefaultBranch,
+                    PipedTarget::Nothing => return Err("what stands already is not fetched".into()),
                 };
                 let door = match door {
                     PipedDoor::Open => Door::Open,

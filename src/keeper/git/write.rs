@@ -8,6 +8,7 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Write},
+    num::NonZeroUsize,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
@@ -30,7 +31,7 @@ use super::{
 };
 
 /// Reading and unpacking is most of the work; more threads than this only wait for the same disk.
-const THREADS: usize = 2;
+const THREADS_MAX: usize = 4;
 
 /// How much older a file is made that is not its blob. No file system counts time in longer steps.
 const OLDER: Duration = Duration::from_secs(2);
@@ -117,7 +118,8 @@ impl Writer<'_> {
                 }
             }
         };
-        let threads = if work.len() > BATCH { THREADS } else { 1 };
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = if work.len() > BATCH { processors.min(THREADS_MAX) } else { 1 };
         thread::scope(|scope| {
             let threads: Vec<_> = (1..threads).map(|_| scope.spawn(labour)).collect();
             let mine = labour();

@@ -20,6 +20,7 @@ use crate::{
         arrival::{Accepted, DeliveryNo, Receipt},
         sqlite::{
             hold,
+            press::Press,
             rows::{key_bytes, millis},
             runs::{self, Prepared},
         },
@@ -53,6 +54,18 @@ impl Wish {
             Self::Aside { .. } => &[],
         }
     }
+
+    /// What becomes of the delivery unless it was seen before or is on hold: almost always, so that its row is
+    /// written once.
+    fn expected(&self) -> (Accepted, String) {
+        match self {
+            Self::Queue { jobs, refused } => {
+                let message = queued_for(jobs.iter().map(|it| &it.job.hook.name));
+                (Accepted::Queued, with_others(message, refused))
+            }
+            Self::Aside { result, message } => (Accepted::Aside(result), message.clone()),
+        }
+    }
 }
 
 /// A compressed body.
@@ -62,24 +75,25 @@ pub(in crate::store) struct Body {
 }
 
 impl Body {
-    /// Compresses. Level 1: a payload is text that says everything twice, and a push is waiting.
-    pub(in crate::store) fn compress(bytes: &[u8]) -> Result<Self, StoreError> {
-        let zstd = zstd::bulk::compress(bytes, 1)
-            .map_err(|err| StoreError::Unavailable(format!("cannot compress a body: {err}")))?;
-        Ok(Self { size_bytes: bytes.len(), zstd })
+    /// Compresses.
+    pub(in crate::store) fn compress(bytes: &[u8], press: &Press) -> Result<Self, StoreError> {
+        Ok(Self { size_bytes: bytes.len(), zstd: press.compress(bytes)? })
     }
 }
 
 /// Takes a delivery in.
 pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<Receipt, StoreError> {
-    let delivery = insert(tx, parcel, now)?;
+    let expected = parcel.wish.expected();
+    let delivery = insert(tx, parcel, &expected, now)?;
     let (accepted, runs, message) = match &parcel.wish {
         Wish::Aside { result, message } => (Accepted::Aside(result), Vec::new(), message.clone()),
         Wish::Queue { jobs, refused } => queue(tx, (delivery, jobs, refused), &parcel.dedupe, now)?,
     };
     note_runs(tx, delivery, &runs, (accepted == Accepted::Queued).then_some(parcel.dedupe.as_slice()), now)?;
-    let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
-    statement.execute(params![delivery, accepted.word(), message])?;
+    if (accepted, &message) != (expected.0, &expected.1) {
+        let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
+        statement.execute(params![delivery, accepted.word(), message])?;
+    }
     Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
 }
 
@@ -112,8 +126,7 @@ fn queue(
         (false, _) => {
             let taken = |(run, name): (RunId, HookName)| (name, format!("it took this delivery before, as run {run}"));
             others.extend(repeated.into_iter().map(taken));
-            let names: Vec<_> = queued.iter().map(|(_, name)| format!("`{name}`")).collect();
-            let message = with_others(format!("queued for {}", names.join(", ")), &others);
+            let message = with_others(queued_for(queued.iter().map(|(_, name)| name)), &others);
             (Accepted::Queued, queued, message)
         }
         (true, false) => {
@@ -125,6 +138,11 @@ fn queue(
             _ => (Accepted::Aside(HELD), Runs::new(), route::each_rule(&others)),
         },
     })
+}
+
+fn queued_for<'a>(hooks: impl Iterator<Item = &'a HookName>) -> String {
+    let names: Vec<_> = hooks.map(|it| format!("`{it}`")).collect();
+    format!("queued for {}", names.join(", "))
 }
 
 /// The sentence, and why the other hooks run nothing.
@@ -149,13 +167,19 @@ fn on_hold(tx: &Connection, job: &Job) -> Result<Option<String>, StoreError> {
     }))
 }
 
-fn insert(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<i64, StoreError> {
+fn insert(
+    tx: &Connection,
+    parcel: &Parcel,
+    (accepted, message): &(Accepted, String),
+    now: Timestamp,
+) -> Result<i64, StoreError> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO delivery (path, forge, event, forge_id, received_at, result, message)
-         VALUES (?1, ?2, ?3, ?4, ?5, '', '')",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    let (path, forge) = (parcel.path.to_string(), parcel.forge.word());
-    let delivery = statement.insert(params![path, forge, parcel.event, parcel.delivery_id, millis(now)])?;
+    let (path, forge, result) = (parcel.path.to_string(), parcel.forge.word(), accepted.word());
+    let Parcel { event, delivery_id, .. } = parcel;
+    let delivery = statement.insert(params![path, forge, event, delivery_id, millis(now), result, message])?;
     let mut statement = tx.prepare_cached("INSERT INTO body (delivery, size_bytes, zstd) VALUES (?1, ?2, ?3)")?;
     let size_bytes = i64::try_from(parcel.body.size_bytes).unwrap_or(i64::MAX);
     statement.execute(params![delivery, size_bytes, parcel.body.zstd])?;
@@ -171,8 +195,9 @@ enum Seen {
 }
 
 fn seen(tx: &Connection, hook: &HookName, keys: &[DedupeKey], now: Timestamp) -> Result<Seen, StoreError> {
-    let mut statement =
-        tx.prepare_cached("SELECT s.run, s.at FROM seen s JOIN hook h USING (hook) WHERE h.name = ?1 AND s.key = ?2")?;
+    // Not a join: SQLite would plan that anew for every key.
+    let mut statement = tx
+        .prepare_cached("SELECT run, at FROM seen WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND key = ?2")?;
     let mut in_vain = Vec::new();
     for key in keys {
         let row = statement.query_row(params![hook.as_str(), key_bytes(key)], |row| Ok((row.get(0)?, row.get(1)?)));

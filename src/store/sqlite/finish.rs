@@ -75,12 +75,25 @@ pub(in crate::store) fn finish(
     let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
     let outcome = &held.outcome_of(outcome);
     let commit = facts.commit.clone().or_else(|| job.target.commit().cloned());
+    let live = match outcome {
+        Outcome::Succeeded => commit.clone(),
+        // What went live is live, however the run went on from there.
+        Outcome::Failed(_)
+        | Outcome::TimedOut(_)
+        | Outcome::RolledBack(_)
+        | Outcome::RollbackFailed { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::Superseded { .. }
+        | Outcome::Stale { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::Interrupted { .. } => facts.live.clone(),
+    };
     let ending = Ending::unclaimed(right.run, outcome, now);
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
     count_yields(tx, held.hook, outcome)?;
     // Behind a stopped lane nobody tries again, so people are told now.
     let may_retry = wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;
-    let retry = if may_retry && runs::replaced_by(tx, held.hook, job)?.is_none() {
+    let retry = if may_retry && runs::replaced_by(tx, held.hook, right.run, job)?.is_none() {
         Some(queue_retry(tx, right.run, job, &held, now)?)
     } else {
         tell(tx, right.run, held.hook, job, outcome)?;
@@ -88,9 +101,9 @@ pub(in crate::store) fn finish(
     };
     if let Some(commit) = commit {
         hold::judge_commit(tx, (right.run, held.hook), &commit, outcome, now)?;
-        if *outcome == Outcome::Succeeded {
-            note_live(tx, right.run, held.hook, job, commit.as_str())?;
-        }
+    }
+    if let Some(commit) = live {
+        note_live(tx, right.run, held.hook, job, commit.as_str())?;
     }
     lanes::set_head(tx, held.lane)?;
     Ok(Finished { retry })
@@ -206,7 +219,7 @@ pub(in crate::store) fn give_back(
     let vain_starts = why.map(|why| note_vain_start(tx, right.run, why)).transpose()?;
     let given = if let Some(reason) = &held.cancel_asked {
         GivenBack::Ended(Outcome::Cancelled { step: None, reason: reason.clone() })
-    } else if let Some(by) = runs::replaced_by(tx, held.hook, job)? {
+    } else if let Some(by) = runs::replaced_by(tx, held.hook, right.run, job)? {
         GivenBack::Ended(Outcome::Superseded { by })
     } else if let (Some(why), Some(VAIN_STARTS_MAX..)) = (why, vain_starts) {
         let reason = format!("it could not be started {VAIN_STARTS_MAX} times, the last time because: {why}");

@@ -2,7 +2,9 @@
 //!
 //! Invariant: SQL is written in this folder and nowhere else, and every change goes through the one writer.
 
+mod lock;
 mod open;
+mod press;
 mod readers;
 mod writer;
 
@@ -34,6 +36,8 @@ pub use open::OpenError;
 pub(super) struct Engine {
     writer: writer::Writer,
     readers: readers::Readers,
+    /// Compresses what is to be written, before the writer is asked for it.
+    pub(super) press: press::Press,
     /// Rung by the writer.
     pub(super) bells: Arc<Bells>,
 }
@@ -47,7 +51,7 @@ impl Engine {
         let writer = writer::Writer::start(connection, &database, lock, Arc::clone(&bells))
             .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
         let readers = readers::Readers::new(database);
-        Ok(Self { writer, readers, bells })
+        Ok(Self { writer, readers, press: press::Press::default(), bells })
     }
 
     /// Makes a change as one transaction; answered once it is on disk.

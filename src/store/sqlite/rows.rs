@@ -9,7 +9,7 @@ use crate::{
     model::{
         deploy::Strategy,
         hook::QueuePolicy,
-        job::Job,
+        job::{Job, Trigger},
         name::{HookName, LaneName, SourceName},
         push::{CommitId, RefName},
         source::SourcePath,
@@ -60,7 +60,11 @@ pub(super) fn ref_key(ref_name: Option<&RefName>) -> String {
 }
 
 /// Whose place a waiting job takes: nobody's, its hook's and ref's, or its hook's where that deploys to one path.
+/// A way back takes nobody's: what waits before it was accepted, and is no newer push.
 pub(super) fn replaces(job: &Job) -> &'static str {
+    if job.trigger == Trigger::Rollback || !job.target.is_fetched() {
+        return "nothing";
+    }
     match (job.hook.queue, &job.hook.deploy.strategy) {
         (QueuePolicy::All, _) => "nothing",
         (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::InPlace { .. } | Strategy::Releases { .. }) => "hook",

@@ -107,19 +107,25 @@ fn within_savepoint<T>(
     connection: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.execute_batch("SAVEPOINT item")?;
+    run(connection, "SAVEPOINT item")?;
     let result = work(connection);
     // A full disk may make SQLite roll the whole transaction back by itself; then there is no savepoint to leave.
     if connection.is_autocommit() {
         return result.and_then(|_| Err(StoreError::Unavailable("the transaction was rolled back".into())));
     }
     match result {
-        Ok(value) => connection.execute_batch("RELEASE item").map(|()| value).map_err(StoreError::from),
+        Ok(value) => run(connection, "RELEASE item").map(|()| value),
         Err(error) => {
             connection.execute_batch("ROLLBACK TO item; RELEASE item")?;
             Err(error)
         }
     }
+}
+
+/// Does what would be parsed anew each time otherwise.
+fn run(connection: &Connection, statement: &str) -> Result<(), StoreError> {
+    connection.prepare_cached(statement)?.execute([])?;
+    Ok(())
 }
 
 impl Writer {
@@ -195,7 +201,7 @@ fn commit(connection: &Connection, home: &Home, bells: &Bells, mut batch: Vec<Bo
 }
 
 fn within_transaction(connection: &Connection, home: &Home, batch: &mut [Box<dyn Item>]) -> Result<(), StoreError> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
+    run(connection, "BEGIN IMMEDIATE")?;
     for item in batch {
         item.carry_out(connection);
         if connection.is_autocommit() {
@@ -203,8 +209,8 @@ fn within_transaction(connection: &Connection, home: &Home, batch: &mut [Box<dyn
         }
     }
     home.check()?;
-    fail::fail_point!("store-before-commit");
-    connection.execute_batch("COMMIT")?;
+    fail::fail_point!("store-before-commit", |_| Err(StoreError::Unavailable("the commit failed".into())));
+    run(connection, "COMMIT")?;
     fail::fail_point!("store-after-commit");
     Ok(())
 }

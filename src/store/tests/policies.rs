@@ -8,7 +8,7 @@ use crate::{
         hook::{Hook, QueuePolicy},
         run::{Outcome, RunFacts, RunId, RunStep},
     },
-    store::{Claim, RunState, Stop},
+    store::{Claim, GivenBack, RunState, Stop},
 };
 
 fn of_priority(name: &str, priority: i8) -> Arc<Hook> {
@@ -54,6 +54,31 @@ async fn no_lane_starves_behind_a_higher_priority() {
     world.pass(Duration::from_secs(101 * 60));
     world.queue(&of_priority("urgent", 100), 'a').await;
     assert_eq!(world.claim().await.run(), patient, "it has waited longer than a hundred points are worth");
+}
+
+#[tokio::test]
+async fn a_busy_branch_keeps_its_turn_among_lanes_when_a_newer_push_takes_the_place_of_a_waiting_one() {
+    let mut world = World::new();
+    let busy = super::latest("busy");
+    world.queue(&busy, 'a').await;
+    world.pass(Duration::from_secs(1));
+    world.queue(&all("other"), 'a').await;
+    world.pass(Duration::from_secs(1));
+    let newest = world.queue(&busy, 'b').await;
+    assert_eq!(world.claim().await.run(), newest, "its lane has waited longest");
+}
+
+#[tokio::test]
+async fn an_older_push_never_takes_the_place_of_a_newer_one() {
+    let world = World::new();
+    let older = world.queue(&super::latest("site"), 'a').await;
+    // The hook as it is after a reload: in another lane, where it is claimed first.
+    let newer = world.queue(&Arc::new(Hook { priority: 9, lane: hook("other").lane, ..hook("site") }), 'b').await;
+    let claim = world.claim().await;
+    assert_eq!(claim.run(), newer);
+    let given = world.store.give_back(claim, None, world.now).await.expect("given back");
+    assert_eq!(given, GivenBack::Waits { not_before: None });
+    assert_eq!(world.outcome(older).await, None);
 }
 
 #[tokio::test]

@@ -15,10 +15,10 @@ pub fn judge(case: &Case) -> Vec<Violation> {
         is_bad = (is_bad || *event == Event::Spoilt) && *event != Event::Mended;
         is_asked = (is_asked || *event == Event::RestartDaemon) && *event != Event::DaemonUp;
         has_reason &= *event != Event::DaemonUp;
-        if let Event::DaemonEnded { code } = event {
+        if let Event::DaemonEnded { code, said } = event {
             let is_well = is_asked && *code == Some(0);
             if !is_well && !has_reason {
-                found.push(broken(UP, format!("the daemon ended with {code:?}"), &[at]));
+                found.push(broken(UP, format!("the daemon ended with {code:?}: {said}"), &[at]));
             }
         } else if let Event::Left { process } = event {
             found.push(broken(NOTHING_LEFT, format!("still there: {process}"), &lines_of(case, process)));

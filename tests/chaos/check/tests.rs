@@ -370,11 +370,11 @@ fn a_daemon_that_ends_by_itself_and_what_is_left_behind_are_named() {
     let mut world = World::in_order();
     world.event(Event::Spoilt);
     world.event(Event::DaemonUp);
-    world.event(Event::DaemonEnded { code: Some(2) });
+    world.event(Event::DaemonEnded { code: Some(2), said: "no".into() });
     assert_eq!(world.complaints(), []);
     world.event(Event::Mended);
     world.event(Event::DaemonUp);
-    world.event(Event::DaemonEnded { code: Some(1) });
+    world.event(Event::DaemonEnded { code: Some(1), said: "no".into() });
     world.breaks(UP);
     let mut world = World::in_order();
     world.event(Event::Left { process: "7 sleep 1000".into() });

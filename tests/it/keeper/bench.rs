@@ -42,8 +42,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A run that is not started yet.
 pub struct Bench {
-    pub state: tempfile::TempDir,
+    pub state: Arc<tempfile::TempDir>,
     pub dir: RunDir,
+    pub run: RunId,
     pub hook: Hook,
     pub secrets: BTreeMap<String, String>,
     pub job: Box<dyn Fn(&mut Job)>,
@@ -101,7 +102,8 @@ pub fn running(text: &str) -> Bench {
     };
     let token = RunToken::random().expect("random");
     let (secrets, payload, daemon_env) = (BTreeMap::new(), None, Vec::new());
-    Bench { state, dir, hook, secrets, job: Box::new(|_| ()), payload, token, daemon_env }
+    let state = Arc::new(state);
+    Bench { state, dir, run: RunId(7), hook, secrets, job: Box::new(|_| ()), payload, token, daemon_env }
 }
 
 impl Bench {
@@ -115,6 +117,14 @@ impl Bench {
     /// With this changed about the hook.
     pub fn hook(mut self, change: impl FnOnce(&mut Hook)) -> Self {
         change(&mut self.hook);
+        self
+    }
+
+    /// Another run in the same state folder.
+    pub fn again(mut self, run: i64) -> Self {
+        self.run = RunId(run);
+        self.dir = RunDir::of(self.state.path(), self.run);
+        self.dir.create().expect("run folder");
         self
     }
 
@@ -147,7 +157,7 @@ impl Bench {
         };
         (self.job)(&mut job);
         let spec = Spec {
-            run: RunId(7),
+            run: self.run,
             token: self.token.clone(),
             job,
             state: self.state.path().to_owned(),
@@ -257,6 +267,27 @@ impl Ended {
         use landfall::journal::log::Kind;
         let lines = log(&self.bench.dir).into_iter().filter(|it| it.kind != Kind::Remark);
         lines.map(|it| it.text().into_owned()).collect()
+    }
+
+    /// What the hook's own scripts printed, without git and Landfall.
+    pub fn printed(&self) -> Vec<String> {
+        use landfall::journal::log::Kind;
+        let is_script =
+            |it: &str| ["run: ", "activate: ", "health: ", "on_failure: "].iter().any(|word| it.starts_with(word));
+        let (mut printed, mut is_of_script) = (Vec::new(), false);
+        for line in log(&self.bench.dir) {
+            match line.kind {
+                Kind::Remark => is_of_script = is_script(&line.text()),
+                Kind::Output | Kind::Piece | Kind::Cut if is_of_script => printed.push(line.text().into_owned()),
+                Kind::Output | Kind::Piece | Kind::Cut => (),
+            }
+        }
+        printed
+    }
+
+    /// Every line, remarks too.
+    pub fn whole_log(&self) -> Vec<String> {
+        log(&self.bench.dir).iter().map(|it| it.text().into_owned()).collect()
     }
 
     pub fn has_remark(&self, text: &str) -> bool {

@@ -13,7 +13,7 @@ use landfall::model::{
 
 use super::bench::{Bench, running};
 
-fn git(folder: &Path, arguments: &[&str]) -> String {
+pub fn git(folder: &Path, arguments: &[&str]) -> String {
     let out = Command::new("git").arg("-C").arg(folder).args(arguments).output().expect("git");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).expect("text").trim().to_owned()

@@ -28,7 +28,7 @@ fn a_run_whose_steps_go_well_succeeds_and_each_step_is_in_the_journal() {
     assert_eq!(ended.output(), ["building", "reloading"]);
     let steps = ended.entries().into_iter().filter_map(|it| match it {
         Entry::StepEnd { step, script, exit, .. } => Some((step, script, exit)),
-        Entry::Begin(_) | Entry::StepBegin { .. } | Entry::Note { .. } | Entry::Ended { .. } => None,
+        _ => None,
     });
     let steps = steps.collect::<Vec<_>>();
     let good = |step, script: Option<&str>| (step, script.map(str::to_owned), StepExit::Good);

@@ -1,0 +1,298 @@
+//! What is known of the releases in a folder: `.landfall/releases.jsonl`, one line each, in the order of making.
+//!
+//! Whoever opens the file by hand can read it, and no daemon is needed for that. It is written whole, beside itself,
+//! and takes its place in one step.
+//!
+//! Invariant: a release is good because it was written down as good after it had been live, never because its folder
+//! is there.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+};
+
+use jiff::Timestamp;
+use rustix::fs::{Mode, OFlags, open, openat};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    journal::{
+        Unreadable,
+        site::{Site, Standing},
+    },
+    model::{
+        push::CommitId,
+        release::{ReleaseName, Verdict},
+        run::RunId,
+    },
+};
+
+/// What is read of the file at most.
+const BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How many are remembered of those whose trees are gone.
+const GONE_MAX: usize = 200;
+
+/// What is known of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its name.
+    pub name: ReleaseName,
+    /// Its commit; `None`: it was adopted, and did not say.
+    pub commit: Option<CommitId>,
+    /// The run that made it.
+    pub run: RunId,
+    /// When it was complete.
+    pub at: Timestamp,
+    /// What is known of it.
+    pub verdict: Verdict,
+    /// First line of the commit's message.
+    pub subject: String,
+    /// Who wrote the commit.
+    pub author: String,
+    /// Bytes in its files, as it was complete.
+    pub size_bytes: u64,
+    /// Why it is bad, or was left; a sentence.
+    pub note: Option<String>,
+}
+
+/// All releases of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    site: Site,
+    /// In the order of making.
+    pub releases: Vec<Release>,
+    /// The one that `current` points to.
+    pub live: Option<ReleaseName>,
+}
+
+impl History {
+    /// Reads what is known of the releases of this folder. What its owner may have put in the file's place is opened
+    /// without following links.
+    pub fn read(site: &Site) -> Result<Self, Unreadable> {
+        let live = match site.standing() {
+            Ok(Standing::Link(link)) => site.name_in(&link),
+            Ok(Standing::Nothing | Standing::Folder) => None,
+            Err(err) => return Err(unreadable(&err)),
+        };
+        let text = match read_records(site) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
+            result => result.map_err(|err| unreadable(&err))?,
+        };
+        let mut releases = text.lines().map(decode).collect::<Result<Vec<_>, _>>()?;
+        // Whoever died between the switch and its record had switched.
+        for release in releases.iter_mut().filter(|it| Some(&it.name) == live.as_ref()) {
+            if release.verdict == Verdict::Ready {
+                release.verdict = Verdict::Live;
+            }
+        }
+        Ok(Self { site: site.clone(), releases, live })
+    }
+
+    /// The release of that name.
+    pub fn find(&self, name: &ReleaseName) -> Option<&Release> {
+        self.releases.iter().find(|it| it.name == *name)
+    }
+
+    /// Whether its tree is there.
+    pub fn is_there(&self, name: &ReleaseName) -> bool {
+        fs::symlink_metadata(self.site.release(name)).is_ok_and(|it| it.is_dir())
+    }
+
+    /// Those that can be gone back to, newest first: good, still there, not live.
+    pub fn candidates(&self) -> impl Iterator<Item = &Release> {
+        let is_candidate = |it: &&Release| {
+            it.verdict == Verdict::Good && Some(&it.name) != self.live.as_ref() && self.is_there(&it.name)
+        };
+        self.releases.iter().rev().filter(is_candidate)
+    }
+
+    /// Those of them that were made before the live one, newest first.
+    pub fn way_back(&self) -> impl Iterator<Item = &Release> {
+        let live = self.releases.iter().position(|it| Some(&it.name) == self.live.as_ref());
+        let before = live.unwrap_or(self.releases.len());
+        self.candidates().filter(move |it| self.releases[..before].contains(it))
+    }
+
+    /// Notes another one.
+    pub fn add(&mut self, release: Release) {
+        self.releases.retain(|it| it.name != release.name);
+        self.releases.push(release);
+    }
+
+    /// Writes all of it down; it is on the disk when this returns. Of trees that are gone the oldest are forgotten.
+    pub fn write(&mut self) -> io::Result<()> {
+        let is_gone: Vec<bool> = self.releases.iter().map(|it| !self.is_there(&it.name)).collect();
+        let mut too_many = is_gone.iter().filter(|it| **it).count().saturating_sub(GONE_MAX);
+        let mut is_gone = is_gone.into_iter();
+        self.releases.retain(|_| {
+            let is_forgotten = is_gone.next() == Some(true) && too_many > 0;
+            too_many -= usize::from(is_forgotten);
+            !is_forgotten
+        });
+        let text: String = self.releases.iter().map(|it| encode(it) + "\n").collect();
+        let (path, draft) = (self.site.records(), self.site.own().join("releases.jsonl.new"));
+        let _ = fs::remove_file(&draft);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        File::open(self.site.own())?.sync_all()
+    }
+}
+
+fn read_records(site: &Site) -> io::Result<String> {
+    let folder = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(site.root(), folder, Mode::empty())?;
+    let own = openat(&root, ".landfall", folder | OFlags::NOFOLLOW, Mode::empty())?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(openat(&own, "releases.jsonl", flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    let mut text = String::new();
+    file.take(BYTES_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn unreadable(err: &io::Error) -> Unreadable {
+    Unreadable::new("record of releases", err)
+}
+
+/// A release as one line of JSON, without its end.
+pub fn encode(release: &Release) -> String {
+    let stored = Stored {
+        release: release.name.to_string(),
+        commit: release.commit.as_ref().map(CommitId::to_string),
+        run: release.run.0,
+        at: release.at.to_string(),
+        verdict: release.verdict.word().into(),
+        subject: release.subject.clone(),
+        author: release.author.clone(),
+        size_bytes: release.size_bytes,
+        note: release.note.clone(),
+    };
+    serde_json::to_string(&stored).expect("a release is strings and numbers")
+}
+
+/// The release that [`encode`] wrote. What is wrong is not quoted: it may be of another file.
+pub fn decode(line: &str) -> Result<Release, Unreadable> {
+    let damaged = |why: &str| Unreadable::new("record of releases", why);
+    let stored: Stored = serde_json::from_str(line).map_err(|_| damaged("a line is not a release as JSON"))?;
+    let commit = match stored.commit {
+        None => None,
+        Some(text) => Some(CommitId::parse(&text).ok_or_else(|| damaged("a commit is not one"))?),
+    };
+    Ok(Release {
+        name: ReleaseName::parse(&stored.release).ok_or_else(|| damaged("a release's name is not one"))?,
+        commit,
+        run: RunId(stored.run),
+        at: stored.at.parse().map_err(|_| damaged("a time is not one"))?,
+        verdict: Verdict::parse(&stored.verdict).ok_or_else(|| damaged("a verdict is not one"))?,
+        subject: stored.subject,
+        author: stored.author,
+        size_bytes: stored.size_bytes,
+        note: stored.note,
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    release: String,
+    commit: Option<String>,
+    run: i64,
+    at: String,
+    verdict: String,
+    subject: String,
+    author: String,
+    size_bytes: u64,
+    note: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use jiff::Timestamp;
+
+    use super::{History, Release};
+    use crate::{
+        journal::site::Site,
+        model::{
+            push::CommitId,
+            release::{ReleaseName, Verdict},
+            run::RunId,
+        },
+    };
+
+    fn release(run: i64, verdict: Verdict) -> Release {
+        let commit = CommitId::parse(&format!("{run:040}").replace('0', "a"));
+        Release {
+            name: ReleaseName::parse(&format!("x-r{run}")).expect("a name"),
+            commit,
+            run: RunId(run),
+            at: Timestamp::from_second(run).expect("in range"),
+            verdict,
+            subject: "a \"subject\"\nand more".into(),
+            author: "Ana".into(),
+            size_bytes: 7,
+            note: Some("why".into()),
+        }
+    }
+
+    /// A folder with these releases, of which the second is live.
+    fn site(verdicts: &[Verdict]) -> (tempfile::TempDir, Site, History) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let site = Site::at(folder.path());
+        fs::create_dir(site.own()).expect("made");
+        symlink("releases/x-r2", site.current()).expect("a link");
+        let mut history = History::read(&site).expect("readable");
+        for (run, verdict) in (1..).zip(verdicts) {
+            history.add(release(run, *verdict));
+            fs::create_dir_all(site.release(&release(run, *verdict).name)).expect("made");
+        }
+        history.write().expect("written");
+        (folder, site, history)
+    }
+
+    #[test]
+    fn the_record_reads_back_as_it_was_written() {
+        let (_folder, site, history) = site(&[Verdict::Good, Verdict::Live, Verdict::Bad]);
+        assert_eq!(History::read(&site).expect("readable"), history);
+        assert_eq!(fs::read_to_string(site.records()).expect("a file").lines().count(), 3);
+    }
+
+    #[test]
+    fn only_what_was_good_and_is_there_is_a_way_back() {
+        let (_folder, site, history) = site(&[Verdict::Good, Verdict::Good, Verdict::Ready, Verdict::Good]);
+        let names = |list: Vec<&Release>| list.iter().map(|it| it.run.0).collect::<Vec<_>>();
+        assert_eq!(names(history.candidates().collect()), [4, 1]);
+        assert_eq!(names(history.way_back().collect()), [1]);
+        fs::remove_dir(site.release(&release(1, Verdict::Good).name)).expect("removed");
+        assert_eq!(names(history.way_back().collect()), [0; 0]);
+    }
+
+    #[test]
+    fn a_record_that_lags_behind_the_link_is_read_as_the_link_says() {
+        let (_folder, site, _) = site(&[Verdict::Good, Verdict::Ready]);
+        let history = History::read(&site).expect("readable");
+        assert_eq!(
+            (history.live.map(|it| it.to_string()), history.releases[1].verdict),
+            (Some("x-r2".into()), Verdict::Live)
+        );
+    }
+
+    #[test]
+    fn a_link_in_the_records_place_is_not_followed_and_nothing_of_it_is_told() {
+        let (folder, site, _) = site(&[]);
+        let hidden = folder.path().join("hidden");
+        fs::write(&hidden, "password=x\n").expect("written");
+        fs::remove_file(site.records()).expect("removed");
+        symlink(&hidden, site.records()).expect("a link");
+        assert!(!History::read(&site).expect_err("refused").to_string().contains("password"));
+        fs::remove_file(site.records()).expect("removed");
+        fs::write(site.records(), "password=x\n").expect("written");
+        assert!(!History::read(&site).expect_err("refused").to_string().contains("password"));
+    }
+}

@@ -1,0 +1,35 @@
+//! Completes a staged tree: links to what is shared, and the commit in its REVISION.
+//!
+//! Invariant: done again it ends the same.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use super::{Trouble, cannot, shared};
+use crate::{
+    journal::site::Site,
+    model::{deploy::SharedPath, push::CommitId, run::RunId},
+};
+
+/// Does the order.
+pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[SharedPath]) -> Result<(), Trouble> {
+    let tree = site.staging(run);
+    for item in shared {
+        shared::link(site, &tree, item)?;
+    }
+    write_revision(&tree.join("REVISION"), commit).map_err(cannot("write REVISION"))
+}
+
+/// As Capistrano names it, so that what reads it there reads it here. One of the commit's own gives way.
+fn write_revision(path: &Path, commit: &CommitId) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        Ok(()) | Err(_) => (),
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+    file.write_all(format!("{commit}\n").as_bytes())
+}

@@ -1,0 +1,95 @@
+//! Looks whether a run can begin in a folder of releases, and what is live in it.
+//!
+//! Invariant: nothing is changed here, and what is refused here is said together with the command that mends it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{Access, access};
+
+use super::{Looked, Trouble, cannot, shared};
+use crate::{
+    journal::{
+        releases::{History, Release},
+        site::{Site, Standing},
+    },
+    model::{
+        deploy::SharedPath,
+        name::HookName,
+        release::{ReleaseName, Verdict},
+    },
+};
+
+/// Does the order.
+pub(super) fn look(
+    site: &Site,
+    hook: &HookName,
+    shared: &[SharedPath],
+    wanted: Option<&ReleaseName>,
+) -> Result<Looked, Trouble> {
+    writable(site)?;
+    shared::look(site, shared)?;
+    let link = live_link(site, hook)?;
+    let history = History::read(site)?;
+    let live = history.live.as_ref().and_then(|it| history.find(it)).cloned();
+    let wanted = wanted.map(|it| find_good(&history, it)).transpose()?;
+    Ok(Looked { link, live, wanted })
+}
+
+/// Whether we may make and rename things in the folder, or make the folder itself.
+fn writable(site: &Site) -> Result<(), Trouble> {
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
+    let user = user.map_or_else(|| nix::unistd::geteuid().to_string(), |it| it.name);
+    let root = site.root();
+    if !root.exists() {
+        let parent = root.parent().unwrap_or(Path::new("/"));
+        return access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
+            let root = root.display();
+            Trouble::permanent(format!(
+                "user `{user}` cannot make `{root}`; make it for them: sudo install -d -o {user} {root}"
+            ))
+        });
+    }
+    for folder in [root.to_owned(), site.releases(), site.shared(), site.own()].iter().filter(|it| it.exists()) {
+        access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
+            let folder = folder.display();
+            Trouble::permanent(format!(
+                "user `{user}` cannot write into `{folder}`; give it to them: sudo chown {user} {folder}"
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, Trouble> {
+    let current = site.current();
+    match site.standing().map_err(cannot(format!("look at `{}`", current.display())))? {
+        Standing::Nothing => Ok(None),
+        // A link to nowhere is nothing that could be gone back to.
+        Standing::Link(link) => Ok(fs::metadata(&current).is_ok_and(|it| it.is_dir()).then_some(link)),
+        Standing::Folder => Err(Trouble::permanent(format!(
+            "`{}` is no link, so it cannot be switched in one step; make it the first release: landfall adopt {hook}",
+            current.display()
+        ))),
+    }
+}
+
+fn find_good(history: &History, name: &ReleaseName) -> Result<Release, Trouble> {
+    let refuse = |why: &str| Err(Trouble::permanent(format!("release {name} {why}")));
+    match history.find(name) {
+        None => refuse("is not on record"),
+        Some(_) if history.live.as_ref() == Some(name) => refuse("is live already"),
+        Some(_) if !history.is_there(name) => refuse("is no longer there: it was put away to make room"),
+        Some(release) => match release.verdict {
+            Verdict::Good => Ok(release.clone()),
+            Verdict::Ready | Verdict::Live | Verdict::Bad => refuse("has never been found good"),
+        },
+    }
+}
+
+/// The kind of an error that says that something is not there.
+pub(super) fn is_absent(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}

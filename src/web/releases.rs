@@ -1,0 +1,222 @@
+//! What the command line may ask about releases: which there are, going back to one, adopting a folder.
+//!
+//! Invariant: nothing is changed here; whatever is to happen becomes a run in its lane.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+};
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+use crate::{
+    journal::{
+        releases::{self, History},
+        site::Site,
+    },
+    model::{
+        deploy::Strategy,
+        hook::Hook,
+        job::Target,
+        push::CommitId,
+        release::{ReleaseName, Verdict},
+        run::Outcome,
+    },
+    route,
+    store::{RunFilter, RunStage, RunState, RunView},
+    web::{
+        api::{Answer, Api, find_hook},
+        describe::time,
+        reply::Refused,
+        views::{ActRequest, Done, Release, RollbackRequest},
+    },
+};
+
+/// How many runs back an earlier success is looked for, where there are no releases.
+const LOOK_BACK_RUNS: u32 = 1000;
+
+/// `GET /v1/hooks/{hook}/releases`: those whose trees are there, newest first.
+pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Answer<Vec<Release>> {
+    let hook = find_hook(&api, &name)?;
+    let history = history(&hook).await?;
+    let there = history.releases.iter().rev().filter(|it| history.is_there(&it.name));
+    Ok(Json(there.map(|it| describe(&history, it)).collect()))
+}
+
+/// `POST /v1/hooks/{hook}/rollback`.
+pub(super) async fn rollback(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(request): Json<RollbackRequest>,
+) -> Answer<Done> {
+    let hook = find_hook(&api, &name)?;
+    let wish = Wish::parse(request.to.as_deref())?;
+    let (target, what) = match &hook.deploy.strategy {
+        Strategy::Releases { .. } => back_to_release(&history(&hook).await?, &wish, request.reason)?,
+        Strategy::InPlace { .. } | Strategy::Checkout { .. } => back_to_commit(&api, &hook, &wish).await?,
+        Strategy::None { .. } => {
+            return Err(Refused::Conflict(format!("hook {name} deploys no code, so there is nothing to go back to")));
+        }
+    };
+    let run = api.store.enqueue(route::back(&hook, target, &request.actor), Timestamp::now()).await?;
+    info!(run.id = %run, hook.name = %name, "run {run} of {name} {what}, asked by {}", request.actor);
+    Ok(Json(Done { run: run.0, message: format!("run {run} of {name} {what}") }))
+}
+
+/// `POST /v1/hooks/{hook}/adopt`.
+pub(super) async fn adopt(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Json(request): Json<ActRequest>,
+) -> Answer<Done> {
+    let hook = find_hook(&api, &name)?;
+    let current = site(&hook)?.current();
+    let run = api.store.enqueue(route::by_hand(&hook, Target::Standing, &request.actor), Timestamp::now()).await?;
+    info!(run.id = %run, hook.name = %name, "run {run} of {name} adopts a folder, asked by {}", request.actor);
+    let message = format!("run {run} of {name} makes `{}` its first release", current.display());
+    Ok(Json(Done { run: run.0, message }))
+}
+
+fn site(hook: &Hook) -> Result<Site, Refused> {
+    match &hook.deploy.strategy {
+        Strategy::Releases { path, .. } => Ok(Site::at(path)),
+        other @ (Strategy::InPlace { .. } | Strategy::Checkout { .. } | Strategy::None { .. }) => {
+            Err(Refused::Conflict(format!(
+                "hook {} has no releases: its strategy is `{}`; `deploy: {{strategy: releases, path: ...}}` makes them",
+                hook.name,
+                other.word()
+            )))
+        }
+    }
+}
+
+async fn history(hook: &Hook) -> Result<History, Refused> {
+    let site = site(hook)?;
+    let read = spawn_blocking(move || History::read(&site)).await;
+    let read = read.map_err(|_| Refused::Failed("reading the record of releases panicked".into()))?;
+    read.map_err(|err| Refused::Failed(err.to_string()))
+}
+
+fn describe(history: &History, release: &releases::Release) -> Release {
+    let is_live = history.live.as_ref() == Some(&release.name);
+    Release {
+        release: release.name.to_string(),
+        run: release.run.0,
+        at: time(release.at),
+        sha: release.commit.as_ref().map(CommitId::to_string),
+        subject: release.subject.clone(),
+        author: release.author.clone(),
+        verdict: release.verdict.word().into(),
+        is_live,
+        is_candidate: !is_live && release.verdict == Verdict::Good,
+        size_bytes: release.size_bytes,
+        note: release.note.clone(),
+    }
+}
+
+/// What a person wants to go back to.
+enum Wish {
+    /// So many before what is live.
+    Back(usize),
+    /// A release of this name, or a commit with these first digits.
+    Named(String),
+}
+
+impl Wish {
+    fn parse(to: Option<&str>) -> Result<Self, Refused> {
+        let Some(to) = to else { return Ok(Self::Back(1)) };
+        match to.strip_prefix('-').map(str::parse::<usize>) {
+            Some(Ok(count @ 1..)) => Ok(Self::Back(count)),
+            Some(_) => {
+                Err(Refused::BadRequest(format!("`{to}` is not a way back: write -1 for the one before, -2, ...")))
+            }
+            None => Ok(Self::Named(to.to_owned())),
+        }
+    }
+
+    /// The digits of a commit, if that is what was named.
+    fn digits(&self) -> Option<String> {
+        match self {
+            Self::Named(name) if name.len() >= 7 && name.bytes().all(|it| it.is_ascii_hexdigit()) => {
+                Some(name.to_ascii_lowercase())
+            }
+            Self::Named(_) | Self::Back(_) => None,
+        }
+    }
+}
+
+/// The release that is meant, from the record of what was live and good.
+fn back_to_release(history: &History, wish: &Wish, reason: Option<String>) -> Result<(Target, String), Refused> {
+    let found = match wish {
+        Wish::Back(count) => history.way_back().nth(count - 1),
+        Wish::Named(name) => {
+            let digits = wish.digits();
+            let is_of = |it: &&releases::Release| match (&digits, &it.commit) {
+                (Some(digits), Some(commit)) => commit.as_str().starts_with(digits),
+                (Some(_) | None, _) => false,
+            };
+            let name = ReleaseName::parse(name);
+            history.candidates().find(|it| Some(&it.name) == name.as_ref()).or_else(|| history.candidates().find(is_of))
+        }
+    };
+    let Some(release) = found else { return Err(no_way_back(history, wish)) };
+    let (name, commit) = (release.name.clone(), release.commit.clone());
+    let what = format!("goes back to release {name}: {}", release.subject);
+    Ok((Target::Release { name, commit, reason }, what.trim_end_matches([':', ' ']).to_owned()))
+}
+
+fn no_way_back(history: &History, wish: &Wish) -> Refused {
+    let candidates: Vec<_> = history.candidates().map(|it| it.name.as_str()).collect();
+    let there = match candidates.as_slice() {
+        [] => "there is none to go back to".to_owned(),
+        names => format!("there are: {}", names.join(", ")),
+    };
+    Refused::NotFound(match wish {
+        Wish::Back(count) => format!("there are not {count} good releases before the live one; {there}"),
+        Wish::Named(name) => format!("no good release is `{name}`, or it is live already; {there}"),
+    })
+}
+
+/// Where there are no releases: the commit of an earlier success, which is deployed again.
+async fn back_to_commit(api: &Api, hook: &Arc<Hook>, wish: &Wish) -> Result<(Target, String), Refused> {
+    let live = api.store.live(&hook.name, None).await?;
+    let filter = RunFilter {
+        hook: Some(hook.name.clone()),
+        stage: Some(RunStage::Finished),
+        before: None,
+        limit: LOOK_BACK_RUNS,
+    };
+    let runs = api.store.runs(filter).await?;
+    let mut seen: Vec<(CommitId, &RunView)> = Vec::new();
+    for view in runs.iter().filter(|it| is_good(it)) {
+        if let Some(commit) = &view.commit
+            && Some(commit) != live.as_ref()
+            && seen.iter().all(|(known, _)| known != commit)
+        {
+            seen.push((commit.clone(), view));
+        }
+    }
+    let found = match (wish, wish.digits()) {
+        (Wish::Back(count), _) => seen.get(count - 1),
+        (Wish::Named(_), Some(digits)) => seen.iter().find(|(it, _)| it.as_str().starts_with(&digits)),
+        (Wish::Named(_), None) => None,
+    };
+    let Some((commit, view)) = found else {
+        return Err(Refused::NotFound(format!(
+            "no other commit that hook {} deployed with success fits; `landfall runs --hook {0}` lists what there was",
+            hook.name
+        )));
+    };
+    let what = format!("deploys commit {} again, as run {} did: this hook has no releases", commit.short(), view.id);
+    Ok((Target::Commit { commit: commit.clone(), ref_name: view.job.target.ref_name().cloned() }, what))
+}
+
+fn is_good(view: &RunView) -> bool {
+    match &view.state {
+        RunState::Finished { outcome, .. } => *outcome == Outcome::Succeeded,
+        RunState::Queued { .. } | RunState::Running { .. } => false,
+    }
+}

@@ -1,0 +1,8 @@
+//! Promises about releases as an operator sees them: through pushes, commands, crashes and a web server.
+
+#[cfg(feature = "failpoints")]
+mod crash;
+
+mod journey;
+
+mod serving;
