@@ -109,10 +109,11 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     run.facts.changed_files = Some(changed_files);
     run.facts.tree = Some(tree);
     if staged.patch_saved {
-        run.workspace.keep_patch(&patch, &run.dir).map_err(|err| {
+        let kept = run.workspace.keep_edits(&patch, &run.dir).map_err(|err| {
             failed(RunStep::Stage, FailureClass::Other, format!("cannot keep the patch of local edits: {err}"))
         })?;
-        run.remark(&format!("local edits were saved in {} and overwritten", run.dir.patch().display()));
+        let kept: Vec<String> = kept.iter().map(|it| it.display().to_string()).collect();
+        run.remark(&format!("local edits were saved in {} and overwritten", kept.join(" and ")));
     }
     Ok(())
 }

@@ -83,10 +83,11 @@ impl Listing {
         });
     }
 
-    /// The paths of repositories within, in the tree.
-    pub(super) fn submodules(&self) -> impl Iterator<Item = Vec<u8>> {
-        let links = self.files.iter().filter(|it| it.now.is_some_and(|now| now.kind == tree::Kind::Submodule));
-        links.map(|it| [&self.prefix[..], &it.path].concat())
+    /// The repositories within: path in the tree, and commit.
+    pub(super) fn submodules(&self) -> impl Iterator<Item = (Vec<u8>, Oid)> {
+        let links = self.files.iter().filter_map(|it| it.now.map(|now| (&it.path, now)));
+        let links = links.filter(|(_, now)| now.kind == tree::Kind::Submodule);
+        links.map(|(path, now)| ([&self.prefix[..], path].concat(), now.id))
     }
 }
 

@@ -23,6 +23,8 @@ mod packs;
 
 mod fetch;
 
+mod network;
+
 mod ancestry;
 
 mod filter;
@@ -34,6 +36,10 @@ mod tree;
 mod attributes;
 
 mod listing;
+
+mod modules;
+
+mod submodules;
 
 mod lfs;
 

@@ -11,6 +11,7 @@ use super::{
     mirror::Mirror,
     tree::{Change, Entry},
 };
+use crate::model::deploy::Lfs;
 
 /// One thing to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,16 +31,20 @@ pub(super) fn prepare<'a>(
     attributes: &Attributes,
     prefix: &[u8],
     changes: &'a [Change],
+    lfs: Lfs,
 ) -> Result<Vec<Put<'a>>, GitFailure> {
     let mut puts = Vec::with_capacity(changes.len());
     for Change { path, now } in changes {
         let Some(entry) = *now else { continue };
         let mut put = Put { path, entry, conversion: Conversion::default(), object: None };
         if attributes.matter() && entry.kind.is_file() {
-            let settings = attributes.of(&[prefix, path].concat(), false);
+            let whole = [prefix, path].concat();
+            let settings = attributes.of(&whole, false);
             put.conversion = settings.conversion();
-            if settings.is_lfs() && lfs::pointer(mirror, path, entry)?.is_some() {
-                return Err(lfs::refusal(path));
+            if settings.is_lfs()
+                && let Some(pointer) = lfs::pointer(mirror, &whole, entry)?
+            {
+                put.object = lfs::object(mirror, lfs, &whole, &pointer)?;
             }
         }
         puts.push(put);

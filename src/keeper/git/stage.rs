@@ -20,12 +20,13 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let commit = commit.map_err(cannot(format!("find commit {} in the mirror", order.commit.short())))?;
     let (before, patch_saved) = match &order.place {
         Place::Fresh { tree } => {
-            fresh::write(&mirror, commit.id(), &order.scope, tree)?;
+            fresh::write(&mirror, &order.remote, commit.id(), &order.scope, tree)?;
             (None, false)
         }
         Place::InPlace { path, ref_name, dirty, clean, patch } => {
             let ref_name = ref_name.as_ref();
-            let place = InPlace { path, remote: &order.remote, ref_name, dirty: *dirty, clean: *clean, patch };
+            let (remote, scope) = (&order.remote, &order.scope);
+            let place = InPlace { path, outer: None, remote, ref_name, dirty: *dirty, clean: *clean, patch, scope };
             let brought = in_place::bring(&mirror, &commit, &place)?;
             (brought.before.and_then(|id| CommitId::parse(&id.to_string())), brought.patch_saved)
         }
@@ -58,7 +59,11 @@ fn compare(
             walk.hide(previous.id())?;
             walk.try_fold(0, |count, id| id.map(|_| count + 1))
         };
-        counts.1 = Some(count().map_err(cannot("count the new commits"))? as u64);
+        // Where history was cut short, a count would stop at the cut.
+        let reaches = || repo.graph_descendant_of(commit.id(), previous.id()).unwrap_or(false);
+        if !repo.is_shallow() || reaches() {
+            counts.1 = Some(count().map_err(cannot("count the new commits"))? as u64);
+        }
     }
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(list);
     let written = file.and_then(|mut file| file.write_all(&names));

@@ -8,10 +8,12 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Write},
+    num::NonZeroUsize,
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::{Duration, SystemTime},
 };
 
 use git2::{ErrorCode, Odb};
@@ -29,7 +31,10 @@ use super::{
 };
 
 /// Reading and unpacking is most of the work; more threads than this only wait for the same disk.
-const THREADS: usize = 2;
+const THREADS_MAX: usize = 4;
+
+/// How much older a file is made that is not its blob. No file system counts time in longer steps.
+const OLDER: Duration = Duration::from_secs(2);
 
 /// Files a thread takes at once.
 const BATCH: usize = 64;
@@ -113,7 +118,8 @@ impl Writer<'_> {
                 }
             }
         };
-        let threads = if work.len() > BATCH { THREADS } else { 1 };
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = if work.len() > BATCH { processors.min(THREADS_MAX) } else { 1 };
         thread::scope(|scope| {
             let threads: Vec<_> = (1..threads).map(|_| scope.spawn(labour)).collect();
             let mine = labour();
@@ -146,7 +152,8 @@ impl Writer<'_> {
                 let mut file = open()?;
                 if let Some(object) = &put.object {
                     let copied = File::open(object).and_then(|mut object| io::copy(&mut object, &mut file));
-                    copied.map(drop).map_err(cannot(what()))
+                    // Git reads a file again that is as young as the index, and would find something else than its blob.
+                    copied.and_then(|_| file.set_modified(SystemTime::now() - OLDER)).map_err(cannot(what()))
                 } else if put.conversion.is_needed() {
                     let content = put.conversion.apply(put.entry.id, self.read(odb, reader, spot, put)?);
                     file.write_all(&content).map_err(cannot(what()))

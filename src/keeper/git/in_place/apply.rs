@@ -24,15 +24,15 @@ use crate::{
         GitFailure, cannot,
         mirror::Mirror,
         put,
-        tree::{Entry, as_path},
+        tree::{Change, Entry, Kind, as_path},
         write,
     },
-    model::push::RefName,
+    model::{deploy::Lfs, push::RefName},
 };
 
 /// Brings files and index to the commit.
 pub(super) fn apply(
-    mirror: &Mirror,
+    (mirror, lfs): (&Mirror, Lfs),
     home: &Home,
     under_way: &UnderWay,
     mut standing: Standing,
@@ -40,7 +40,7 @@ pub(super) fn apply(
     commit: &Commit<'_>,
 ) -> Result<(), GitFailure> {
     let tree = commit.tree().map_err(cannot("read the commit's tree"))?;
-    let puts = put::prepare(mirror, &plan.attributes, b"", &plan.puts)?;
+    let puts = put::prepare(mirror, &plan.attributes, b"", &plan.puts, lfs)?;
     // Within `.git`, so on the same file system, and out of people's way.
     let staged = under_way.folder.join("tree");
     DirBuilder::new().mode(0o755).create(&staged).map_err(cannot(format!("make `{}`", staged.display())))?;
@@ -48,7 +48,9 @@ pub(super) fn apply(
     for path in plan.gone.iter().chain(&plan.in_the_way) {
         remove(&home.path, path)?;
     }
-    for change in &plan.puts {
+    // The repository in a submodule's folder has empty folders that it needs.
+    let is_submodule = |it: &Change| it.now.is_some_and(|now| now.kind == Kind::Submodule);
+    for change in plan.puts.iter().filter(|it| !is_submodule(it)) {
         let whole = home.path.join(as_path(&change.path));
         if fs::symlink_metadata(&whole).is_ok_and(|it| it.is_dir()) {
             remove_empty_folders(&whole);

@@ -15,11 +15,15 @@ use super::{
     standing::{Eyes, Found, Standing},
     under_way::UnderWay,
 };
-use crate::keeper::git::{
-    GitFailure,
-    attributes::{Attributes, is_attributes},
-    cannot,
-    tree::{self, Change, Entry, as_path},
+use crate::{
+    keeper::git::{
+        GitFailure,
+        attributes::{Attributes, is_attributes},
+        cannot, lfs,
+        mirror::Mirror,
+        tree::{self, Change, Entry, as_path},
+    },
+    model::deploy::Lfs,
 };
 
 /// What an update will do.
@@ -40,6 +44,7 @@ pub(super) struct Plan {
 
 /// Works it out.
 pub(super) fn make(
+    (mirror, lfs): (&Mirror, Lfs),
     home: &Home,
     under_way: &UnderWay,
     standing: &mut Standing,
@@ -60,8 +65,11 @@ pub(super) fn make(
         versions.extend(home.repo.find_commit(*id).and_then(|it| it.tree()).ok());
     }
     let has_broken_off = !under_way.earlier.is_empty();
-    let planner = Planner { home, eyes: Eyes::new(home, attributes.has_filters), versions, index_tree, has_broken_off };
-    planner.plan(standing, update, &staged, attributes)
+    let eyes = Eyes::new(home, &attributes);
+    let planner = Planner { home, eyes, versions, index_tree, has_broken_off };
+    let mut plan = planner.plan(standing, update, &staged, attributes)?;
+    planner.find_pointers((mirror, lfs), &mut plan)?;
+    Ok(plan)
 }
 
 /// The attributes of the commit: those of the index, as far as the update does not change them.
@@ -187,6 +195,34 @@ impl Planner<'_> {
             match self.is_known(&found, &path) {
                 true => plan.gone.push(path),
                 false => plan.in_the_way.push(path),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds files of Git LFS that are at hand and not in place, such as where the pointers were deployed before.
+    fn find_pointers(&self, (mirror, lfs): (&Mirror, Lfs), plan: &mut Plan) -> Result<(), GitFailure> {
+        let matters = match lfs {
+            Lfs::Fail | Lfs::Pull => plan.attributes.has_lfs,
+            Lfs::Ignore => false,
+        };
+        if !matters {
+            return Ok(());
+        }
+        let planned: BTreeSet<Vec<u8>> = plan.puts.iter().map(|it| it.path.clone()).collect();
+        for change in tree::changes(&self.home.repo, None, Some(self.versions[0].id()))? {
+            let Some(entry) = change.now.filter(|it| it.kind.is_file()) else { continue };
+            if !plan.attributes.of(&change.path, false).is_lfs() {
+                continue;
+            }
+            let Some(pointer) = lfs::pointer(mirror, &change.path, entry)? else { continue };
+            lfs::object(mirror, lfs, &change.path, &pointer)?;
+            let whole = self.home.path.join(as_path(&change.path));
+            let is_there = fs::symlink_metadata(&whole).is_ok_and(|it| it.is_file() && it.len() == pointer.size)
+                && (!pointer.is_tiny() || lfs::pointer_of_file(&whole).is_ok_and(|it| it == entry.id));
+            if !is_there && !planned.contains(&change.path) {
+                plan.fits.retain(|(path, _)| *path != change.path);
+                plan.puts.push(change);
             }
         }
         Ok(())

@@ -25,8 +25,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
 use super::{adopt::Home, under_way::UnderWay};
 use crate::keeper::git::{
     GitFailure,
-    attributes::is_attributes,
-    cannot,
+    attributes::{Attributes, is_attributes},
+    cannot, lfs,
     tree::{Entry, Kind, as_path},
 };
 
@@ -193,13 +193,15 @@ impl Found {
 pub(super) struct Eyes<'a> {
     home: &'a Home,
     has_filters: bool,
+    has_lfs: bool,
     /// Whether a folder, given relative to the working tree, is a real one.
     folders: RefCell<HashMap<PathBuf, bool>>,
 }
 
 impl<'a> Eyes<'a> {
-    pub(super) fn new(home: &'a Home, has_filters: bool) -> Self {
-        Self { home, has_filters, folders: RefCell::default() }
+    pub(super) fn new(home: &'a Home, attributes: &Attributes) -> Self {
+        let (has_filters, has_lfs) = (attributes.has_filters, attributes.has_lfs);
+        Self { home, has_filters, has_lfs, folders: RefCell::default() }
     }
 
     /// What is there.
@@ -231,6 +233,9 @@ impl<'a> Eyes<'a> {
         if self.has_filters && kind != Kind::Link {
             // Only this undoes filters; that it leaves a loose object is what `git add` does, too.
             ids.extend(self.home.repo.blob_path(&whole).ok());
+        }
+        if self.has_lfs && kind != Kind::Link {
+            ids.push(lfs::pointer_of_file(&whole).map_err(cannot(what()))?);
         }
         Ok(Found::Leaf { kind, ids })
     }

@@ -1,9 +1,6 @@
 //! Promises of a fresh tree.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use super::{Place, Room, contents, git, git_with_input, id, make_executable};
 use crate::{
@@ -116,22 +113,6 @@ fn a_tree_of_billions_of_folders_ends_at_the_limit() {
     let tree = git2::Oid::from_str(&tree).expect("an id");
     let failure = changes_up_to(1000, &repo, None, Some(tree)).expect_err("a bomb");
     assert_eq!(failure.class, FailureClass::Permanent);
-}
-
-#[test]
-fn a_tree_that_needs_git_lfs_is_refused_by_the_name_of_its_file() {
-    let room = Room::new();
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n";
-    let pointing = [(".gitattributes", "*.bin filter=lfs -text\n"), ("big/a.bin", pointer), ("doc.txt", pointer)];
-    let commit = room.commit(&pointing);
-    let failure = room.stage_fresh(&commit, "tree").expect_err("lfs");
-    assert_eq!(failure.class, FailureClass::Permanent);
-    assert!(failure.reason.contains("Git LFS") && failure.reason.contains("`big/a.bin`"), "{}", failure.reason);
-    assert!(!room.path("tree").exists());
-
-    let real = room.commit(&[("big/a.bin", "real bytes")]);
-    let staged = room.stage_fresh(&real, "tree").expect("nothing but text that looks like a pointer");
-    assert!(Path::new(&staged).join("doc.txt").exists());
 }
 
 #[test]

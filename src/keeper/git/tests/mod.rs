@@ -12,6 +12,12 @@ mod fresh;
 
 mod alike;
 
+mod depth;
+
+mod submodules;
+
+mod lfs;
+
 mod https;
 
 mod in_place;
@@ -100,6 +106,8 @@ fn main_branch() -> RefName {
 struct Room {
     folder: TempDir,
     scope: Scope,
+    /// Where it is fetched from: the source's folder, unless a test says otherwise.
+    remote: String,
 }
 
 impl Room {
@@ -107,7 +115,8 @@ impl Room {
         let folder = TempDir::new().expect("a temporary folder");
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
-        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)) }
+        let remote = folder.path().join("source").display().to_string();
+        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)), remote }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -150,9 +159,8 @@ impl Room {
         super::fetch::fetch(&self.order(remote, door, target))
     }
 
-    /// Fetches out of the source's folder.
     fn fetch(&self, target: Target) -> Result<Fetched, GitFailure> {
-        self.fetch_from(&self.source().display().to_string(), Door::Open, target)
+        self.fetch_from(&self.remote, Door::Open, target)
     }
 
     fn fetch_commit(&self, commit: &CommitId) -> Result<Fetched, GitFailure> {
@@ -162,7 +170,7 @@ impl Room {
     fn stage(&self, commit: &CommitId, place: Place, previous: Option<&CommitId>) -> Result<Staged, GitFailure> {
         super::stage::stage(&Stage {
             mirror: self.path("mirror.git"),
-            remote: self.source().display().to_string(),
+            remote: self.remote.clone(),
             commit: commit.clone(),
             place,
             scope: self.scope.clone(),
