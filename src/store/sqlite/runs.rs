@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     journal,
@@ -72,7 +72,7 @@ pub(in crate::store) fn append(
     let hook = hook(tx, &job.hook.name)?;
     let (lane, seq) = lanes::next_place(tx, &job.hook.lane)?;
     let run = insert(tx, new, (hook, lane), delivery, now)?;
-    let since = supersede(tx, hook, job, run, now)?.unwrap_or(millis(now));
+    let since = supersede(tx, (hook, lane), job, run, now)?.unwrap_or(millis(now));
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
     let mut place = Place { lane, seq, not_before: None, since, rank };
     // What a person asks for waits for no quiet and stops nothing.
@@ -119,16 +119,25 @@ fn make_room(tx: &Connection, hook: i64, job: &Job, run: RunId) -> Result<(), St
 
 /// The time for ranks: that of the machine, unless it was set back.
 fn clock(tx: &Connection, now: Timestamp) -> Result<i64, StoreError> {
-    let mut statement = tx.prepare_cached("UPDATE queue_clock SET at = max(at, ?1) RETURNING at")?;
-    Ok(statement.query_row([millis(now)], |row| row.get(0))?)
+    let before: i64 = tx.prepare_cached("SELECT at FROM queue_clock")?.query_row([], |row| row.get(0))?;
+    if millis(now) > before {
+        tx.prepare_cached("UPDATE queue_clock SET at = ?1")?.execute([millis(now)])?;
+    }
+    Ok(millis(now).max(before))
 }
 
 /// The row of the hook, made if it is new.
 pub(super) fn hook(tx: &Connection, name: &HookName) -> Result<i64, StoreError> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO hook (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET name = name RETURNING hook",
-    )?;
-    Ok(statement.query_row([name.as_str()], |row| row.get(0))?)
+    match known_hook(tx, name)? {
+        Some(hook) => Ok(hook),
+        None => Ok(tx.prepare_cached("INSERT INTO hook (name) VALUES (?1)")?.insert([name.as_str()])?),
+    }
+}
+
+/// The row of the hook, if there is one.
+pub(super) fn known_hook(tx: &Connection, name: &HookName) -> Result<Option<i64>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT hook FROM hook WHERE name = ?1")?;
+    Ok(statement.query_row([name.as_str()], |row| row.get(0)).optional()?)
 }
 
 /// The next run, in nobody's line yet.
@@ -170,23 +179,31 @@ pub(super) fn wait(tx: &Connection, run: RunId, hook: i64, job: &Job, place: &Pl
     Ok(())
 }
 
-/// Ends every waiting run whose place the new one takes. Gives the time since when the first of them had waited.
-fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Option<i64>, StoreError> {
+/// Ends every waiting run whose place the new one takes. Gives the time since when the first of them had waited. The
+/// caller sets the head of the lane.
+fn supersede(
+    tx: &Connection,
+    (hook, lane): (i64, i64),
+    job: &Job,
+    by: RunId,
+    now: Timestamp,
+) -> Result<Option<i64>, StoreError> {
     let replaces = replaces(job);
     if replaces == "nothing" {
         return Ok(None);
     }
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since",
-    )?;
-    let mut rows = statement.query(params![hook, replaces, ref_key(job.target.ref_name())])?;
-    let mut replaced: Vec<(i64, i64, i64)> = Vec::new();
-    while let Some(row) = rows.next()? {
-        replaced.push((row.get(0)?, row.get(1)?, row.get(2)?));
-    }
-    for (run, lane, _) in &replaced {
+    let mut statement =
+        tx.prepare_cached("SELECT run, lane, since FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3)")?;
+    let row = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let replaced = statement
+        .query_map(params![hook, replaces, ref_key(job.target.ref_name())], row)?
+        .collect::<Result<Vec<(i64, i64, i64)>, _>>()?;
+    for (run, its_lane, _) in &replaced {
+        tx.prepare_cached("DELETE FROM pending WHERE run = ?1")?.execute([run])?;
         end(tx, &Ending::unclaimed(RunId(*run), &Outcome::Superseded { by }, now))?;
-        lanes::set_head(tx, *lane)?;
+        if *its_lane != lane {
+            lanes::set_head(tx, *its_lane)?;
+        }
     }
     Ok(replaced.into_iter().map(|(_, _, since)| since).min())
 }
