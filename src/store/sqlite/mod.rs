@@ -58,7 +58,7 @@ impl Engine {
     pub(super) async fn write<T, F>(&self, rings: Rings, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         self.writer.write(rings, work).await
     }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
 
 use crate::store::sqlite::lock;
@@ -142,6 +142,8 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     // Nobody but us writes; the wait is for a person's `sqlite3` or a copy being made.
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(96);
+    // Without it SQLite plans some statements anew whenever another value is bound, in case a better plan fits that.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
