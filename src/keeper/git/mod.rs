@@ -13,6 +13,8 @@ mod https;
 
 mod ssh;
 
+mod known;
+
 mod progress;
 
 mod mirror;
@@ -59,6 +61,7 @@ use crate::model::{
 
 pub use ancestry::{Against, Verdict};
 pub use filter::Filter;
+pub use known::{HostKey, host_key, judge_key};
 pub use order::{decode_fetched, decode_staged, encode_order};
 
 /// The hidden subcommand: reads one order from standard input, does it, and writes one answer to standard output.
