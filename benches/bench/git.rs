@@ -15,9 +15,9 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use landfall::{
-    keeper::git::{self, Against, Door, Fetch, Filter, Order, Place, Stage},
+    keeper::git::{self, Against, Door, Fetch, Filter, Order, Place, Scope, Stage},
     model::{
-        deploy::{Clean, Dirty},
+        deploy::{Clean, Dirty, Lfs, Submodules},
         job::{Asked, Target},
         push::{CommitId, RefName},
     },
@@ -124,19 +124,18 @@ impl Room {
 
     fn bring_in_place(&mut self, commit: &CommitId) -> Result<Duration> {
         let branch = RefName::Branch("main".into());
-        let remote = format!("file://{}", self.at("source").display());
         let filter = Filter { paths: Vec::new(), skip_markers: vec!["[skip deploy]".into()] };
         let against = Against { live: self.live.clone(), is_disturbed: false, asked: Asked::Push, filter };
         let fetch = Order::Fetch(Fetch {
             mirror: self.at("mirror"),
-            remote: remote.clone(),
+            remote: self.remote(),
             door: Door::Open,
             target: Target::Commit { commit: commit.clone(), ref_name: Some(branch.clone()) },
+            scope: scope(),
             against,
         });
         let place = Place::InPlace {
             path: self.at("live"),
-            remote,
             ref_name: Some(branch),
             dirty: Dirty::Save,
             clean: Clean::None,
@@ -162,8 +161,19 @@ impl Room {
     }
 
     fn stage(&self, commit: &CommitId, place: Place) -> Order {
-        let (mirror, changed_files) = (self.at("mirror"), self.at("changed"));
-        Order::Stage(Stage { mirror, commit: commit.clone(), place, previous: self.live.clone(), changed_files })
+        Order::Stage(Stage {
+            mirror: self.at("mirror"),
+            remote: self.remote(),
+            commit: commit.clone(),
+            place,
+            scope: scope(),
+            previous: self.live.clone(),
+            changed_files: self.at("changed"),
+        })
+    }
+
+    fn remote(&self) -> String {
+        format!("file://{}", self.at("source").display())
     }
 
     fn reset(&self) -> Result<Duration> {
@@ -224,6 +234,11 @@ fn order(order: &Order) -> Result<()> {
 }
 
 /// A git command that nobody's configuration touches.
+/// What a hook wants that says nothing about it.
+fn scope() -> Scope {
+    Scope { submodules: Submodules::Off, lfs: Lfs::Fail, depth: None, subdir: None }
+}
+
 fn git_in(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command.current_dir(folder).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");

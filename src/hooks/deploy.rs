@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     hooks::{
-        keys, later,
+        keys,
         read::{Check, Field, Section},
         releases,
         remote::{self, Transport},
@@ -62,9 +62,6 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
         section.read("dirty", check, Dirty::Save, |it, check| it.choice(check, &words(Dirty::ALL, Dirty::word)));
     let clean =
         section.read("clean", check, Clean::None, |it, check| it.choice(check, &words(Clean::ALL, Clean::word)));
-    if let Some(git) = &git {
-        later::read_deploy(&section, git, check);
-    }
     let min_free_bytes =
         section.read("min_free", check, MIN_FREE_DEFAULT, |it, check| it.size(check, 0, i64::MAX as u64));
     refuse_useless(&section, word, (dirty, clean), &keeping, check);
@@ -107,6 +104,10 @@ fn refuse_useless(section: &Section, word: Word, (dirty, clean): (Dirty, Clean),
         ("rollback", !is_releases && keeping.rollback != usual.rollback),
         ("remote", !uses_git),
         ("credentials", !uses_git),
+        ("submodules", !uses_git),
+        ("lfs", !uses_git),
+        ("depth", !uses_git),
+        ("subdir", !uses_git),
     ] {
         let Some(field) = section.get(key).filter(|_| is_useless) else { continue };
         let strategy = WORDS.iter().find(|(_, it)| *it == word).map_or("", |(text, _)| text);
@@ -116,6 +117,11 @@ fn refuse_useless(section: &Section, word: Word, (dirty, clean): (Dirty, Clean),
             _ if uses_git => "remove it, or use `strategy: in-place`",
             _ => "remove it, or use another strategy",
         };
+        check.error(field.key_place, "useless-key", message, help);
+    }
+    if let Some(field) = section.get("subdir").filter(|_| is_in_place) {
+        let message = format!("`{}` does not go with strategy `in-place`", field.path);
+        let help = "use `strategy: releases` or `checkout`: a working tree of git is all of its repository";
         check.error(field.key_place, "useless-key", message, help);
     }
 }

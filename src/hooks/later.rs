@@ -2,13 +2,10 @@
 //!
 //! Invariant: a bad value is reported as bad, a good one as not supported, and the documented default passes.
 
-use crate::{
-    hooks::{
-        keys,
-        read::{Check, Field, Section},
-        secrets,
-    },
-    model::deploy::{Git, Lfs, Submodules},
+use crate::hooks::{
+    keys,
+    read::{Check, Field, Section},
+    secrets,
 };
 
 /// Notes that a well-formed value asks for something that is not there yet.
@@ -31,24 +28,9 @@ fn only<T: PartialEq>(section: &Section, key: &str, check: &mut Check, default: 
 
 type Read<'f, T> = &'f dyn Fn(&Field, &mut Check) -> Option<T>;
 
-/// Notes that a key asks for something that is not there yet, unless it says what holds anyway.
-fn not_yet(section: &Section, key: &str, check: &mut Check, is_default: bool, default: &str) {
-    if let Some(field) = section.get(key).filter(|_| !is_default) {
-        refuse(field, check, default);
-    }
-}
-
 /// What a hook may ask for later.
 pub(super) fn read_hook(section: &Section, check: &mut Check) {
     only(section, "report", check, (&0, "that there is none"), &report);
-}
-
-/// What `deploy` may ask for later.
-pub(super) fn read_deploy(section: &Section, git: &Git, check: &mut Check) {
-    not_yet(section, "submodules", check, git.submodules == Submodules::Off, "`off`");
-    not_yet(section, "lfs", check, git.lfs == Lfs::Fail, "`fail`");
-    not_yet(section, "depth", check, git.depth.is_none(), "0");
-    not_yet(section, "subdir", check, git.subdir.is_none(), "that there is none");
 }
 
 /// How many forges are to be told.

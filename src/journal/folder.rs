@@ -70,6 +70,11 @@ impl RunDir {
         self.0.join("local-edits.patch")
     }
 
+    /// Files that were in the way of the run's tree, and the edits of repositories within. They stay with its log, too.
+    pub fn patch_files(&self) -> PathBuf {
+        self.0.join("local-edits.patch.files")
+    }
+
     /// Why the run was cancelled.
     pub fn cancel(&self) -> PathBuf {
         self.0.join("cancel")

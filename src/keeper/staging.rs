@@ -10,7 +10,7 @@ use crate::{
         child::Plan,
         environment,
         family::Exit,
-        git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Stage, Verdict},
+        git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
         releasing,
         run::{Run, failed},
         user::Account,
@@ -26,8 +26,8 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     let door = door(run, git)?;
     let mirror = mirror(run, account, git)?;
     let target = run.spec.job.target.clone();
-    let against = against(run);
-    let order = Order::Fetch(Fetch { mirror, remote: git.remote.clone(), door, target, against });
+    let (remote, scope, against) = (git.remote.clone(), Scope::of(git), against(run));
+    let order = Order::Fetch(Fetch { mirror, remote, door, target, scope, against });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
     let fetched = git::decode_fetched(&answer).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
     run.remark(&format!("commit {} {}", fetched.commit.short(), fetched.facts.subject));
@@ -85,9 +85,9 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     let changed_files = desk.folder.join("changed-files");
     let strategy = run.spec.job.hook.deploy.strategy.clone();
     let (tree, place) = match strategy {
-        Strategy::InPlace { git, path, dirty, clean } => {
-            let (remote, ref_name) = (git.remote, run.facts.ref_name.clone());
-            (path.clone(), Place::InPlace { path, remote, ref_name, dirty, clean, patch: patch.clone() })
+        Strategy::InPlace { git: _, path, dirty, clean } => {
+            let ref_name = run.facts.ref_name.clone();
+            (path.clone(), Place::InPlace { path, ref_name, dirty, clean, patch: patch.clone() })
         }
         Strategy::Releases { path, .. } => {
             let tree = releasing::prepare(run, &path).await?;
@@ -99,7 +99,9 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
     };
     let previous = run.facts.previous.clone();
-    let order = Order::Stage(Stage { mirror, commit, place, previous, changed_files: changed_files.clone() });
+    let (remote, scope) = (git.remote.clone(), Scope::of(git));
+    let order =
+        Order::Stage(Stage { mirror, remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
     let staged = git::decode_staged(&answer).map_err(|failure| refused(run, RunStep::Stage, failure))?;
     run.facts.previous = run.facts.previous.take().or(staged.previous);
@@ -107,10 +109,11 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     run.facts.changed_files = Some(changed_files);
     run.facts.tree = Some(tree);
     if staged.patch_saved {
-        run.workspace.keep_patch(&patch, &run.dir).map_err(|err| {
+        let kept = run.workspace.keep_edits(&patch, &run.dir).map_err(|err| {
             failed(RunStep::Stage, FailureClass::Other, format!("cannot keep the patch of local edits: {err}"))
         })?;
-        run.remark(&format!("local edits were saved in {} and overwritten", run.dir.patch().display()));
+        let kept: Vec<String> = kept.iter().map(|it| it.display().to_string()).collect();
+        run.remark(&format!("local edits were saved in {} and overwritten", kept.join(" and ")));
     }
     Ok(())
 }

@@ -116,14 +116,26 @@ impl Workspace {
         (fields, problems)
     }
 
-    /// Moves saved local edits into the run's folder, where they stay with its log.
-    pub fn keep_patch(&self, patch: &Path, dir: &RunDir) -> io::Result<()> {
-        fs::rename(patch, dir.patch())?;
-        if fs::symlink_metadata(dir.patch())?.is_file() {
-            return Ok(());
+    /// Moves saved local edits into the run's folder, where they stay with its log: a patch, a folder of files, or both.
+    /// Answers where they are.
+    pub fn keep_edits(&self, patch: &Path, dir: &RunDir) -> io::Result<Vec<PathBuf>> {
+        let mut files = patch.as_os_str().to_owned();
+        files.push(".files");
+        let mut kept = Vec::new();
+        for (from, to, is_folder) in [(patch, dir.patch(), false), (Path::new(&files), dir.patch_files(), true)] {
+            match fs::rename(from, &to) {
+                Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+                renamed => renamed?,
+            }
+            let kind = fs::symlink_metadata(&to)?.file_type();
+            if (kind.is_file() && !is_folder) || (kind.is_dir() && is_folder) {
+                kept.push(to);
+            } else {
+                fs::remove_file(&to)?;
+                return Err(io::Error::other("the patch is not a plain file"));
+            }
         }
-        fs::remove_file(dir.patch())?;
-        Err(io::Error::other("the patch is not a plain file"))
+        Ok(kept)
     }
 
     /// Removes everything of this run, the tree too, however the run ended: what is left to look at is the log.

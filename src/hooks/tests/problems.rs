@@ -166,6 +166,13 @@ fn a_deploy_that_cannot_work_is_refused() {
         ("{credentials: {token: {env: API_TOKEN}}, remote: 'a@b:c'}", "bad-credentials@4:35"),
         ("{credentials: {username: x}}", "bad-credentials@4:27"),
         ("{min_free: 12}", "bad-size@4:24"),
+        ("{submodules: yes}", "unknown-word@4:26"),
+        ("{lfs: fetch}", "unknown-word@4:19"),
+        ("{depth: -1}", "bad-number@4:21"),
+        ("{subdir: ../x}", "bad-path@4:22"),
+        ("{subdir: /x}", "bad-path@4:22"),
+        ("{path: /srv/x, subdir: web}", "useless-key@4:28"),
+        ("{strategy: none, lfs: pull}", "useless-key@4:30"),
     ] {
         finds(&working(&format!("deploy: {deploy}")), &[expect]);
     }
@@ -206,10 +213,6 @@ fn how_releases_are_kept_and_probed_is_checked() {
 #[test]
 fn what_a_later_version_brings_is_refused_and_its_default_passes() {
     for (lines, expect) in [
-        ("deploy: {submodules: on}", "not-supported@4:14"),
-        ("deploy: {lfs: pull}", "not-supported@4:14"),
-        ("deploy: {depth: 1}", "not-supported@4:14"),
-        ("deploy: {subdir: web}", "not-supported@4:14"),
         ("report: {github: {token: {env: API_TOKEN}}}", "not-supported@4:5"),
         ("notify: {slack: '#deploys'}", "not-supported@4:14"),
         ("on: {push: main, schedule: daily}", "not-supported@4:22"),
@@ -223,7 +226,7 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
     for admin in ["127.0.0.1:9001", "off"] {
         loads(&format!("server: {{admin: '{admin}'}}\n{}", working("")));
     }
-    loads(&working("deploy: {submodules: off, lfs: fail, depth: 0}\nreport: {}"));
+    loads(&working("report: {}"));
 }
 
 #[test]

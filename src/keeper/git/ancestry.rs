@@ -3,10 +3,10 @@
 //! Invariant: what was pushed goes on only if it comes after what is live, or if the remote has it now. History is
 //! asked for that, never a clock.
 
-use git2::{Oid, Repository};
+use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::{Filter, GitFailure, cannot, filter::PipedFilter};
+use super::{Cause, Filter, GitFailure, filter::PipedFilter, mirror::Mirror, network::Reach};
 use crate::model::{
     job::Asked,
     push::{CommitId, RefName},
@@ -45,6 +45,14 @@ pub enum Verdict {
     },
 }
 
+/// An answer, if the history at hand gives one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Told<T> {
+    Now(T),
+    /// More of it can be had, and must be.
+    WithMoreHistory,
+}
+
 /// How a commit stands to what is live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Relation {
@@ -54,21 +62,33 @@ enum Relation {
     Diverged,
     /// What is live is not in the mirror any more, so nobody can tell.
     Unknown,
+    /// The history at hand does not go back far enough to tell.
+    OutOfReach,
 }
 
 /// Holds a commit against what is live. `now` is where the remote has its ref at this moment; it is asked only if that
 /// decides.
 pub(super) fn judge(
-    repo: &Repository,
+    (mirror, reach): (&Mirror, Reach),
     against: &Against,
     (commit, ref_name): (&CommitId, Option<&RefName>),
-    now: impl FnOnce(&RefName) -> Result<Option<Oid>, GitFailure>,
-) -> Result<Verdict, GitFailure> {
-    let Some(live) = &against.live else { return Ok(Verdict::GoAhead { remark: None }) };
-    let relation = relate(repo, commit, live)?;
+    now: impl Fn(&RefName) -> Result<Option<Oid>, GitFailure>,
+) -> Result<Told<Verdict>, GitFailure> {
+    let goes_ahead = Told::Now(Verdict::GoAhead { remark: None });
+    let Some(live) = &against.live else { return Ok(goes_ahead) };
+    let relation = relate(mirror, reach, commit, live)?;
     let stands = match relation {
-        Relation::Newer => return Ok(Verdict::GoAhead { remark: None }),
-        Relation::Same => return Ok(again(commit, against)),
+        Relation::Newer => return Ok(goes_ahead),
+        Relation::Same => return Ok(Told::Now(again(commit, against))),
+        Relation::OutOfReach => {
+            // Who asked for it, or what the remote has now, needs no history.
+            let is_by_hand = matches!(against.asked, Asked::ByHand);
+            let is_there = || -> Result<bool, GitFailure> {
+                let Some(ref_name) = ref_name else { return Ok(false) };
+                Ok(now(ref_name)?.is_some_and(|it| it.to_string() == commit.as_str()))
+            };
+            return Ok(if is_by_hand || is_there()? { goes_ahead } else { Told::WithMoreHistory });
+        }
         Relation::Older => format!("{} is older than {}, which is live", commit.short(), live.short()),
         Relation::Diverged => format!("{} does not come after {}, which is live", commit.short(), live.short()),
         Relation::Unknown => format!(
@@ -81,16 +101,16 @@ pub(super) fn judge(
         Asked::Push | Asked::Again => (),
         Asked::ByHand => {
             let remark = format!("{stands}; it is deployed all the same, as a person asked for it");
-            return Ok(Verdict::GoAhead { remark: Some(remark) });
+            return Ok(Told::Now(Verdict::GoAhead { remark: Some(remark) }));
         }
     }
-    let Some(ref_name) = ref_name else { return Ok(Verdict::Stale { reason: stands }) };
+    let Some(ref_name) = ref_name else { return Ok(Told::Now(Verdict::Stale { reason: stands })) };
     let kind = match ref_name {
         RefName::Branch(_) => "branch",
         RefName::Tag(_) => "tag",
     };
     let of_remote = format!("{kind} `{}` of the remote", ref_name.short());
-    Ok(match now(ref_name)?.map(|it| it.to_string()) {
+    Ok(Told::Now(match now(ref_name)?.map(|it| it.to_string()) {
         Some(now) if now == commit.as_str() => {
             Verdict::GoAhead { remark: Some(format!("{stands}; but {of_remote} points at it now, so it is meant")) }
         }
@@ -98,7 +118,7 @@ pub(super) fn judge(
             reason: format!("{stands}, and {of_remote} is at {} by now", now.get(..7).unwrap_or(&now)),
         },
         None => Verdict::Stale { reason: format!("{stands}, and {of_remote} is gone") },
-    })
+    }))
 }
 
 /// The verdict on the very commit that is live.
@@ -115,19 +135,29 @@ fn again(commit: &CommitId, against: &Against) -> Verdict {
     }
 }
 
-fn relate(repo: &Repository, commit: &CommitId, live: &CommitId) -> Result<Relation, GitFailure> {
+fn relate(mirror: &Mirror, reach: Reach, commit: &CommitId, live: &CommitId) -> Result<Relation, GitFailure> {
+    let repo = &mirror.repo;
     if commit == live {
         return Ok(Relation::Same);
     }
     let find = |it: &CommitId| Oid::from_str(it.as_str()).and_then(|id| repo.find_commit(id)).map(|it| it.id());
-    let Ok(live) = find(live) else { return Ok(Relation::Unknown) };
+    let Ok(live) = find(live) else {
+        return Ok(match reach {
+            Reach::Part => Relation::OutOfReach,
+            Reach::All => Relation::Unknown,
+        });
+    };
     let compare = || {
         let commit = find(commit)?;
         Ok((repo.graph_descendant_of(commit, live)?, repo.graph_descendant_of(live, commit)?))
     };
-    Ok(match compare().map_err(cannot::<git2::Error>("compare the commit with what is live"))? {
+    let compared = compare().map_err(|err: git2::Error| {
+        mirror.folder.is_damaged(&format!("cannot compare the commit with what is live: {}", err.why()))
+    });
+    Ok(match compared? {
         (true, _) => Relation::Newer,
         (false, true) => Relation::Older,
+        (false, false) if reach == Reach::Part => Relation::OutOfReach,
         (false, false) => Relation::Diverged,
     })
 }

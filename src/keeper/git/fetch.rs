@@ -4,47 +4,89 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use git2::{
-    AutotagOption, Direction, ErrorClass, FetchOptions, Oid, Remote as Connection, RemoteCallbacks, RemoteHead,
-    Repository,
-};
+use git2::{Oid, Repository};
 
 use super::{
-    Cause, Door, Fetch, Fetched, GitFailure, Verdict, ancestry, cannot, filter,
+    Cause, Door, Fetch, Fetched, GitFailure, Verdict,
+    ancestry::{self, Told},
+    cannot, filter, lfs,
     library::{Journey, Trouble, travel},
     mirror::Mirror,
+    network::{self, Reach},
     packs, present,
-    progress::{Meter, ServerWords, plain, say},
+    progress::{plain, say},
     remote::Remote,
+    submodules,
 };
 use crate::model::{
     job::Target,
     push::{CommitFacts, CommitId, RefName},
 };
 
-/// All of these are fetched; the mirror's own refs are written by [`adopt_refs`].
-const REFSPECS: [&str; 3] = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/landfall/head"];
-
-/// Does the order, and holds the commit against what is live.
+/// Does the order: holds the commit against what is live, and brings what else it needs.
 pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
+    fetch_at(order, 0)
+}
+
+/// Does an order that repositories this many levels above led to.
+pub(super) fn fetch_at(order: &Fetch, level: usize) -> Result<Fetched, GitFailure> {
+    let fetched = fetch_commit(order)?;
+    match fetched.verdict {
+        Verdict::GoAhead { .. } => submodules::fetch(order, &fetched.commit, level)?,
+        Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
+    }
+    Ok(fetched)
+}
+
+fn fetch_commit(order: &Fetch) -> Result<Fetched, GitFailure> {
     let remote = Remote::parse(&order.remote)?;
     let shown = remote.shown();
     if order.target.commit().is_some_and(|it| it.as_str().len() != 40) {
         return Err(sha256(&shown));
     }
-    let mirror = Mirror::for_fetch(&order.mirror, &shown)?;
+    let mut mirror = Mirror::for_fetch(&order.mirror, &shown)?;
     let (mut fetched, freshness) = bring(order, &remote, &mirror)?;
-    let about = (&fetched.commit, fetched.ref_name.as_ref());
-    fetched.verdict = ancestry::judge(&mirror.repo, &order.against, about, |ref_name| match freshness {
-        Freshness::OfNow => Ok(present::commit_at(&mirror.repo, ref_name)),
-        Freshness::OfBefore => present::points_at(&mirror.repo, &remote, &order.door, ref_name),
-    })?;
-    if matches!(fetched.verdict, Verdict::GoAhead { .. })
-        && let Some(reason) = filter::left_out(&mirror, &order.against, &fetched.commit)?
-    {
-        fetched.verdict = Verdict::Skipped { reason };
+    let journey = Journey { remote, door: order.door.clone(), trouble: Trouble::default() };
+    // A repository of this machine may itself lack history; there is no more to be had of it.
+    let mut reach = if mirror.repo.is_shallow() && !journey.remote.is_local() { Reach::Part } else { Reach::All };
+    let mut times = 0;
+    fetched.verdict = loop {
+        mirror.reopen()?;
+        match judge(order, &journey, &mirror, &fetched, (freshness, reach))? {
+            Told::Now(verdict) => break verdict,
+            Told::WithMoreHistory => {
+                let ref_name = fetched.ref_name.as_ref();
+                reach = travel(&journey, || network::deepen(&mirror.repo, &journey, ref_name, times))?;
+                times += 1;
+            }
+        }
+    };
+    if matches!(fetched.verdict, Verdict::GoAhead { .. }) {
+        lfs::pull(order, &journey.remote, &mirror, &fetched.commit)?;
     }
     Ok(fetched)
+}
+
+fn judge(
+    order: &Fetch,
+    journey: &Journey,
+    mirror: &Mirror,
+    fetched: &Fetched,
+    (freshness, reach): (Freshness, Reach),
+) -> Result<Told<Verdict>, GitFailure> {
+    let about = (&fetched.commit, fetched.ref_name.as_ref());
+    let verdict = ancestry::judge((mirror, reach), &order.against, about, |ref_name| match freshness {
+        Freshness::OfNow => Ok(present::commit_at(&mirror.repo, ref_name)),
+        Freshness::OfBefore => present::points_at(&mirror.repo, &journey.remote, &order.door, ref_name),
+    })?;
+    if !matches!(verdict, Told::Now(Verdict::GoAhead { .. })) {
+        return Ok(verdict);
+    }
+    Ok(match filter::left_out(mirror, reach, &order.against, &fetched.commit)? {
+        Told::Now(Some(reason)) => Told::Now(Verdict::Skipped { reason }),
+        Told::Now(None) => verdict,
+        Told::WithMoreHistory => Told::WithMoreHistory,
+    })
 }
 
 /// How fresh the mirror's refs are.
@@ -74,7 +116,7 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
         Remote::Local(path) => from_folder(&mirror.repo, path, order.target.commit())?,
         Remote::Http { .. } | Remote::Ssh { .. } => {
             let journey = Journey { remote: remote.clone(), door: order.door.clone(), trouble: Trouble::default() };
-            travel(&journey, || from_network(&mirror.repo, &journey, order.target.commit()))?
+            travel(&journey, || network::fetch(&mirror.repo, &journey, &order.target, order.scope.depth))?
         }
     };
     mirror.unite_packs()?;
@@ -102,25 +144,25 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
     Ok((fetched?, Freshness::OfNow))
 }
 
-fn gone(commit: &CommitId) -> GitFailure {
+pub(super) fn gone(commit: &CommitId) -> GitFailure {
     let short = commit.short();
     GitFailure::permanent(format!(
         "commit {short} is no longer on the remote (was the branch force-pushed or deleted?)"
     ))
 }
 
-fn sha256(shown: &str) -> GitFailure {
+pub(super) fn sha256(shown: &str) -> GitFailure {
     GitFailure::permanent(format!(
         "{shown} is a SHA-256 repository, and the libgit2 of this build reads SHA-1 ones only"
     ))
 }
 
 /// What libgit2 says of such a repository, here and far away.
-fn speaks_of_sha256(err: &git2::Error) -> bool {
+pub(super) fn speaks_of_sha256(err: &git2::Error) -> bool {
     err.message().contains("object format 'sha256'")
 }
 
-fn find(repo: &Repository, commit: &CommitId) -> Option<Oid> {
+pub(super) fn find(repo: &Repository, commit: &CommitId) -> Option<Oid> {
     let id = Oid::from_str(commit.as_str()).ok()?;
     repo.odb().ok()?.exists(id).then_some(id)
 }
@@ -143,13 +185,13 @@ fn describe(repo: &Repository, id: Oid, ref_name: Option<RefName>) -> Result<Fet
 }
 
 /// What a remote has: its branches and tags, and what its HEAD stands for.
-struct Offered {
+pub(super) struct Offered {
     refs: Vec<(String, Oid)>,
     head: Option<(Oid, Option<RefName>)>,
 }
 
 impl Offered {
-    fn new(all: impl Iterator<Item = (String, Oid, Option<String>)>) -> Self {
+    pub(super) fn new(all: impl Iterator<Item = (String, Oid, Option<String>)>) -> Self {
         let mut offered = Self { refs: Vec::new(), head: None };
         for (name, id, symref) in all {
             if name == "HEAD" {
@@ -160,72 +202,19 @@ impl Offered {
         }
         offered
     }
-}
 
-fn from_network(repo: &Repository, journey: &Journey, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
-    let failed = |err: git2::Error| failure(&err, journey);
-    let url = address(journey);
-    let mut remote = repo.remote_anonymous(&url).map_err(failed)?;
-    let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(failed)?;
-    let heads = connection.list().map_err(failed)?;
-    let offered =
-        Offered::new(heads.iter().map(|head: &RemoteHead<'_>| {
-            (head.name().to_owned(), head.oid(), head.symref_target().map(str::to_owned))
-        }));
-    download(connection.remote(), &REFSPECS).map_err(failed)?;
-    drop(connection);
-    adopt_refs(repo, &offered)?;
-    if let Some(commit) = wanted
-        && find(repo, commit).is_none()
-    {
-        say(&format!("{} is on no branch or tag; asking for it by its id", commit.short()));
-        let asked = repo
-            .remote_anonymous(&url)
-            .and_then(|mut remote| download(&mut remote, &[&format!("{commit}:refs/landfall/wanted")]));
-        if asked.is_err() {
-            // A server that does not have it, or does not serve by id, says so in many ways, and all of them but a
-            // broken line mean that it is gone.
-            let broke_off = journey.trouble.take().filter(|it| !it.reason.contains("not our ref"));
-            return Err(broke_off.unwrap_or_else(|| gone(commit)));
-        }
+    /// Where a branch or tag is, by its full name.
+    pub(super) fn id_of(&self, name: &str) -> Option<Oid> {
+        self.refs.iter().find(|(it, _)| it == name).map(|(_, id)| *id)
     }
-    Ok(offered)
-}
-
-/// A remote as libgit2 gets it: our transports know the way, and it needs the scheme to find them.
-pub(super) fn address(journey: &Journey) -> String {
-    match &journey.remote {
-        Remote::Ssh { host, .. } => format!("ssh://{host}/"),
-        Remote::Http { .. } | Remote::Local(_) => journey.remote.shown(),
-    }
-}
-
-fn download(connection: &mut Connection<'_>, refspecs: &[&str]) -> Result<(), git2::Error> {
-    let (mut meter, mut words) = (Meter::new(), ServerWords::default());
-    let result = {
-        let mut callbacks = RemoteCallbacks::new();
-        callbacks.sideband_progress(|piece| {
-            words.take(piece);
-            true
-        });
-        callbacks.transfer_progress(|progress| {
-            meter.note(progress.received_objects(), progress.total_objects(), progress.received_bytes());
-            true
-        });
-        let mut options = FetchOptions::new();
-        options.remote_callbacks(callbacks).download_tags(AutotagOption::None).update_fetchhead(false);
-        connection.download(refspecs, Some(&mut options))
-    };
-    if result.is_ok() {
-        meter.end();
-    }
-    result
 }
 
 /// libgit2's own local transport packs every tag again with each fetch, and cannot be asked for one commit.
 fn from_folder(repo: &Repository, path: &Path, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
     let shown = path.display();
     let source = open_source(path)?;
+    // So that its packs are made within the mirror's limits.
+    repo.config().and_then(|it| source.set_config(&it)).map_err(cannot("read the mirror's configuration"))?;
     let read = || cannot::<git2::Error>(format!("read the refs of `{shown}`"));
     let mut all = Vec::new();
     for reference in source.references().map_err(read())? {
@@ -278,10 +267,15 @@ fn known(repo: &Repository) -> Result<Vec<Oid>, GitFailure> {
     Ok(known)
 }
 
-/// Makes the mirror's branches and tags those of the remote. What is gone goes first, as `a` may have become `a/b`.
-fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
+/// Makes the mirror's branches and tags those of the remote, as far as they were fetched. What is gone goes first, as
+/// `a` may have become `a/b`.
+pub(super) fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
     let write = || cannot::<git2::Error>("write the mirror's refs");
-    let wanted: BTreeMap<&str, Oid> = offered.refs.iter().map(|(name, id)| (name.as_str(), *id)).collect();
+    let odb = repo.odb().map_err(write())?;
+    let mut wanted: BTreeMap<&str, Oid> = offered.refs.iter().map(|(name, id)| (name.as_str(), *id)).collect();
+    if repo.is_shallow() {
+        wanted.retain(|_, id| odb.exists(*id));
+    }
     let mut present = BTreeMap::new();
     for reference in repo.references().map_err(write())? {
         let mut reference = reference.map_err(write())?;
@@ -290,6 +284,7 @@ fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
             Some(_) => {
                 present.insert(name, reference.target());
             }
+            None if name == network::WANTED => (),
             None => reference.delete().map_err(write())?,
         }
     }
@@ -301,21 +296,4 @@ fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
         repo.refdb().and_then(|it| it.compress()).map_err(write())?;
     }
     Ok(())
-}
-
-/// What a failed fetch means for people.
-pub(super) fn failure(err: &git2::Error, journey: &Journey) -> GitFailure {
-    let shown = journey.remote.shown();
-    if speaks_of_sha256(err) {
-        return sha256(&shown);
-    }
-    if let Some(failure) = journey.trouble.take() {
-        return failure;
-    }
-    let reason = format!("cannot fetch {shown}: {}", err.why());
-    let on_this_machine = [ErrorClass::Os, ErrorClass::Filesystem, ErrorClass::NoMemory, ErrorClass::Reference];
-    match on_this_machine.contains(&err.class()) {
-        true => GitFailure::other(reason),
-        false => GitFailure::fetch(reason),
-    }
 }

@@ -6,7 +6,7 @@
 use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
-use super::{Against, GitFailure, cannot, mirror::Mirror};
+use super::{Against, GitFailure, ancestry::Told, cannot, mirror::Mirror, network::Reach};
 use crate::model::{hook::Patterns, job::Asked, push::CommitId};
 
 /// What a hook wants to be left out.
@@ -19,10 +19,15 @@ pub struct Filter {
 }
 
 /// The rule by which the commit is left out, if there is one. A person who asks for it is not held to these rules.
-pub(super) fn left_out(mirror: &Mirror, against: &Against, commit: &CommitId) -> Result<Option<String>, GitFailure> {
+pub(super) fn left_out(
+    mirror: &Mirror,
+    reach: Reach,
+    against: &Against,
+    commit: &CommitId,
+) -> Result<Told<Option<String>>, GitFailure> {
     match against.asked {
         Asked::Push => (),
-        Asked::Again | Asked::ByHand => return Ok(None),
+        Asked::Again | Asked::ByHand => return Ok(Told::Now(None)),
     }
     let repo = &mirror.repo;
     let find = |it: &CommitId| Oid::from_str(it.as_str()).and_then(|id| repo.find_commit(id));
@@ -30,12 +35,17 @@ pub(super) fn left_out(mirror: &Mirror, against: &Against, commit: &CommitId) ->
     let live = against.live.as_ref().and_then(|it| find(it).ok());
     let marked = marked(repo, commit.id(), live.as_ref().map(|it| it.id()), &against.filter.skip_markers);
     if let Some(rule) = marked.map_err(cannot("read the messages of the new commits"))? {
-        return Ok(Some(rule));
+        // A commit without a marker may lie beyond what is at hand.
+        let is_all = live.as_ref().is_some_and(|it| repo.graph_descendant_of(commit.id(), it.id()).unwrap_or(false));
+        return Ok(if is_all || reach == Reach::All { Told::Now(Some(rule)) } else { Told::WithMoreHistory });
+    }
+    if live.is_none() && against.live.is_some() && !against.filter.paths.is_empty() && reach == Reach::Part {
+        return Ok(Told::WithMoreHistory);
     }
     // Of what was changed half-way the difference to what is live says nothing.
     match live.filter(|_| !against.is_disturbed && !against.filter.paths.is_empty()) {
-        Some(live) => elsewhere(mirror, (live.tree_id(), commit.tree_id()), &against.filter.paths),
-        None => Ok(None),
+        Some(live) => elsewhere(mirror, (live.tree_id(), commit.tree_id()), &against.filter.paths).map(Told::Now),
+        None => Ok(Told::Now(None)),
     }
 }
 

@@ -49,22 +49,11 @@ pub(super) struct Https {
 
 impl Https {
     pub(super) fn new(journey: &Journey) -> Result<Self, GitFailure> {
-        let Remote::Http { url, login } = &journey.remote else {
+        let Remote::Http { url, .. } = &journey.remote else {
             return Err(GitFailure::other("this remote is not one for HTTP"));
         };
-        let login = match &journey.door {
-            Door::Token { username, token } => Some((username.clone(), token.expose().to_owned())),
-            Door::Open | Door::SshKey { .. } => login.clone(),
-        };
-        // In reqwest's blocking client the time-out is one of each wait, for an answer or for more of it.
-        let client = Client::builder()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(SILENCE)
-            .user_agent(USER_AGENT)
-            .build()
-            .map_err(|err| GitFailure::other(format!("cannot set up HTTPS: {}", clause(err))));
-        let client = client.inspect_err(|failure| journey.trouble.note(failure))?;
+        let client = client().inspect_err(|failure| journey.trouble.note(failure))?;
+        let login = login(journey);
         Ok(Self { client, base: RefCell::new(url.clone()), login, trouble: journey.trouble.clone() })
     }
 
@@ -95,6 +84,22 @@ impl Https {
             Some((username, password)) => request.basic_auth(username, Some(password)),
             None => request,
         }
+    }
+}
+
+/// A client that follows no redirect by itself.
+pub(super) fn client() -> Result<Client, GitFailure> {
+    // In reqwest's blocking client the time-out is one of each wait, for an answer or for more of it.
+    let builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(SILENCE);
+    let client = builder.user_agent(USER_AGENT).build();
+    client.map_err(|err| GitFailure::other(format!("cannot set up HTTPS: {}", clause(err))))
+}
+
+/// What is shown at the door: the hook's token, else what is written into the remote.
+pub(super) fn login(journey: &Journey) -> Option<(String, String)> {
+    match &journey.door {
+        Door::Token { username, token } => Some((username.clone(), token.expose().to_owned())),
+        Door::Open | Door::SshKey { .. } => journey.remote.login().cloned(),
     }
 }
 
@@ -187,19 +192,19 @@ impl Write for HttpStream {
     }
 }
 
-fn below(base: &Url, name: &str) -> Url {
+pub(super) fn below(base: &Url, name: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}/{name}", base.path().trim_end_matches('/')));
     url
 }
 
-fn shown(url: &Url) -> String {
+pub(super) fn shown(url: &Url) -> String {
     let mut url = url.clone();
     url.set_query(None);
     plain(url.as_str().trim_end_matches("/info/refs").trim_end_matches("/git-upload-pack").as_bytes())
 }
 
-fn send(request: RequestBuilder, url: &Url) -> Result<Response, GitFailure> {
+pub(super) fn send(request: RequestBuilder, url: &Url) -> Result<Response, GitFailure> {
     request.send().map_err(|err| {
         if let Some(why) = distrust(&err) {
             return GitFailure::permanent(format!(
@@ -251,7 +256,7 @@ fn clause(err: reqwest::Error) -> String {
 }
 
 /// Where a redirect leads, if it stays with the host.
-fn redirected(url: &Url, answer: &Response) -> Result<Url, GitFailure> {
+pub(super) fn redirected(url: &Url, answer: &Response) -> Result<Url, GitFailure> {
     let location = answer.headers().get(LOCATION).and_then(|it| it.to_str().ok());
     let Some(target) = location.and_then(|it| url.join(it).ok()) else {
         return Err(GitFailure::permanent(format!("`{}` redirects to nowhere", shown(url))));

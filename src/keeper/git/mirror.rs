@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use git2::{Config, ConfigLevel, Oid, Repository, RepositoryInitOptions};
+use git2::{Config, ConfigLevel, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
@@ -65,6 +65,12 @@ impl Mirror {
         Ok(Self { repo, folder: MirrorFolder(path.to_owned()), _lock: lock })
     }
 
+    /// Opens it anew: libgit2 remembers where the history of a repository ended.
+    pub(super) fn reopen(&mut self) -> Result<(), GitFailure> {
+        self.repo = self.folder.again()?;
+        Ok(())
+    }
+
     /// How two trees of the mirror differ. One that cannot be read is a damage.
     pub(super) fn changes(&self, old: Option<Oid>, new: Oid) -> Result<Vec<Change>, GitFailure> {
         tree::changes(&self.repo, old, Some(new)).map_err(|failure| match failure.class {
@@ -88,6 +94,11 @@ impl Mirror {
 }
 
 impl MirrorFolder {
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// The same mirror once more, for another thread.
     pub(super) fn again(&self) -> Result<Repository, GitFailure> {
         open(&self.0).map_err(|why| GitFailure::other(format!("cannot open `{}`: {why}", self.0.display())))
@@ -125,7 +136,10 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
 /// Opens a mirror with its own configuration alone: a person's `insteadOf` must not send a fetch elsewhere.
 fn open(path: &Path) -> Result<Repository, String> {
     let open = || -> Result<Repository, git2::Error> {
-        let repo = Repository::open_bare(path)?;
+        // `open_bare` does not look where a shallow history ends.
+        let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
+        let none: [&Path; 0] = [];
+        let repo = Repository::open_ext(path, flags, none)?;
         let mut config = Config::new()?;
         config.add_file(&path.join("config"), ConfigLevel::Local, false)?;
         repo.set_config(&config)?;
@@ -149,7 +163,11 @@ fn make(path: &Path) -> Result<Repository, String> {
     let made = Repository::init_opts(&new, &options).and_then(|repo| {
         let mut config = repo.config()?.open_level(ConfigLevel::Local)?;
         // A mirror must not be believed after a power cut that it did not survive.
-        config.set_bool("core.fsyncObjectFiles", true)
+        config.set_bool("core.fsyncObjectFiles", true)?;
+        // What a pack that is made here may take of memory besides its largest file. To libgit2 the first is also the size
+        // from which a file is no longer held against others.
+        config.set_i64("pack.deltaCacheSize", 16 << 20)?;
+        config.set_i64("pack.windowMemory", 64 << 20)
     });
     made.map_err(|err| err.why())?;
     fs::rename(&new, path).map_err(|err| err.to_string())?;

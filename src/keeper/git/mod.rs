@@ -5,6 +5,8 @@
 
 mod order;
 
+mod scope;
+
 mod remote;
 
 mod library;
@@ -23,6 +25,8 @@ mod packs;
 
 mod fetch;
 
+mod network;
+
 mod ancestry;
 
 mod filter;
@@ -33,7 +37,21 @@ mod tree;
 
 mod attributes;
 
+mod listing;
+
+mod modules;
+
+mod submodules;
+
+mod lfs;
+
+mod put;
+
+mod blobs;
+
 mod write;
+
+mod fresh;
 
 mod stage;
 
@@ -63,6 +81,7 @@ pub use ancestry::{Against, Verdict};
 pub use filter::Filter;
 pub use known::{HostKey, host_key, judge_key};
 pub use order::{decode_fetched, decode_staged, encode_order};
+pub use scope::Scope;
 
 /// The hidden subcommand: reads one order from standard input, does it, and writes one answer to standard output.
 ///
@@ -104,6 +123,8 @@ pub struct Fetch {
     pub door: Door,
     /// Which commit.
     pub target: Target,
+    /// What else is wanted of it.
+    pub scope: Scope,
     /// What it is held against.
     pub against: Against,
 }
@@ -147,10 +168,14 @@ pub struct Fetched {
 pub struct Stage {
     /// The mirror a fetch has filled.
     pub mirror: PathBuf,
+    /// Whose mirror that is. It becomes the `origin` of a working tree.
+    pub remote: String,
     /// The commit that fetch found.
     pub commit: CommitId,
     /// Where its tree goes.
     pub place: Place,
+    /// What is wanted of it.
+    pub scope: Scope,
     /// What was live before; the list of changed files starts there.
     pub previous: Option<CommitId>,
     /// The file that the NUL-separated list of changed files is written to.
@@ -169,8 +194,6 @@ pub enum Place {
     InPlace {
         /// The working tree.
         path: PathBuf,
-        /// The remote, which becomes its `origin`.
-        remote: String,
         /// The branch that is to be checked out, or the tag it is detached at.
         ref_name: Option<RefName>,
         /// What happens to local edits of tracked files.

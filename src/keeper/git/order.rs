@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Door, Fetch, Fetched, GitFailure, Order, Place, Stage, Staged,
     ancestry::{PipedAgainst, PipedVerdict},
+    scope::PipedScope,
 };
 use crate::model::{
     deploy::{Clean, Dirty},
@@ -165,8 +166,23 @@ struct PipedStaged {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PipedOrder {
-    Fetch { mirror: PathBuf, remote: String, door: PipedDoor, target: PipedTarget, against: PipedAgainst },
-    Stage { mirror: PathBuf, commit: String, place: PipedPlace, previous: Option<String>, changed_files: PathBuf },
+    Fetch {
+        mirror: PathBuf,
+        remote: String,
+        door: PipedDoor,
+        target: PipedTarget,
+        scope: PipedScope,
+        against: PipedAgainst,
+    },
+    Stage {
+        mirror: PathBuf,
+        remote: String,
+        commit: String,
+        place: PipedPlace,
+        scope: PipedScope,
+        previous: Option<String>,
+        changed_files: PathBuf,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -189,32 +205,8 @@ enum PipedTarget {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum PipedPlace {
-    Fresh {
-        tree: PathBuf,
-    },
-    InPlace {
-        path: PathBuf,
-        remote: String,
-        ref_name: Option<String>,
-        dirty: PipedDirty,
-        clean: PipedClean,
-        patch: PathBuf,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PipedDirty {
-    Save,
-    Fail,
-    Overwrite,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum PipedClean {
-    None,
-    Untracked,
+    Fresh { tree: PathBuf },
+    InPlace { path: PathBuf, ref_name: Option<String>, dirty: String, clean: String, patch: PathBuf },
 }
 
 impl From<&Order> for PipedOrder {
@@ -241,12 +233,15 @@ impl From<&Order> for PipedOrder {
                     Target::DefaultBranch => PipedTarget::DefaultBranch,
                     Target::Release { .. } | Target::Standing => PipedTarget::Nothing,
                 },
+                scope: (&order.scope).into(),
                 against: PipedAgainst::from(&order.against),
             },
             Order::Stage(order) => Self::Stage {
                 mirror: order.mirror.clone(),
+                remote: order.remote.clone(),
                 commit: order.commit.to_string(),
                 place: PipedPlace::from(&order.place),
+                scope: (&order.scope).into(),
                 previous: order.previous.as_ref().map(CommitId::to_string),
                 changed_files: order.changed_files.clone(),
             },
@@ -258,19 +253,11 @@ impl From<&Place> for PipedPlace {
     fn from(place: &Place) -> Self {
         match place {
             Place::Fresh { tree } => Self::Fresh { tree: tree.clone() },
-            Place::InPlace { path, remote, ref_name, dirty, clean, patch } => Self::InPlace {
+            Place::InPlace { path, ref_name, dirty, clean, patch } => Self::InPlace {
                 path: path.clone(),
-                remote: remote.clone(),
                 ref_name: ref_name.as_ref().map(RefName::full),
-                dirty: match dirty {
-                    Dirty::Save => PipedDirty::Save,
-                    Dirty::Fail => PipedDirty::Fail,
-                    Dirty::Overwrite => PipedDirty::Overwrite,
-                },
-                clean: match clean {
-                    Clean::None => PipedClean::None,
-                    Clean::Untracked => PipedClean::Untracked,
-                },
+                dirty: dirty.word().into(),
+                clean: clean.word().into(),
                 patch: patch.clone(),
             },
         }
@@ -282,7 +269,7 @@ impl TryFrom<PipedOrder> for Order {
 
     fn try_from(piped: PipedOrder) -> Result<Self, String> {
         Ok(match piped {
-            PipedOrder::Fetch { mirror, remote, door, target, against } => {
+            PipedOrder::Fetch { mirror, remote, door, target, scope, against } => {
                 let target = match target {
                     PipedTarget::Commit { commit, ref_name } => Target::Commit {
                         commit: commit_id(&commit)?,
@@ -299,12 +286,15 @@ impl TryFrom<PipedOrder> for Order {
                     }
                     PipedDoor::SshKey { key, known_hosts } => Door::SshKey { key, known_hosts },
                 };
-                Self::Fetch(Fetch { mirror, remote, door, target, against: against.try_into()? })
+                let (scope, against) = (scope.try_into()?, against.try_into()?);
+                Self::Fetch(Fetch { mirror, remote, door, target, scope, against })
             }
-            PipedOrder::Stage { mirror, commit, place, previous, changed_files } => Self::Stage(Stage {
+            PipedOrder::Stage { mirror, remote, commit, place, scope, previous, changed_files } => Self::Stage(Stage {
                 mirror,
+                remote,
                 commit: commit_id(&commit)?,
                 place: place.try_into()?,
+                scope: scope.try_into()?,
                 previous: previous.as_deref().map(commit_id).transpose()?,
                 changed_files,
             }),
@@ -318,23 +308,19 @@ impl TryFrom<PipedPlace> for Place {
     fn try_from(piped: PipedPlace) -> Result<Self, String> {
         Ok(match piped {
             PipedPlace::Fresh { tree } => Self::Fresh { tree },
-            PipedPlace::InPlace { path, remote, ref_name, dirty, clean, patch } => Self::InPlace {
+            PipedPlace::InPlace { path, ref_name, dirty, clean, patch } => Self::InPlace {
                 path,
-                remote,
                 ref_name: ref_name.as_deref().map(full_ref).transpose()?,
-                dirty: match dirty {
-                    PipedDirty::Save => Dirty::Save,
-                    PipedDirty::Fail => Dirty::Fail,
-                    PipedDirty::Overwrite => Dirty::Overwrite,
-                },
-                clean: match clean {
-                    PipedClean::None => Clean::None,
-                    PipedClean::Untracked => Clean::Untracked,
-                },
+                dirty: word(&dirty, Dirty::parse)?,
+                clean: word(&clean, Clean::parse)?,
                 patch,
             },
         })
     }
+}
+
+pub(super) fn word<T>(text: &str, parse: fn(&str) -> Option<T>) -> Result<T, String> {
+    parse(text).ok_or_else(|| format!("`{text}` is no word of ours"))
 }
 
 fn commit_id(text: &str) -> Result<CommitId, String> {

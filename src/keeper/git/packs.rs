@@ -3,13 +3,13 @@
 //! Invariant: a repository never holds a commit without all that the commit needs, whenever this is interrupted.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use git2::{ObjectType, Oid, Repository};
+use git2::{ObjectType, Oid, PackBuilder, Repository};
 
 use super::{GitFailure, cannot};
 
@@ -25,7 +25,6 @@ pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oi
     let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
     let mut walk = from.revwalk().map_err(found())?;
     let mut builder = from.packbuilder().map_err(found())?;
-    builder.set_threads(0);
     for want in wants {
         let mut object = from.find_object(*want, None).map_err(found())?;
         while let Some(tag) = object.as_tag() {
@@ -42,11 +41,89 @@ pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oi
             walk.hide(commit.id()).map_err(found())?;
         }
     }
-    builder.insert_walk(&mut walk).map_err(found())?;
+    let mut load = Load { from, builder, seen: HashSet::new() };
+    for id in walk {
+        // A parent is on the walk itself, or there already with all that it needs: only what differs has to come.
+        let commit = id.and_then(|it| from.find_commit(it)).map_err(found())?;
+        let parent = commit.parent(0).map(|it| it.tree_id()).ok();
+        load.add_commit(commit.id(), commit.tree_id(), parent, &|_| false).map_err(found())?;
+    }
+    pour(&mut load.builder, from, to)
+}
+
+/// Copies a commit, its history as far as it is there, and all that these need, leaving out what the other repository
+/// has: where history is cut short, what a commit reaches says nothing of that.
+pub(super) fn carry_missing(from: &Repository, to: &Repository, want: Oid) -> Result<usize, GitFailure> {
+    let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
+    let odb = to.odb().map_err(found())?;
+    let has = |id| odb.exists(id);
+    let builder = from.packbuilder().map_err(found())?;
+    let mut load = Load { from, builder, seen: HashSet::new() };
+    let mut commits = vec![want];
+    while let Some(id) = commits.pop() {
+        if has(id) || load.seen.contains(&id) {
+            continue;
+        }
+        let commit = from.find_commit(id).map_err(found())?;
+        commits.extend(commit.parent_ids());
+        load.add_commit(id, commit.tree_id(), None, &has).map_err(found())?;
+    }
+    pour(&mut load.builder, from, to)
+}
+
+/// What is being gathered.
+struct Load<'a> {
+    from: &'a Repository,
+    builder: PackBuilder<'a>,
+    seen: HashSet<Oid>,
+}
+
+impl Load<'_> {
+    /// Adds a commit and what its tree has that neither `base` nor the other side has.
+    fn add_commit(
+        &mut self,
+        commit: Oid,
+        tree: Oid,
+        base: Option<Oid>,
+        has: &dyn Fn(Oid) -> bool,
+    ) -> Result<(), git2::Error> {
+        if self.seen.insert(commit) {
+            self.builder.insert_object(commit, None)?;
+        }
+        let mut trees = if base == Some(tree) { Vec::new() } else { vec![(tree, base)] };
+        while let Some((id, base)) = trees.pop() {
+            if has(id) || !self.seen.insert(id) {
+                continue;
+            }
+            self.builder.insert_object(id, None)?;
+            let base = base.and_then(|it| self.from.find_tree(it).ok());
+            for entry in self.from.find_tree(id)?.iter() {
+                let before = base.as_ref().and_then(|it| it.get_name_bytes(entry.name_bytes()).map(|it| it.id()));
+                if before == Some(entry.id()) {
+                    continue;
+                }
+                match entry.kind() {
+                    Some(ObjectType::Tree) => trees.push((entry.id(), before)),
+                    Some(ObjectType::Blob) if !has(entry.id()) && self.seen.insert(entry.id()) => {
+                        self.builder.insert_object(entry.id(), entry.name().ok())?;
+                    }
+                    // The commit of a submodule is in another repository.
+                    Some(_) | None => (),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes what was gathered, and answers how many objects those were.
+fn pour(builder: &mut PackBuilder<'_>, from: &Repository, to: &Repository) -> Result<usize, GitFailure> {
     let count = builder.object_count();
     if count == 0 {
         return Ok(0);
     }
+    // More threads than one take longer to start than they save.
+    builder.set_threads(if count > 1000 { 0 } else { 1 });
     let what = format!("copy objects into `{}`", to.path().display());
     let odb = to.odb().map_err(cannot(&*what))?;
     let mut pack = odb.packwriter().map_err(cannot(&*what))?;
@@ -61,7 +138,7 @@ pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oi
     if let Some(err) = trouble {
         return Err(cannot(what)(err));
     }
-    gathered.map_err(found())?;
+    gathered.map_err(cannot(format!("gather objects of `{}`", from.path().display())))?;
     pack.commit().map_err(cannot(what))?;
     Ok(count)
 }

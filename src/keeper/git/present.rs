@@ -7,8 +7,9 @@ use git2::{Direction, Oid, Repository};
 
 use super::{
     Door, GitFailure,
-    fetch::{address, failure, open_source},
+    fetch::open_source,
     library::{Journey, Trouble, travel},
+    network::{address, failure},
     progress::say,
     remote::Remote,
 };

@@ -73,6 +73,34 @@ impl Remote {
         }
     }
 
+    /// Whether it is a folder of this machine.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+
+    /// User name and password, if they were written into it.
+    pub(super) fn login(&self) -> Option<&(String, String)> {
+        match self {
+            Self::Http { login, .. } => login.as_ref(),
+            Self::Ssh { .. } | Self::Local(_) => None,
+        }
+    }
+
+    /// Whether what opens the one opens the other by right: the same protocol, host and port.
+    pub(super) fn has_door_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http { url: one, .. }, Self::Http { url: two, .. }) => one.origin() == two.origin(),
+            (Self::Ssh { .. }, Self::Ssh { .. }) => {
+                let (one, two) = (self.place(), other.place());
+                one.host == two.host && one.port == two.port
+            }
+            (Self::Local(_), Self::Local(_)) => true,
+            (Self::Local(_), Self::Http { .. } | Self::Ssh { .. })
+            | (Self::Http { .. }, Self::Local(_) | Self::Ssh { .. })
+            | (Self::Ssh { .. }, Self::Local(_) | Self::Http { .. }) => false,
+        }
+    }
+
     /// Whether both are ways to the same repository: the same host and path, however one gets there. A port counts
     /// only where both go by the same protocol.
     pub(super) fn is_same_repository(&self, other: &Self) -> bool {

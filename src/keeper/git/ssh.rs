@@ -16,6 +16,7 @@ use git2::{
     Error,
     transport::{Service, SmartSubtransport, SmartSubtransportStream},
 };
+use nix::unistd::{Uid, User};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
@@ -61,14 +62,33 @@ impl SmartSubtransport for Ssh {
 }
 
 fn connect(journey: &Journey) -> Result<SshStream, GitFailure> {
-    let Remote::Ssh { user, host, port, path } = &journey.remote else {
+    let Remote::Ssh { path, .. } = &journey.remote else {
+        return Err(GitFailure::other("this remote is not one for ssh"));
+    };
+    start(journey, &format!("git-upload-pack {}", quoted(path)))
+}
+
+/// Runs a command on the far side. What it prints is read from the answer; trouble on the way is noted in the journey.
+pub(super) fn ask(journey: &Journey, command: &str) -> Result<impl Read + use<>, GitFailure> {
+    let mut stream = start(journey, command)?;
+    stream.input = None;
+    Ok(stream)
+}
+
+/// One word for the far side's shell, where single quotes leave nothing to interpret.
+pub(super) fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure> {
+    let Remote::Ssh { user, host, port, .. } = &journey.remote else {
         return Err(GitFailure::other("this remote is not one for ssh"));
     };
     let mut command = Command::new("ssh");
     command.args(options(&journey.door)).args(port.iter().flat_map(|it| ["-p".to_owned(), it.to_string()]));
     let address = user.as_ref().map_or_else(|| host.clone(), |user| format!("{user}@{host}"));
-    // ssh hands this one text to the far side's shell, where single quotes leave nothing to interpret.
-    command.arg("--").arg(address).arg(format!("git-upload-pack '{}'", path.replace('\'', r"'\''")));
+    // ssh hands this one text to the far side's shell.
+    command.arg("--").arg(address).arg(command_there);
     // What ssh says is read for its meaning below.
     command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|err| match err.kind() {
@@ -245,14 +265,25 @@ fn known_hosts_commands(journey: &Journey, is_known: bool) -> String {
     let Remote::Ssh { host, port, .. } = &journey.remote else { return String::new() };
     let file = match &journey.door {
         Door::SshKey { known_hosts: Some(file), .. } => file.clone(),
-        Door::SshKey { known_hosts: None, .. } | Door::Open | Door::Token { .. } => PathBuf::from("~/.ssh/known_hosts"),
+        // Written out, as the person who reads this may be somebody else. ssh, too, goes by the user's entry.
+        Door::SshKey { known_hosts: None, .. } | Door::Open | Door::Token { .. } => {
+            let user = User::from_uid(Uid::current()).ok().flatten();
+            user.map_or_else(|| PathBuf::from("~"), |it| it.dir).join(".ssh/known_hosts")
+        }
     };
-    let file = file.display();
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || "/.-_~".contains(it);
+    let folder = file.parent().filter(|it| !it.exists() && !it.starts_with("~"));
+    let word = |path: &Path| match path.to_string_lossy() {
+        text if text.chars().all(is_plain) => text.into_owned(),
+        text => quoted(&text),
+    };
+    let make = folder.map(|it| format!("mkdir -p -m 700 {} && ", word(it))).unwrap_or_default();
+    let file = word(&file);
     let (option, name) = match port {
         Some(port) => (format!("-p {port} "), format!("[{host}]:{port}")),
         None => (String::new(), host.clone()),
     };
-    let scan = format!("`ssh-keyscan {option}{host} >> {file}`");
+    let scan = format!("`{make}ssh-keyscan {option}{host} >> {file}`");
     match is_known {
         true => format!("`ssh-keygen -R '{name}' -f {file}`, then {scan}"),
         false => scan,
@@ -292,7 +323,8 @@ mod tests {
         }
         let (class, reason) = means("Host key verification failed.");
         assert_eq!(class, FailureClass::Permanent);
-        assert!(reason.contains("`ssh-keyscan -p 2222 git.example.org >> ~/.ssh/known_hosts`"), "{reason}");
+        let (begin, end) = ("ssh-keyscan -p 2222 git.example.org >> /", "/.ssh/known_hosts`");
+        assert!(reason.contains(begin) && reason.contains(end), "{reason}");
     }
 
     #[test]

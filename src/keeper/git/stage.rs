@@ -2,23 +2,14 @@
 //!
 //! Invariant: afterwards the folder holds exactly the commit's tree, or the order failed.
 
-use std::{
-    fs::{self, DirBuilder, OpenOptions},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
 use git2::{Commit, Oid};
 
 use super::{
-    GitFailure, Place, Stage, Staged,
-    attributes::{Asked, is_attributes},
-    cannot,
+    GitFailure, Place, Stage, Staged, cannot, fresh,
     in_place::{self, InPlace},
     mirror::Mirror,
-    progress::say,
-    write,
 };
 use crate::model::push::CommitId;
 
@@ -29,12 +20,13 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let commit = commit.map_err(cannot(format!("find commit {} in the mirror", order.commit.short())))?;
     let (before, patch_saved) = match &order.place {
         Place::Fresh { tree } => {
-            fresh(&mirror, &commit, tree)?;
+            fresh::write(&mirror, &order.remote, commit.id(), &order.scope, tree)?;
             (None, false)
         }
-        Place::InPlace { path, remote, ref_name, dirty, clean, patch } => {
+        Place::InPlace { path, ref_name, dirty, clean, patch } => {
             let ref_name = ref_name.as_ref();
-            let place = InPlace { path, remote, ref_name, dirty: *dirty, clean: *clean, patch };
+            let (remote, scope) = (&order.remote, &order.scope);
+            let place = InPlace { path, outer: None, remote, ref_name, dirty: *dirty, clean: *clean, patch, scope };
             let brought = in_place::bring(&mirror, &commit, &place)?;
             (brought.before.and_then(|id| CommitId::parse(&id.to_string())), brought.patch_saved)
         }
@@ -42,28 +34,6 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let previous = order.previous.clone().or(before);
     let (changed, commit_count) = compare(&mirror, &commit, previous.as_ref(), &order.changed_files)?;
     Ok(Staged { previous, patch_saved, changed, commit_count })
-}
-
-fn fresh(mirror: &Mirror, commit: &Commit<'_>, folder: &Path) -> Result<(), GitFailure> {
-    let tree = commit.tree().map_err(cannot("read the commit's tree"))?;
-    let files = mirror.changes(None, tree.id())?;
-    let attributes = files.iter().filter(|it| is_attributes(&it.path)).filter_map(|it| it.now).map(|it| it.id);
-    let asked = Asked::by(&mirror.repo, attributes)?;
-    asked.refuse_lfs(&mirror.repo, &tree, &files)?;
-    let what = || format!("make `{}`", folder.display());
-    match DirBuilder::new().mode(0o755).create(folder) {
-        Ok(()) => (),
-        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-            let mut entries = fs::read_dir(folder).map_err(cannot(what()))?;
-            if entries.next().is_some() {
-                return Err(GitFailure::other(format!("cannot {}: it is there, and not empty", what())));
-            }
-        }
-        Err(err) => return Err(cannot(what())(err)),
-    }
-    write::write(mirror, &tree, asked, &files, folder)?;
-    say(&format!("wrote {} files to {}", files.len(), folder.display()));
-    Ok(())
 }
 
 /// Writes the list of files that differ from `previous`, and counts them and the commits between.
@@ -89,7 +59,11 @@ fn compare(
             walk.hide(previous.id())?;
             walk.try_fold(0, |count, id| id.map(|_| count + 1))
         };
-        counts.1 = Some(count().map_err(cannot("count the new commits"))? as u64);
+        // Where history was cut short, a count would stop at the cut.
+        let reaches = || repo.graph_descendant_of(commit.id(), previous.id()).unwrap_or(false);
+        if !repo.is_shallow() || reaches() {
+            counts.1 = Some(count().map_err(cannot("count the new commits"))? as u64);
+        }
     }
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(list);
     let written = file.and_then(|mut file| file.write_all(&names));

@@ -47,6 +47,11 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// Whether it has a content of its own.
+    pub(super) fn is_file(self) -> bool {
+        matches!(self, Self::File | Self::Executable)
+    }
+
     /// The mode as git writes it.
     pub(super) fn mode(self) -> u32 {
         match self {

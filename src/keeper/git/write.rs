@@ -4,138 +4,205 @@
 //! followed.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     ffi::OsStr,
-    fs::{self, DirBuilder, OpenOptions},
-    io::Write,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{DirBuilderExt, OpenOptionsExt, symlink},
-    },
+    fs::File,
+    io::{self, Write},
+    num::NonZeroUsize,
+    os::{fd::OwnedFd, unix::ffi::OsStrExt},
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
+    time::{Duration, SystemTime},
 };
 
-use git2::{ErrorCode, Odb, Tree, build::CheckoutBuilder};
+use git2::{ErrorCode, Odb};
+use memchr::{memchr_iter, memrchr};
+use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 
 use super::{
     Cause, GitFailure,
-    attributes::{Asked, use_attributes_of},
+    blobs::{Reader, Shelf, Spot},
     cannot,
     mirror::{Mirror, MirrorFolder},
-    progress::{plain, say},
-    tree::{Change, Entry, Kind, as_path},
+    progress::plain,
+    put::Put,
+    tree::{Kind, as_path},
 };
 
 /// Reading and unpacking is most of the work; more threads than this only wait for the same disk.
-const THREADS: usize = 2;
+const THREADS_MAX: usize = 4;
+
+/// How much older a file is made that is not its blob. No file system counts time in longer steps.
+const OLDER: Duration = Duration::from_secs(2);
 
 /// Files a thread takes at once.
 const BATCH: usize = 64;
 
-/// Writes what is there now of `changes`, which are ones of `tree`.
+/// Writes all of these; a submodule becomes an empty folder, as does each of `folders` that nothing is put in.
 pub(super) fn write(
     mirror: &Mirror,
-    tree: &Tree<'_>,
-    asked: Asked,
-    changes: &[Change],
+    puts: &[Put<'_>],
+    folders: &BTreeSet<Vec<u8>>,
     folder: &Path,
 ) -> Result<(), GitFailure> {
-    let files: Vec<(&[u8], Entry)> =
-        changes.iter().filter_map(|change| change.now.map(|entry| (change.path.as_slice(), entry))).collect();
-    make_folders(&files, folder)?;
-    if asked.filters {
-        write_filtered(mirror, tree, &files, folder)
-    } else {
-        write_plain(&mirror.folder, &files, folder)
-    }
+    let what = || format!("write to `{}`", folder.display());
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let root = rustix::fs::open(folder, flags, Mode::empty()).map_err(cannot(what()))?;
+    make_folders(puts, folders, &root, folder)?;
+    let shelf = Shelf::open(&mirror.repo)?;
+    let ids: Vec<_> = puts.iter().map(|it| it.entry.id).collect();
+    let spots = shelf.find(&ids).map_err(|err| mirror.folder.is_damaged(&err.to_string()))?;
+    let mut work: Vec<(Option<Spot>, &Put<'_>)> = spots.into_iter().zip(puts).collect();
+    // In the order of the pack, so that it is read from one end to the other.
+    work.sort_by_key(|(spot, _)| *spot);
+    let writer = Writer { mirror: &mirror.folder, shelf: &shelf, root: &root, folder };
+    writer.write_all(&work)
 }
 
 /// Makes every folder, those of submodules included.
-fn make_folders(files: &[(&[u8], Entry)], folder: &Path) -> Result<(), GitFailure> {
+fn make_folders(
+    puts: &[Put<'_>],
+    folders: &BTreeSet<Vec<u8>>,
+    root: &OwnedFd,
+    folder: &Path,
+) -> Result<(), GitFailure> {
     let mut made: HashSet<&[u8]> = HashSet::new();
-    for (path, entry) in files {
-        let separators = path.iter().enumerate().filter(|(_, it)| **it == b'/').map(|(at, _)| at);
-        let own = (entry.kind == Kind::Submodule).then_some(path.len());
-        for end in separators.chain(own) {
+    let mut make = |path| -> Result<(), GitFailure> {
+        for end in memchr_iter(b'/', path).chain([path.len()]).filter(|it| *it > 0) {
             if made.insert(&path[..end]) {
-                let new = folder.join(as_path(&path[..end]));
-                DirBuilder::new().mode(0o755).create(&new).map_err(cannot(format!("make `{}`", new.display())))?;
+                let new = as_path(&path[..end]);
+                let what = || format!("make `{}`", folder.join(new).display());
+                mkdirat(root, new, Mode::from_raw_mode(0o755)).map_err(cannot(what()))?;
             }
         }
+        Ok(())
+    };
+    let mut last: &[u8] = b"";
+    for Put { path, entry, .. } in puts {
+        let parent = memrchr(b'/', path).map_or(&b""[..], |at| &path[..at]);
+        if parent != last {
+            make(parent)?;
+        }
+        last = parent;
         if entry.kind == Kind::Submodule {
-            say(&format!("`{}` is a submodule, and stays empty", plain(path)));
+            make(path)?;
         }
     }
-    Ok(())
+    folders.iter().try_for_each(|it| make(it))
 }
 
-fn write_plain(mirror: &MirrorFolder, files: &[(&[u8], Entry)], folder: &Path) -> Result<(), GitFailure> {
-    let next = AtomicUsize::new(0);
-    let work = || -> Result<(), GitFailure> {
-        let repo = mirror.again()?;
-        let odb = repo.odb().map_err(cannot("open the mirror's objects"))?;
-        loop {
-            let from = next.fetch_add(BATCH, Ordering::Relaxed);
-            let Some(rest) = files.get(from..).filter(|it| !it.is_empty()) else { return Ok(()) };
-            for (path, entry) in rest.iter().take(BATCH) {
-                if let Err(failure) = write_one(mirror, &odb, path, *entry, folder) {
-                    // The others need not go on.
-                    next.store(files.len(), Ordering::Relaxed);
-                    return Err(failure);
+struct Writer<'a> {
+    mirror: &'a MirrorFolder,
+    shelf: &'a Shelf,
+    root: &'a OwnedFd,
+    folder: &'a Path,
+}
+
+impl Writer<'_> {
+    fn write_all(&self, work: &[(Option<Spot>, &Put<'_>)]) -> Result<(), GitFailure> {
+        let next = AtomicUsize::new(0);
+        let labour = || -> Result<(), GitFailure> {
+            let repo = self.mirror.again()?;
+            let odb = repo.odb().map_err(cannot("open the mirror's objects"))?;
+            let mut reader = Reader::new();
+            loop {
+                let from = next.fetch_add(BATCH, Ordering::Relaxed);
+                let Some(rest) = work.get(from..).filter(|it| !it.is_empty()) else { return Ok(()) };
+                for (spot, put) in rest.iter().take(BATCH) {
+                    if let Err(failure) = self.write_one(&odb, &mut reader, *spot, put) {
+                        // The others need not go on.
+                        next.store(work.len(), Ordering::Relaxed);
+                        return Err(failure);
+                    }
+                }
+            }
+        };
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let threads = if work.len() > BATCH { processors.min(THREADS_MAX) } else { 1 };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (1..threads).map(|_| scope.spawn(labour)).collect();
+            let mine = labour();
+            let others =
+                threads.into_iter().map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            others.fold(mine, |result, other| result.and(other))
+        })
+    }
+
+    fn write_one(
+        &self,
+        odb: &Odb<'_>,
+        reader: &mut Reader,
+        spot: Option<Spot>,
+        put: &Put<'_>,
+    ) -> Result<(), GitFailure> {
+        let what = || format!("write `{}`", self.folder.join(as_path(put.path)).display());
+        let open = || -> Result<File, GitFailure> {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            let mode = Mode::from_raw_mode(put.entry.kind.mode() & 0o777);
+            openat(self.root, as_path(put.path), flags, mode).map(File::from).map_err(cannot(what()))
+        };
+        match put.entry.kind {
+            Kind::Submodule => Ok(()),
+            Kind::Link => {
+                let target = self.read(odb, reader, spot, put)?;
+                symlinkat(OsStr::from_bytes(&target), self.root, as_path(put.path)).map_err(cannot(what()))
+            }
+            Kind::File | Kind::Executable => {
+                let mut file = open()?;
+                if let Some(object) = &put.object {
+                    let copied = File::open(object).and_then(|mut object| io::copy(&mut object, &mut file));
+                    // Git reads a file again that is as young as the index, and would find something else than its blob.
+                    copied.and_then(|_| file.set_modified(SystemTime::now() - OLDER)).map_err(cannot(what()))
+                } else if put.conversion.is_needed() {
+                    let content = put.conversion.apply(put.entry.id, self.read(odb, reader, spot, put)?);
+                    file.write_all(&content).map_err(cannot(what()))
+                } else {
+                    self.copy(odb, reader, spot, put, &mut file)
                 }
             }
         }
-    };
-    thread::scope(|scope| {
-        let threads: Vec<_> = (1..THREADS).map(|_| scope.spawn(work)).collect();
-        let mine = work();
-        let others = threads.into_iter().map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        others.fold(mine, |result, other| result.and(other))
-    })
-}
+    }
 
-/// A blob is read whole: libgit2 cannot stream out of a pack, and a mirror has nothing else.
-fn write_one(mirror: &MirrorFolder, odb: &Odb<'_>, path: &[u8], entry: Entry, folder: &Path) -> Result<(), GitFailure> {
-    let target = folder.join(as_path(path));
-    let what = || format!("write `{}`", target.display());
-    let read = || odb.read(entry.id).map_err(|err| unreadable(mirror, path, &err));
-    match entry.kind {
-        Kind::Submodule => Ok(()),
-        Kind::Link => symlink(OsStr::from_bytes(read()?.data()), &target).map_err(cannot(what())),
-        Kind::File | Kind::Executable => {
-            let mode = entry.kind.mode() & 0o777;
-            let blob = read()?;
-            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&target);
-            file.and_then(|mut file| file.write_all(blob.data())).map_err(cannot(what()))
+    fn read(
+        &self,
+        odb: &Odb<'_>,
+        reader: &mut Reader,
+        spot: Option<Spot>,
+        put: &Put<'_>,
+    ) -> Result<Vec<u8>, GitFailure> {
+        let mut content = Vec::new();
+        self.copy(odb, reader, spot, put, &mut content).map(|()| content)
+    }
+
+    /// Copies the blob of a path. What the shelf does not have, libgit2 reads whole.
+    fn copy(
+        &self,
+        odb: &Odb<'_>,
+        reader: &mut Reader,
+        spot: Option<Spot>,
+        put: &Put<'_>,
+        out: &mut impl Write,
+    ) -> Result<(), GitFailure> {
+        let what = || format!("write `{}`", self.folder.join(as_path(put.path)).display());
+        if let Some(spot) = spot {
+            match self.shelf.copy(spot, reader, out) {
+                Ok(true) => return Ok(()),
+                Ok(false) => (),
+                Err(err) if err.kind() == io::ErrorKind::InvalidData => {
+                    let why = format!("cannot read `{}` of the tree: {err}", plain(put.path));
+                    return Err(self.mirror.is_damaged(&why));
+                }
+                Err(err) => return Err(cannot(what())(err)),
+            }
         }
+        let blob = odb.read(put.entry.id).map_err(|err| {
+            let why = format!("cannot read `{}` of the tree: {}", plain(put.path), err.why());
+            match err.code() {
+                ErrorCode::NotFound => self.mirror.is_damaged(&why),
+                _ => GitFailure::other(why),
+            }
+        })?;
+        out.write_all(blob.data()).map_err(cannot(what()))
     }
-}
-
-fn unreadable(mirror: &MirrorFolder, path: &[u8], err: &git2::Error) -> GitFailure {
-    let why = format!("cannot read `{}` of the tree: {}", plain(path), err.why());
-    match err.code() {
-        ErrorCode::NotFound => mirror.is_damaged(&why),
-        _ => GitFailure::other(why),
-    }
-}
-
-/// Through libgit2's own checkout, which knows line ends and `$Id$`.
-fn write_filtered(mirror: &Mirror, tree: &Tree<'_>, files: &[(&[u8], Entry)], folder: &Path) -> Result<(), GitFailure> {
-    let what = format!("write the tree to `{}`", folder.display());
-    use_attributes_of(&mirror.repo, tree)?;
-    // libgit2 takes a relative target for one within a working tree.
-    let folder = fs::canonicalize(folder).map_err(cannot(&*what))?;
-    let mut checkout = CheckoutBuilder::new();
-    checkout.force().target_dir(&folder).update_index(false).disable_pathspec_match(true);
-    // The index is only in memory, so it cannot be read again.
-    checkout.dir_perm(0o755).refresh(false);
-    for (path, _) in files {
-        checkout.path(*path);
-    }
-    if files.is_empty() {
-        return Ok(());
-    }
-    mirror.repo.checkout_tree(tree.as_object(), Some(&mut checkout)).map_err(cannot(what))
 }

@@ -93,7 +93,7 @@ pub(in crate::store) fn finish(
     count_yields(tx, held.hook, outcome)?;
     // Behind a stopped lane nobody tries again, so people are told now.
     let may_retry = wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;
-    let retry = if may_retry && runs::replaced_by(tx, held.hook, job)?.is_none() {
+    let retry = if may_retry && runs::replaced_by(tx, held.hook, right.run, job)?.is_none() {
         Some(queue_retry(tx, right.run, job, &held, now)?)
     } else {
         tell(tx, right.run, held.hook, job, outcome)?;
@@ -219,7 +219,7 @@ pub(in crate::store) fn give_back(
     let vain_starts = why.map(|why| note_vain_start(tx, right.run, why)).transpose()?;
     let given = if let Some(reason) = &held.cancel_asked {
         GivenBack::Ended(Outcome::Cancelled { step: None, reason: reason.clone() })
-    } else if let Some(by) = runs::replaced_by(tx, held.hook, job)? {
+    } else if let Some(by) = runs::replaced_by(tx, held.hook, right.run, job)? {
         GivenBack::Ended(Outcome::Superseded { by })
     } else if let (Some(why), Some(VAIN_STARTS_MAX..)) = (why, vain_starts) {
         let reason = format!("it could not be started {VAIN_STARTS_MAX} times, the last time because: {why}");

@@ -1,7 +1,8 @@
 //! Lanes: the head that claim looks at, the fence, and the stop.
 //!
 //! Invariant: `ready_run` is the first of the line whose hook is not on hold, if it may be claimed, else NULL. Whoever
-//! changes `pending`, `active`, `hold` or `stopped` of a lane calls [`set_head`] before the transaction ends.
+//! changes `pending`, `active`, `hold` or `stopped` of a lane, or `began_at` of a hook, calls [`set_head`] before the
+//! transaction ends.
 
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};

@@ -149,9 +149,12 @@ pub(in crate::store) fn start(tx: &Connection, right: Right, job: &Job, now: Tim
     if !is_news {
         return holds(tx, right);
     }
-    let mut begun =
-        tx.prepare_cached("UPDATE hook SET began_at = ?2 WHERE hook = (SELECT hook FROM run WHERE run = ?1)")?;
-    begun.execute(params![right.run.0, millis(now)])?;
+    let mut begun = tx.prepare_cached(
+        "UPDATE hook SET began_at = ?2 WHERE hook = (SELECT hook FROM run WHERE run = ?1) RETURNING hook",
+    )?;
+    let hook = begun.query_row(params![right.run.0, millis(now)], |row| row.get(0))?;
+    // After a reload a hook may wait in a second lane, and its interval counts there, too.
+    lanes::set_heads_of(tx, hook)?;
     if job.attempt == 1 {
         outbox::owe(tx, right.run, &job.hook.notify, Occasion::Start)?;
     }

@@ -72,9 +72,12 @@ pub(in crate::store) fn append(
     let hook = hook(tx, &job.hook.name)?;
     let (lane, seq) = lanes::next_place(tx, &job.hook.lane)?;
     let run = insert(tx, new, (hook, lane), delivery, now)?;
-    let since = supersede(tx, hook, job, run, now)?.unwrap_or(millis(now));
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
-    let mut place = Place { lane, seq, not_before: None, since, rank };
+    let mut place = Place { lane, seq, not_before: None, since: millis(now), rank };
+    for earlier in supersede(tx, hook, job, run, now)? {
+        // Its place in the lane is its own, but not how long people have waited: a busy branch would never be deployed.
+        (place.since, place.rank) = (place.since.min(earlier.since), place.rank.min(earlier.rank));
+    }
     // What a person asks for waits for no quiet and stops nothing.
     if delivery.is_some() {
         place.not_before = debounce(tx, hook, job, &place, now)?;
@@ -170,34 +173,44 @@ pub(super) fn wait(tx: &Connection, run: RunId, hook: i64, job: &Job, place: &Pl
     Ok(())
 }
 
-/// Ends every waiting run whose place the new one takes. Gives the time since when the first of them had waited.
-fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Option<i64>, StoreError> {
-    let replaces = replaces(job);
-    if replaces == "nothing" {
-        return Ok(None);
-    }
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since",
-    )?;
-    let mut rows = statement.query(params![hook, replaces, ref_key(job.target.ref_name())])?;
-    let mut replaced: Vec<(i64, i64, i64)> = Vec::new();
-    while let Some(row) = rows.next()? {
-        replaced.push((row.get(0)?, row.get(1)?, row.get(2)?));
-    }
-    for (run, lane, _) in &replaced {
-        end(tx, &Ending::unclaimed(RunId(*run), &Outcome::Superseded { by }, now))?;
-        lanes::set_head(tx, *lane)?;
-    }
-    Ok(replaced.into_iter().map(|(_, _, since)| since).min())
+/// A waiting run whose place was taken.
+struct Replaced {
+    run: i64,
+    lane: i64,
+    since: i64,
+    rank: i64,
 }
 
-/// The waiting run that takes the place of this job, if there is one.
-pub(super) fn replaced_by(tx: &Connection, hook: i64, job: &Job) -> Result<Option<RunId>, StoreError> {
+/// Ends every waiting run whose place the new one takes.
+fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Vec<Replaced>, StoreError> {
+    let replaces = replaces(job);
+    if replaces == "nothing" {
+        return Ok(Vec::new());
+    }
     let mut statement = tx.prepare_cached(
-        "SELECT max(run) FROM pending WHERE hook = ?1 AND (replaces = 'hook' OR (replaces = 'ref' AND ref = ?2))",
+        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since, rank",
     )?;
-    let run: Option<i64> = statement.query_row(params![hook, ref_key(job.target.ref_name())], |row| row.get(0))?;
-    Ok(run.map(RunId))
+    let mut rows = statement.query(params![hook, replaces, ref_key(job.target.ref_name())])?;
+    let mut replaced = Vec::new();
+    while let Some(row) = rows.next()? {
+        replaced.push(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
+    }
+    for it in &replaced {
+        end(tx, &Ending::unclaimed(RunId(it.run), &Outcome::Superseded { by }, now))?;
+        lanes::set_head(tx, it.lane)?;
+    }
+    Ok(replaced)
+}
+
+/// The newer waiting run that takes the place of a run with this job, if there is one.
+pub(super) fn replaced_by(tx: &Connection, hook: i64, run: RunId, job: &Job) -> Result<Option<RunId>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT max(run) FROM pending
+         WHERE hook = ?1 AND run > ?2 AND (replaces = 'hook' OR (replaces = 'ref' AND ref = ?3))",
+    )?;
+    let ref_key = ref_key(job.target.ref_name());
+    let newer: Option<i64> = statement.query_row(params![hook, run.0, ref_key], |row| row.get(0))?;
+    Ok(newer.map(RunId))
 }
 
 /// How a run ended, and what is known of it by then.

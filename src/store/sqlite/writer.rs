@@ -209,7 +209,7 @@ fn within_transaction(connection: &Connection, home: &Home, batch: &mut [Box<dyn
         }
     }
     home.check()?;
-    fail::fail_point!("store-before-commit");
+    fail::fail_point!("store-before-commit", |_| Err(StoreError::Unavailable("the commit failed".into())));
     run(connection, "COMMIT")?;
     fail::fail_point!("store-after-commit");
     Ok(())

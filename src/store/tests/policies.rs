@@ -8,7 +8,7 @@ use crate::{
         hook::{Hook, QueuePolicy},
         run::{Outcome, RunFacts, RunId, RunStep},
     },
-    store::{Claim, RunState, Stop},
+    store::{Claim, GivenBack, RunState, Stop},
 };
 
 fn of_priority(name: &str, priority: i8) -> Arc<Hook> {
@@ -57,6 +57,31 @@ async fn no_lane_starves_behind_a_higher_priority() {
 }
 
 #[tokio::test]
+async fn a_busy_branch_keeps_its_turn_among_lanes_when_a_newer_push_takes_the_place_of_a_waiting_one() {
+    let mut world = World::new();
+    let busy = super::latest("busy");
+    world.queue(&busy, 'a').await;
+    world.pass(Duration::from_secs(1));
+    world.queue(&all("other"), 'a').await;
+    world.pass(Duration::from_secs(1));
+    let newest = world.queue(&busy, 'b').await;
+    assert_eq!(world.claim().await.run(), newest, "its lane has waited longest");
+}
+
+#[tokio::test]
+async fn an_older_push_never_takes_the_place_of_a_newer_one() {
+    let world = World::new();
+    let older = world.queue(&super::latest("site"), 'a').await;
+    // The hook as it is after a reload: in another lane, where it is claimed first.
+    let newer = world.queue(&Arc::new(Hook { priority: 9, lane: hook("other").lane, ..hook("site") }), 'b').await;
+    let claim = world.claim().await;
+    assert_eq!(claim.run(), newer);
+    let given = world.store.give_back(claim, None, world.now).await.expect("given back");
+    assert_eq!(given, GivenBack::Waits { not_before: None });
+    assert_eq!(world.outcome(older).await, None);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_back_does_not_change_the_order() {
     let mut world = World::new();
     let first = world.queue(&all("first"), 'a').await;
@@ -100,6 +125,19 @@ async fn between_two_starts_of_a_hook_lies_its_interval() {
     assert_eq!(world.nothing_to_claim().await, Some(began.saturating_add(interval).expect("a time")));
     world.pass(interval);
     assert_eq!(world.claim().await.hook(), &hook.name);
+}
+
+#[tokio::test]
+async fn the_interval_of_a_hook_counts_in_each_lane_it_waits_in() {
+    let world = World::new();
+    let interval = Duration::from_secs(60);
+    world.queue(&Arc::new(Hook { min_interval: interval, ..hook("site") }), 'a').await;
+    // The hook as it is after a reload.
+    let moved = Hook { min_interval: interval, lane: hook("other").lane, ..hook("site") };
+    world.queue(&Arc::new(moved), 'b').await;
+    let claim = world.claim().await;
+    world.store.start(&claim, world.now).await.expect("started");
+    assert_eq!(world.nothing_to_claim().await, Some(world.now.saturating_add(interval).expect("a time")));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Invariant: each test is one promise.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use landfall::model::{
     deploy::{Clean, Credentials, Dirty, Git, Strategy},
@@ -108,4 +108,36 @@ fn a_cancel_ends_a_fetch_that_hangs() {
     keeper.signal(rustix::process::Signal::TERM);
     let ended = keeper.finish();
     assert_eq!((ended.said(), ended.outcome().step()), (("cancelled", "cancelled".into()), Some(RunStep::Fetch)));
+}
+
+#[test]
+fn the_timeout_of_the_run_ends_a_fetch_that_hangs() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listener");
+    let remote = format!("http://{}/acme/website.git", silent.local_addr().expect("address"));
+    let (mut bench, _) = deploying("echo never", |git, _| Strategy::Checkout { git });
+    bench.hook.deploy.strategy = Strategy::Checkout { git: Git::plain(remote, Credentials::Ambient) };
+    let ended = bench.hook(|it| it.timeout = Duration::from_secs(1)).finish();
+    assert_eq!((ended.said().0, ended.outcome().step()), ("timed_out", Some(RunStep::Fetch)));
+    assert!(!ended.output().contains(&"never".to_owned()));
+}
+
+#[test]
+fn files_that_were_in_the_way_stay_with_the_run() {
+    let in_place = |git, bench: &Bench| Strategy::InPlace {
+        git,
+        path: bench.path("site"),
+        dirty: Dirty::Save,
+        clean: Clean::None,
+    };
+    let (bench, _) = deploying("cat index.html", in_place);
+    fs::create_dir(bench.path("site")).expect("a folder");
+    let site = bench.path("site");
+    git(&site, &["init", "-q", "-b", "main"]);
+    git(&site, &["remote", "add", "origin", bench.path("remote").to_str().expect("text")]);
+    fs::write(site.join("index.html"), "mine\n").expect("written");
+    let ended = bench.finish();
+    assert_eq!(ended.outcome(), Outcome::Succeeded, "{:?}", ended.output());
+    assert!(ended.output().contains(&"hello".to_owned()));
+    let saved = ended.bench.dir.patch_files().join("index.html");
+    assert_eq!(fs::read_to_string(saved).expect("saved"), "mine\n");
 }

@@ -75,8 +75,12 @@ fn adopt(mirror: &Mirror, path: PathBuf, remote: &Remote, place: &InPlace<'_>) -
     let none: [&Path; 0] = [];
     let repo = Repository::open_ext(&path, RepositoryOpenFlags::NO_SEARCH, none)
         .map_err(|err| foreign(&path, remote, place, &format!("git cannot open it: {}", err.why())))?;
-    let git = path.join(".git");
-    if !git.symlink_metadata().is_ok_and(|it| it.is_dir()) || repo.path().canonicalize().ok().as_ref() != Some(&git) {
+    let (git, data) = (path.join(".git"), repo.path().canonicalize().ok());
+    let is_own = git.symlink_metadata().is_ok_and(|it| it.is_dir()) && data.as_ref() == Some(&git);
+    // Where `git submodule` puts it.
+    let modules = place.outer.map(|it| it.join(".git/modules"));
+    let is_outers = modules.is_some_and(|it| data.is_some_and(|data| data.starts_with(it)));
+    if !is_own && !is_outers {
         let why = "its `.git` is not a folder (a linked work tree, or a submodule of something else)";
         return Err(foreign(&path, remote, place, why));
     }

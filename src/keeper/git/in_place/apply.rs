@@ -4,6 +4,7 @@
 //! the refs only when the index is.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, DirBuilder, File},
     io,
     os::unix::fs::{DirBuilderExt, symlink},
@@ -22,15 +23,16 @@ use crate::{
     keeper::git::{
         GitFailure, cannot,
         mirror::Mirror,
-        tree::{Entry, as_path},
+        put,
+        tree::{Change, Entry, Kind, as_path},
         write,
     },
-    model::push::RefName,
+    model::{deploy::Lfs, push::RefName},
 };
 
 /// Brings files and index to the commit.
 pub(super) fn apply(
-    mirror: &Mirror,
+    (mirror, lfs): (&Mirror, Lfs),
     home: &Home,
     under_way: &UnderWay,
     mut standing: Standing,
@@ -38,15 +40,17 @@ pub(super) fn apply(
     commit: &Commit<'_>,
 ) -> Result<(), GitFailure> {
     let tree = commit.tree().map_err(cannot("read the commit's tree"))?;
-    plan.asked.refuse_lfs(&mirror.repo, &tree, &plan.puts)?;
+    let puts = put::prepare(mirror, &plan.attributes, b"", &plan.puts, lfs)?;
     // Within `.git`, so on the same file system, and out of people's way.
     let staged = under_way.folder.join("tree");
     DirBuilder::new().mode(0o755).create(&staged).map_err(cannot(format!("make `{}`", staged.display())))?;
-    write::write(mirror, &tree, plan.asked, &plan.puts, &staged)?;
+    write::write(mirror, &puts, &BTreeSet::new(), &staged)?;
     for path in plan.gone.iter().chain(&plan.in_the_way) {
         remove(&home.path, path)?;
     }
-    for change in &plan.puts {
+    // The repository in a submodule's folder has empty folders that it needs.
+    let is_submodule = |it: &Change| it.now.is_some_and(|now| now.kind == Kind::Submodule);
+    for change in plan.puts.iter().filter(|it| !is_submodule(it)) {
         let whole = home.path.join(as_path(&change.path));
         if fs::symlink_metadata(&whole).is_ok_and(|it| it.is_dir()) {
             remove_empty_folders(&whole);

@@ -5,6 +5,8 @@
 
 mod adopt;
 
+mod objects;
+
 mod under_way;
 
 mod standing;
@@ -17,24 +19,30 @@ mod apply;
 
 mod clean;
 
+mod within;
+
 use std::path::Path;
 
-use git2::{Commit, Oid, Repository};
+use git2::{Commit, Oid};
 
-use super::{GitFailure, cannot, mirror::Mirror, packs, progress::say};
+use super::{GitFailure, Scope, mirror::Mirror, progress::say};
 use crate::model::{
     deploy::{Clean, Dirty},
     push::RefName,
 };
 
 /// What the order says about the working tree.
+#[derive(Clone, Copy)]
 pub(super) struct InPlace<'a> {
     pub(super) path: &'a Path,
+    /// The working tree that this one is a submodule within, at whatever depth.
+    pub(super) outer: Option<&'a Path>,
     pub(super) remote: &'a str,
     pub(super) ref_name: Option<&'a RefName>,
     pub(super) dirty: Dirty,
     pub(super) clean: Clean,
     pub(super) patch: &'a Path,
+    pub(super) scope: &'a Scope,
 }
 
 /// What was done.
@@ -49,17 +57,17 @@ pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -
     let home = adopt::open(mirror, place)?;
     let before = home.repo.head().ok().and_then(|it| it.peel_to_commit().ok()).map(|it| it.id());
     let mut under_way = under_way::UnderWay::begin(&home.repo)?;
-    bring_objects(mirror, &home.repo, commit.id())?;
+    objects::bring(mirror, &home.repo, commit.id())?;
     let mut standing = standing::Standing::look(&home, &under_way)?;
-    let plan = plan::make(&home, &under_way, &mut standing, commit)?;
+    let plan = plan::make((mirror, place.scope.lfs), &home, &under_way, &mut standing, commit)?;
     let lost = save::lost_commits(mirror, &home, place.ref_name)?;
-    let patch_saved = match place.dirty {
+    let mut patch_saved = match place.dirty {
         Dirty::Save => save::save(&home, &plan, &lost, place.patch)?,
         Dirty::Fail => save::refuse(&home, &plan, &lost).map(|()| false)?,
         Dirty::Overwrite => false,
     };
     under_way.note(commit.id())?;
-    apply::apply(mirror, &home, &under_way, standing, &plan, commit)?;
+    apply::apply((mirror, place.scope.lfs), &home, &under_way, standing, &plan, commit)?;
     apply::move_refs(&home, commit.id(), place.ref_name)?;
     under_way.end()?;
     match place.clean {
@@ -74,24 +82,6 @@ pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -
         if plan.puts.len() == 1 { "file" } else { "files" },
         plan.gone.len()
     ));
+    patch_saved |= within::bring_all(mirror, &home, commit, place)?;
     Ok(Brought { before, patch_saved })
-}
-
-/// Copies what the commit needs, so that the working tree's own git goes on working without the mirror.
-fn bring_objects(mirror: &Mirror, repo: &Repository, commit: Oid) -> Result<(), GitFailure> {
-    let what = || cannot::<git2::Error>(format!("read `{}`", repo.path().display()));
-    let odb = repo.odb().map_err(what())?;
-    if odb.exists(commit) {
-        return Ok(());
-    }
-    // The history of a shallow clone is not all there, so nothing can be left out for being reached by it.
-    let mut has = Vec::new();
-    if !repo.is_shallow() {
-        for reference in repo.references().map_err(what())? {
-            has.extend(reference.map_err(what())?.target());
-        }
-        has.extend(repo.head().ok().and_then(|it| it.target()));
-    }
-    packs::carry(&mirror.repo, repo, &[commit], &has)?;
-    packs::unite(repo)
 }

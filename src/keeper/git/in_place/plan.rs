@@ -15,11 +15,15 @@ use super::{
     standing::{Eyes, Found, Standing},
     under_way::UnderWay,
 };
-use crate::keeper::git::{
-    GitFailure,
-    attributes::{Asked, is_attributes},
-    cannot,
-    tree::{self, Change, Entry, as_path},
+use crate::{
+    keeper::git::{
+        GitFailure,
+        attributes::{Attributes, is_attributes},
+        cannot, lfs,
+        mirror::Mirror,
+        tree::{self, Change, Entry, as_path},
+    },
+    model::deploy::Lfs,
 };
 
 /// What an update will do.
@@ -35,11 +39,12 @@ pub(super) struct Plan {
     /// Untracked files where the commit has something.
     pub(super) in_the_way: Vec<Vec<u8>>,
     /// What the `.gitattributes` of the commit ask for.
-    pub(super) asked: Asked,
+    pub(super) attributes: Attributes,
 }
 
 /// Works it out.
 pub(super) fn make(
+    (mirror, lfs): (&Mirror, Lfs),
     home: &Home,
     under_way: &UnderWay,
     standing: &mut Standing,
@@ -50,7 +55,7 @@ pub(super) fn make(
     let head = home.repo.head().ok().and_then(|it| it.peel_to_tree().ok());
     let update = tree::changes(&home.repo, Some(index_tree), Some(commit.tree_id()))?;
     let staged = tree::changes(&home.repo, head.as_ref().map(Tree::id), Some(index_tree))?;
-    let asked = asked(home, standing, &update)?;
+    let attributes = attributes(home, standing, &update)?;
 
     let target = home.repo.find_tree(commit.tree_id()).map_err(what())?;
     let mut versions = vec![target];
@@ -60,17 +65,21 @@ pub(super) fn make(
         versions.extend(home.repo.find_commit(*id).and_then(|it| it.tree()).ok());
     }
     let has_broken_off = !under_way.earlier.is_empty();
-    let planner = Planner { home, eyes: Eyes::new(home, asked.filters), versions, index_tree, has_broken_off };
-    planner.plan(standing, update, &staged, asked)
+    let eyes = Eyes::new(home, &attributes);
+    let planner = Planner { home, eyes, versions, index_tree, has_broken_off };
+    let mut plan = planner.plan(standing, update, &staged, attributes)?;
+    planner.find_pointers((mirror, lfs), &mut plan)?;
+    Ok(plan)
 }
 
 /// The attributes of the commit: those of the index, as far as the update does not change them.
-fn asked(home: &Home, standing: &Standing, update: &[Change]) -> Result<Asked, GitFailure> {
+fn attributes(home: &Home, standing: &Standing, update: &[Change]) -> Result<Attributes, GitFailure> {
     let mut blobs: BTreeMap<&[u8], Option<Oid>> =
         standing.attributes.iter().map(|(path, id)| (path.as_slice(), Some(*id))).collect();
     let changed = update.iter().filter(|it| is_attributes(&it.path));
-    blobs.extend(changed.map(|it| (it.path.as_slice(), it.now.map(|it| it.id))));
-    Asked::by(&home.repo, blobs.into_values().flatten())
+    let blob = |change: &Change| change.now.filter(|it| it.kind.is_file()).map(|it| it.id);
+    blobs.extend(changed.map(|it| (it.path.as_slice(), blob(it))));
+    Attributes::read(&home.repo, blobs.into_iter().filter_map(|(path, id)| Some((path, id?))))
 }
 
 struct Planner<'a> {
@@ -88,10 +97,10 @@ impl Planner<'_> {
         standing: &Standing,
         update: Vec<Change>,
         staged: &[Change],
-        asked: Asked,
+        attributes: Attributes,
     ) -> Result<Plan, GitFailure> {
         let (puts, gone, fits) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Plan { puts, gone, fits, edits: Vec::new(), in_the_way: Vec::new(), asked };
+        let mut plan = Plan { puts, gone, fits, edits: Vec::new(), in_the_way: Vec::new(), attributes };
         let updated: BTreeSet<&[u8]> = update.iter().map(|it| it.path.as_slice()).collect();
         let mut doubtful: BTreeSet<&[u8]> = standing.suspects.iter().map(Vec::as_slice).collect();
         doubtful.extend(staged.iter().map(|it| it.path.as_slice()));
@@ -186,6 +195,34 @@ impl Planner<'_> {
             match self.is_known(&found, &path) {
                 true => plan.gone.push(path),
                 false => plan.in_the_way.push(path),
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds files of Git LFS that are at hand and not in place, such as where the pointers were deployed before.
+    fn find_pointers(&self, (mirror, lfs): (&Mirror, Lfs), plan: &mut Plan) -> Result<(), GitFailure> {
+        let matters = match lfs {
+            Lfs::Fail | Lfs::Pull => plan.attributes.has_lfs,
+            Lfs::Ignore => false,
+        };
+        if !matters {
+            return Ok(());
+        }
+        let planned: BTreeSet<Vec<u8>> = plan.puts.iter().map(|it| it.path.clone()).collect();
+        for change in tree::changes(&self.home.repo, None, Some(self.versions[0].id()))? {
+            let Some(entry) = change.now.filter(|it| it.kind.is_file()) else { continue };
+            if !plan.attributes.of(&change.path, false).is_lfs() {
+                continue;
+            }
+            let Some(pointer) = lfs::pointer(mirror, &change.path, entry)? else { continue };
+            lfs::object(mirror, lfs, &change.path, &pointer)?;
+            let whole = self.home.path.join(as_path(&change.path));
+            let is_there = fs::symlink_metadata(&whole).is_ok_and(|it| it.is_file() && it.len() == pointer.size)
+                && (!pointer.is_tiny() || lfs::pointer_of_file(&whole).is_ok_and(|it| it == entry.id));
+            if !is_there && !planned.contains(&change.path) {
+                plan.fits.retain(|(path, _)| *path != change.path);
+                plan.puts.push(change);
             }
         }
         Ok(())

@@ -8,21 +8,25 @@ use std::{
     collections::HashMap,
     fs::{self, Metadata},
     io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            ffi::OsStrExt,
+            fs::{FileTypeExt, MetadataExt},
+        },
     },
     path::{Path, PathBuf},
     thread,
 };
 
 use git2::{Index, IndexEntry, IndexTime, ObjectType, Oid};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
 
 use super::{adopt::Home, under_way::UnderWay};
 use crate::keeper::git::{
     GitFailure,
-    attributes::is_attributes,
-    cannot,
+    attributes::{Attributes, is_attributes},
+    cannot, lfs,
     tree::{Entry, Kind, as_path},
 };
 
@@ -72,7 +76,8 @@ impl Standing {
 
 fn suspects(entries: &[IndexEntry], folder: &Path, written: (i64, i64)) -> Vec<Vec<u8>> {
     let look = |entries: &[IndexEntry]| -> Vec<Vec<u8>> {
-        entries.iter().filter(|it| is_suspect(it, folder, written)).map(|it| it.path.clone()).collect()
+        let mut places = Places { root: folder, nearest: None };
+        entries.iter().filter(|it| is_suspect(it, &mut places, written)).map(|it| it.path.clone()).collect()
     };
     let (first, second) = entries.split_at(entries.len() / 2);
     thread::scope(|scope| {
@@ -83,22 +88,47 @@ fn suspects(entries: &[IndexEntry], folder: &Path, written: (i64, i64)) -> Vec<V
     })
 }
 
-fn is_suspect(entry: &IndexEntry, folder: &Path, written: (i64, i64)) -> bool {
+/// Folders of a working tree, opened one after the other: index entries are in the order of their paths, and a name is
+/// found faster in its folder than from the root.
+struct Places<'a> {
+    root: &'a Path,
+    nearest: Option<(&'a [u8], Option<OwnedFd>)>,
+}
+
+impl<'a> Places<'a> {
+    /// What is at a path; `None`: nothing, or nothing that can be looked at.
+    fn stat(&mut self, path: &'a [u8]) -> Option<Stat> {
+        let (folder, name) = match path.iter().rposition(|it| *it == b'/') {
+            Some(at) => (&path[..at], &path[at + 1..]),
+            None => (&b""[..], path),
+        };
+        if self.nearest.as_ref().is_none_or(|(it, _)| *it != folder) {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let opened = rustix::fs::open(self.root.join(as_path(folder)), flags, Mode::empty());
+            self.nearest = Some((folder, opened.ok()));
+        }
+        let (_, folder) = self.nearest.as_ref()?;
+        statat(folder.as_ref()?, as_path(name), AtFlags::SYMLINK_NOFOLLOW).ok()
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index has 32 bits for each of them")]
+fn is_suspect<'a>(entry: &'a IndexEntry, places: &mut Places<'a>, written: (i64, i64)) -> bool {
     if entry.mode == Kind::Submodule.mode() {
         return false;
     }
-    let Ok(metadata) = fs::symlink_metadata(folder.join(as_path(&entry.path))) else { return true };
-    let kind = match entry.mode {
-        0o120_000 => Kind::Link,
-        mode if mode & 0o100 != 0 => Kind::Executable,
-        _ => Kind::File,
+    let Some(now) = places.stat(&entry.path) else { return true };
+    let file_type = FileType::from_raw_mode(now.st_mode);
+    let is_same_kind = match entry.mode {
+        0o120_000 => file_type.is_symlink(),
+        mode => file_type.is_file() && (mode & 0o100 != 0) == (now.st_mode & 0o100 != 0),
     };
-    let now = index_entry(&entry.path, Entry { id: entry.id, kind }, &metadata);
-    let is_same = kind_of(&metadata) == Some(kind)
-        && (now.mtime, now.ctime) == (entry.mtime, entry.ctime)
-        && (now.ino, now.file_size) == (entry.ino, entry.file_size);
-    let is_racy = (metadata.mtime(), metadata.mtime_nsec()) >= written;
-    !is_same || is_racy || entry.flags_extended != 0 || entry.flags >> 15 != 0
+    let (changed, edited) = ((now.st_ctime, now.st_ctime_nsec as i64), (now.st_mtime, now.st_mtime_nsec as i64));
+    let time = |(seconds, nanos): (i64, i64)| IndexTime::new(seconds as i32, nanos as u32);
+    let is_same = is_same_kind
+        && (time(edited), time(changed)) == (entry.mtime, entry.ctime)
+        && (now.st_ino as u32, now.st_size as u32) == (entry.ino, entry.file_size);
+    !is_same || edited >= written || entry.flags_extended != 0 || entry.flags >> 15 != 0
 }
 
 /// The index entry of a file on disk. As in git's index, numbers are cut to 32 bits.
@@ -163,13 +193,15 @@ impl Found {
 pub(super) struct Eyes<'a> {
     home: &'a Home,
     has_filters: bool,
+    has_lfs: bool,
     /// Whether a folder, given relative to the working tree, is a real one.
     folders: RefCell<HashMap<PathBuf, bool>>,
 }
 
 impl<'a> Eyes<'a> {
-    pub(super) fn new(home: &'a Home, has_filters: bool) -> Self {
-        Self { home, has_filters, folders: RefCell::default() }
+    pub(super) fn new(home: &'a Home, attributes: &Attributes) -> Self {
+        let (has_filters, has_lfs) = (attributes.has_filters, attributes.has_lfs);
+        Self { home, has_filters, has_lfs, folders: RefCell::default() }
     }
 
     /// What is there.
@@ -201,6 +233,9 @@ impl<'a> Eyes<'a> {
         if self.has_filters && kind != Kind::Link {
             // Only this undoes filters; that it leaves a loose object is what `git add` does, too.
             ids.extend(self.home.repo.blob_path(&whole).ok());
+        }
+        if self.has_lfs && kind != Kind::Link {
+            ids.push(lfs::pointer_of_file(&whole).map_err(cannot(what()))?);
         }
         Ok(Found::Leaf { kind, ids })
     }

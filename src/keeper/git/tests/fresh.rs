@@ -1,8 +1,6 @@
 //! Promises of a fresh tree.
 
-use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::Path};
-
-use proptest::{collection::btree_map, prelude::*};
+use std::{fs, path::PathBuf};
 
 use super::{Place, Room, contents, git, git_with_input, id, make_executable};
 use crate::{
@@ -11,61 +9,12 @@ use crate::{
 };
 
 /// What git itself writes for that commit.
-fn checked_out(room: &Room, commit: &CommitId) -> std::path::PathBuf {
+pub(super) fn checked_out(room: &Room, commit: &CommitId) -> std::path::PathBuf {
     let folder = room.path("reference");
     let _ = fs::remove_dir_all(&folder);
     git(&room.folder.path().join("."), &["clone", "-q", "--no-checkout", "source", "reference"]);
     git(&folder, &["checkout", "-q", commit.as_str()]);
     folder
-}
-
-#[derive(Clone, Debug)]
-enum Leaf {
-    File(Vec<u8>),
-    Executable(Vec<u8>),
-    Link(String),
-}
-
-fn leaf() -> impl Strategy<Value = Leaf> {
-    prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..300).prop_map(Leaf::File),
-        "[a-z \r\n$:]{0,40}".prop_map(|text| Leaf::File(text.into_bytes())),
-        prop::collection::vec(any::<u8>(), 0..30).prop_map(Leaf::Executable),
-        "(\\.\\./)?[a-z/]{1,20}".prop_map(Leaf::Link),
-    ]
-}
-
-/// Folders and files never share a name: folders are upper case.
-fn tree() -> impl Strategy<Value = BTreeMap<String, Leaf>> {
-    btree_map("([A-D]/){0,3}[a-z0-9 ü\"\\\\-]{1,8}", leaf(), 1..30)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_fresh_tree_is_what_git_checks_out_byte_for_byte_and_mode_for_mode(
-        tree in tree(),
-        attributes in prop::option::of(Just("* text eol=crlf\n*e -text\n[A-C]* ident\n")),
-    ) {
-        let room = Room::new();
-        for (path, leaf) in &tree {
-            let whole = room.source().join(path);
-            fs::create_dir_all(whole.parent().expect("below")).expect("folder");
-            match leaf {
-                Leaf::Link(target) => symlink(target, &whole).expect("link"),
-                Leaf::File(content) => fs::write(&whole, content).expect("file"),
-                Leaf::Executable(content) => {
-                    fs::write(&whole, content).expect("file");
-                    make_executable(&whole);
-                }
-            }
-        }
-        let attributes = attributes.map(|text| (".gitattributes", text));
-        let commit = room.commit(attributes.as_slice());
-        let staged = room.stage_fresh(&commit, "tree").expect("staged");
-        prop_assert_eq!(contents(&staged), contents(&checked_out(&room, &commit)));
-    }
 }
 
 #[test]
@@ -167,17 +116,27 @@ fn a_tree_of_billions_of_folders_ends_at_the_limit() {
 }
 
 #[test]
-fn a_tree_that_needs_git_lfs_is_refused_by_the_name_of_its_file() {
-    let room = Room::new();
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n";
-    let pointing = [(".gitattributes", "*.bin filter=lfs -text\n"), ("big/a.bin", pointer), ("doc.txt", pointer)];
-    let commit = room.commit(&pointing);
-    let failure = room.stage_fresh(&commit, "tree").expect_err("lfs");
-    assert_eq!(failure.class, FailureClass::Permanent);
-    assert!(failure.reason.contains("Git LFS") && failure.reason.contains("`big/a.bin`"), "{}", failure.reason);
-    assert!(!room.path("tree").exists());
-
-    let real = room.commit(&[("big/a.bin", "real bytes")]);
-    let staged = room.stage_fresh(&real, "tree").expect("nothing but text that looks like a pointer");
-    assert!(Path::new(&staged).join("doc.txt").exists());
+fn a_folder_alone_is_deployed_and_one_that_is_not_there_is_an_error_that_names_it() {
+    let mut room = Room::new();
+    room.write(&[("sub/run", Some(b"#!/bin/sh\n"))]);
+    make_executable(&room.source().join("sub/run"));
+    let commit = room.commit(&[("a", "1"), ("sub/deep/b", "2"), (".gitattributes", "/sub/deep/b eol=crlf\n")]);
+    room.commit(&[("sub/deep/b", "2\n")]);
+    for (subdir, expected) in [("sub", vec!["deep", "deep/b", "run"]), ("sub/deep", vec!["b"])] {
+        room.scope.subdir = Some(subdir.into());
+        let staged = room.stage_fresh(&room.head(), &subdir.replace('/', "-")).expect("staged");
+        let reference = checked_out(&room, &room.head()).join(subdir);
+        assert_eq!(contents(&staged), contents(&reference));
+        assert_eq!(
+            contents(&staged).into_keys().collect::<Vec<_>>(),
+            expected.iter().map(PathBuf::from).collect::<Vec<_>>()
+        );
+    }
+    for subdir in ["gone", "a", "sub/run", "sub/deep/b/c"] {
+        room.scope.subdir = Some(subdir.into());
+        let failure = room.stage_fresh(&commit, "none").expect_err(subdir);
+        assert_eq!(failure.class, FailureClass::Permanent);
+        assert!(failure.reason.contains(&format!("no folder `{subdir}`")), "{}", failure.reason);
+        assert!(!room.path("none").exists());
+    }
 }

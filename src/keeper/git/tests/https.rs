@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::{job::Target, push::CommitId, run::FailureClass, secret::Secret};
 
-fn token(text: &str) -> Door {
+pub(super) fn token(text: &str) -> Door {
     Door::Token { username: "x-access-token".into(), token: Secret::new(text.into()).expect("not empty") }
 }
 
@@ -19,7 +19,7 @@ fn by_id(commit: &CommitId) -> Target {
 }
 
 /// Lets in who knows the token.
-fn keyholders(text: &str) -> Judge {
+pub(super) fn keyholders(text: &str) -> Judge {
     let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("x-access-token:{text}")));
     Box::new(move |request: &Request| match request.authorization.as_deref() {
         Some(it) if it == expected => Verdict::Serve,

@@ -30,7 +30,6 @@ impl Room {
     pub(super) fn place(&self, ref_name: Option<RefName>, rules: Rules) -> Place {
         Place::InPlace {
             path: self.home(),
-            remote: self.source().display().to_string(),
             ref_name,
             dirty: rules.dirty,
             clean: rules.clean,

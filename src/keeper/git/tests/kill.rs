@@ -83,8 +83,10 @@ fn an_update_that_is_killed_anywhere_is_completed_by_the_next_order() {
         let place = room.place(Some(super::main_branch()), FAIL);
         let order = super::Stage {
             mirror: room.path("mirror.git"),
+            remote: room.source().display().to_string(),
             commit: to.clone(),
             place,
+            scope: room.scope.clone(),
             previous: None,
             changed_files: room.path("changed-files"),
         };

@@ -10,6 +10,14 @@ mod filter;
 
 mod fresh;
 
+mod alike;
+
+mod depth;
+
+mod submodules;
+
+mod lfs;
+
 mod https;
 
 mod in_place;
@@ -37,9 +45,11 @@ use std::{
 use tempfile::TempDir;
 
 use super::{
-    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Stage, Staged, decode_fetched, encode_order, serve,
+    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Scope, Stage, Staged, decode_fetched,
+    encode_order, serve,
 };
 use crate::model::{
+    deploy::{Credentials, Git},
     job::{Asked, Target},
     push::{CommitId, RefName},
 };
@@ -95,6 +105,9 @@ fn main_branch() -> RefName {
 /// A folder of its own with a repository `source`, and room for a mirror and trees.
 struct Room {
     folder: TempDir,
+    scope: Scope,
+    /// Where it is fetched from: the source's folder, unless a test says otherwise.
+    remote: String,
 }
 
 impl Room {
@@ -102,7 +115,8 @@ impl Room {
         let folder = TempDir::new().expect("a temporary folder");
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
-        Self { folder }
+        let remote = folder.path().join("source").display().to_string();
+        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)), remote }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -136,18 +150,17 @@ impl Room {
     }
 
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
-        let filter = Filter::default();
+        let (filter, scope) = (Filter::default(), self.scope.clone());
         let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
-        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, against }
+        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, scope, against }
     }
 
     fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {
         super::fetch::fetch(&self.order(remote, door, target))
     }
 
-    /// Fetches out of the source's folder.
     fn fetch(&self, target: Target) -> Result<Fetched, GitFailure> {
-        self.fetch_from(&self.source().display().to_string(), Door::Open, target)
+        self.fetch_from(&self.remote, Door::Open, target)
     }
 
     fn fetch_commit(&self, commit: &CommitId) -> Result<Fetched, GitFailure> {
@@ -157,8 +170,10 @@ impl Room {
     fn stage(&self, commit: &CommitId, place: Place, previous: Option<&CommitId>) -> Result<Staged, GitFailure> {
         super::stage::stage(&Stage {
             mirror: self.path("mirror.git"),
+            remote: self.remote.clone(),
             commit: commit.clone(),
             place,
+            scope: self.scope.clone(),
             previous: previous.cloned(),
             changed_files: self.path("changed-files"),
         })

@@ -27,6 +27,9 @@ pub(super) struct Request {
     pub(super) target: String,
     /// The whole `Authorization` header.
     pub(super) authorization: Option<String>,
+    /// Where the client thinks we are.
+    pub(super) host: String,
+    pub(super) body: Vec<u8>,
 }
 
 /// What becomes of a request.
@@ -35,6 +38,8 @@ pub(super) enum Verdict {
     Serve,
     /// This status line and header lines, and an empty body.
     Answer(String),
+    /// A good answer with this body.
+    Body(Vec<u8>),
     /// Git answers, and the connection stalls for good after half of it.
     Stall,
 }
@@ -109,14 +114,22 @@ pub(super) fn certify(authority: &Path) -> Arc<ServerConfig> {
 
 fn answer(stream: impl Read + Write, root: &Path, seen: &Mutex<Vec<Request>>, judge: &Judge) -> io::Result<()> {
     let mut stream = BufReader::new(stream);
-    let (request, length, media_type) = read_head(&mut stream)?;
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
+    let (mut request, length, media_type) = read_head(&mut stream)?;
+    request.body = vec![0; length];
+    stream.read_exact(&mut request.body)?;
     let verdict = judge(&request);
     seen.lock().expect("no test panics with it").push(request.clone());
     let stream = stream.get_mut();
     if let Verdict::Answer(head) = verdict {
         stream.write_all(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())?;
+        return stream.flush();
+    }
+    if let Verdict::Body(body) = verdict {
+        let length = body.len();
+        stream.write_all(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n").as_bytes(),
+        )?;
+        stream.write_all(&body)?;
         return stream.flush();
     }
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
@@ -126,7 +139,7 @@ fn answer(stream: impl Read + Write, root: &Path, seen: &Mutex<Vec<Request>>, ju
     backend.env("CONTENT_TYPE", media_type).env("REMOTE_ADDR", "127.0.0.1").env("GIT_CONFIG_COUNT", "1");
     backend.env("GIT_CONFIG_KEY_0", "safe.directory").env("GIT_CONFIG_VALUE_0", "*");
     let mut backend = backend.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    backend.stdin.take().expect("piped").write_all(&body)?;
+    backend.stdin.take().expect("piped").write_all(&request.body)?;
     let output = backend.wait_with_output()?.stdout;
     let end = output.windows(4).position(|it| it == b"\r\n\r\n").expect("CGI headers");
     let (head, body) = (String::from_utf8_lossy(&output[..end]), &output[end + 4..]);
@@ -164,7 +177,8 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<(Request, usize, String)> 
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let length = header("content-length").and_then(|it| it.parse().ok()).unwrap_or(0);
     let media_type = header("content-type").unwrap_or_default();
-    Ok((Request { method, target, authorization: header("authorization") }, length, media_type))
+    let (authorization, host) = (header("authorization"), header("host").unwrap_or_default());
+    Ok((Request { method, target, authorization, host, body: Vec::new() }, length, media_type))
 }
 
 /// A running `sshd`, ended with the value.
@@ -173,6 +187,8 @@ pub(super) struct Sshd {
     pub(super) port: u16,
     /// A key that it lets in.
     pub(super) key: PathBuf,
+    /// A folder on the `PATH` of whoever comes in.
+    pub(super) programs: PathBuf,
     /// Its host key, as a line of a `known_hosts` file.
     pub(super) known_hosts_line: String,
 }
@@ -189,7 +205,9 @@ impl Sshd {
         }
         fs::copy(key.with_extension("pub"), folder.join("authorized_keys")).expect("copied");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a free port").port();
-        let path = std::env::var("PATH").expect("a PATH");
+        let programs = folder.join("programs");
+        fs::create_dir_all(&programs).expect("a folder");
+        let path = format!("{}:{}", programs.display(), std::env::var("PATH").expect("a PATH"));
         let lines = [
             format!("ListenAddress 127.0.0.1:{port}"),
             format!("HostKey {}", host_key.display()),
@@ -209,7 +227,7 @@ impl Sshd {
         super::wait_for("sshd to listen", || TcpStream::connect(("127.0.0.1", port)).is_ok());
         let public = fs::read_to_string(host_key.with_extension("pub")).expect("a public key");
         let public: Vec<&str> = public.split(' ').take(2).collect();
-        Self { child, port, key, known_hosts_line: format!("[127.0.0.1]:{port} {}\n", public.join(" ")) }
+        Self { child, port, key, programs, known_hosts_line: format!("[127.0.0.1]:{port} {}\n", public.join(" ")) }
     }
 }
 

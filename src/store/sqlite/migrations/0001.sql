@@ -130,7 +130,7 @@ CREATE TABLE pending (
     not_before INTEGER,
     -- When its turn in the line began to be waited for: a job has that of those whose place it took.
     since      INTEGER NOT NULL,
-    -- The time of acceptance, less what its priority is worth.
+    -- The time of acceptance, less what its priority is worth; that of those whose place it took, if they came before.
     rank       INTEGER NOT NULL,
     -- The least time between the starts of two runs of its hook, in milliseconds.
     interval   INTEGER NOT NULL,

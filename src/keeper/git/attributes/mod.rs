@@ -1,0 +1,271 @@
+//! What the `.gitattributes` of a tree ask for, as far as it changes what is written.
+//!
+//! Invariant: attributes come from the tree that is written, never from a folder it is written to, nor from anybody's
+//! configuration.
+
+mod pattern;
+
+mod convert;
+
+use std::collections::{BTreeMap, HashMap};
+
+use git2::{Oid, Repository};
+
+use self::{
+    convert::{Ids, LineEnds},
+    pattern::Pattern,
+};
+use super::{GitFailure, cannot, progress::say};
+
+pub(super) use convert::Conversion;
+
+/// The name of such a file.
+pub(super) const FILE_NAME: &[u8] = b".gitattributes";
+
+/// Git leaves longer lines out, too.
+const LINE_BYTES_MAX: usize = 2048;
+
+/// What the `.gitattributes` files of a tree ask for.
+#[derive(Debug, Default)]
+pub(super) struct Attributes {
+    /// By the folder they are in: empty, or with a slash at its end.
+    files: HashMap<Vec<u8>, Vec<Rule>>,
+    /// Somewhere a file may differ from its blob.
+    pub(super) has_filters: bool,
+    /// Somewhere files are kept in Git LFS.
+    pub(super) has_lfs: bool,
+    /// Somewhere something is not exported.
+    pub(super) has_export_ignore: bool,
+}
+
+#[derive(Debug)]
+struct Rule {
+    pattern: Pattern,
+    says: Vec<(Name, Value)>,
+}
+
+/// The attributes that matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Text,
+    /// What `text` was called once.
+    Crlf,
+    Eol,
+    Ident,
+    Filter,
+    ExportIgnore,
+}
+
+const NAMES: [(&[u8], Name); 6] = [
+    (b"text", Name::Text),
+    (b"crlf", Name::Crlf),
+    (b"eol", Name::Eol),
+    (b"ident", Name::Ident),
+    (b"filter", Name::Filter),
+    (b"export-ignore", Name::ExportIgnore),
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Value {
+    #[default]
+    Unspecified,
+    Set,
+    Unset,
+    Word(Vec<u8>),
+}
+
+impl Value {
+    fn is(&self, word: &[u8]) -> bool {
+        matches!(self, Self::Word(it) if it == word)
+    }
+}
+
+/// What holds for one path.
+#[derive(Debug, Default)]
+pub(super) struct Settings([Value; NAMES.len()]);
+
+impl Settings {
+    fn value(&self, name: Name) -> &Value {
+        &self.0[name as usize]
+    }
+
+    /// Whether Git LFS keeps it.
+    pub(super) fn is_lfs(&self) -> bool {
+        self.value(Name::Filter).is(b"lfs")
+    }
+
+    /// Whether it stays out of what is deployed.
+    pub(super) fn is_export_ignored(&self) -> bool {
+        *self.value(Name::ExportIgnore) == Value::Set
+    }
+
+    /// How its file differs from its blob.
+    pub(super) fn conversion(&self) -> Conversion {
+        let is_crlf = self.value(Name::Eol).is(b"crlf");
+        let mut text = self.value(Name::Text);
+        let says_something = |it: &Value| matches!(it, Value::Set | Value::Unset) || it.is(b"auto") || it.is(b"input");
+        if !says_something(text) {
+            text = self.value(Name::Crlf);
+        }
+        let line_ends = match text {
+            Value::Unset => LineEnds::Stay,
+            _ if !is_crlf => LineEnds::Stay,
+            Value::Word(word) if word == b"auto" => LineEnds::CrlfIfText,
+            Value::Word(_) | Value::Set | Value::Unspecified => LineEnds::Crlf,
+        };
+        let is_auto = text.is(b"auto") && !self.value(Name::Eol).is(b"lf");
+        let ids = match self.value(Name::Ident) {
+            Value::Set if is_auto => Ids::InMemory,
+            Value::Set => Ids::InPassing,
+            Value::Unspecified | Value::Unset | Value::Word(_) => Ids::Stay,
+        };
+        Conversion { line_ends, ids }
+    }
+}
+
+impl Attributes {
+    /// Reads the given `.gitattributes` blobs, each with its path.
+    pub(super) fn read<'a>(
+        repo: &Repository,
+        files: impl IntoIterator<Item = (&'a [u8], Oid)>,
+    ) -> Result<Self, GitFailure> {
+        let mut attributes = Self::default();
+        // The root's comes first: it alone may define macros.
+        let files: BTreeMap<usize, Vec<(&[u8], Oid)>> = files.into_iter().fold(BTreeMap::new(), |mut files, file| {
+            files.entry(file.0.len()).or_default().push(file);
+            files
+        });
+        let mut macros = HashMap::from([(b"binary".to_vec(), vec![(Name::Text, Value::Unset)])]);
+        let mut has_encoding = false;
+        for (path, id) in files.into_values().flatten() {
+            let folder = &path[..path.len() - FILE_NAME.len()];
+            let blob = repo.find_blob(id).map_err(cannot("read a .gitattributes file of the tree"))?;
+            let text = blob.content().strip_prefix(b"\xef\xbb\xbf").unwrap_or(blob.content());
+            let mut rules = Vec::new();
+            for line in text.split(|it| *it == b'\n').filter(|it| it.len() < LINE_BYTES_MAX) {
+                has_encoding |= line.split(u8::is_ascii_whitespace).any(|it| it.starts_with(b"working-tree-encoding="));
+                rules.extend(parse_line(line, folder.is_empty(), &mut macros));
+            }
+            for (name, value) in rules.iter().flat_map(|rule| &rule.says) {
+                match name {
+                    Name::Text | Name::Crlf => (),
+                    Name::Eol => attributes.has_filters |= value.is(b"crlf"),
+                    Name::Ident => attributes.has_filters |= *value == Value::Set,
+                    Name::Filter => attributes.has_lfs |= value.is(b"lfs"),
+                    Name::ExportIgnore => attributes.has_export_ignore |= *value == Value::Set,
+                }
+            }
+            attributes.files.insert(folder.to_vec(), rules);
+        }
+        if has_encoding {
+            say("warning: `working-tree-encoding` is left out: such files are written as they are stored");
+        }
+        Ok(attributes)
+    }
+
+    /// Whether any of it changes what is written.
+    pub(super) fn matter(&self) -> bool {
+        self.has_filters || self.has_lfs || self.has_export_ignore
+    }
+
+    /// What holds for a path: the last word of the nearest file.
+    pub(super) fn of(&self, path: &[u8], is_folder: bool) -> Settings {
+        let mut settings = Settings::default();
+        let slashes = path.iter().enumerate().filter(|(_, it)| **it == b'/').map(|(at, _)| at + 1);
+        for start in std::iter::once(0).chain(slashes) {
+            let Some(rules) = self.files.get(&path[..start]) else { continue };
+            for rule in rules.iter().filter(|it| it.pattern.fits(&path[start..], is_folder)) {
+                for (name, value) in &rule.says {
+                    settings.0[*name as usize] = value.clone();
+                }
+            }
+        }
+        settings
+    }
+}
+
+type Macros = HashMap<Vec<u8>, Vec<(Name, Value)>>;
+
+/// A line is a pattern and what it says; or it defines a macro, or means nothing.
+fn parse_line(line: &[u8], is_root: bool, macros: &mut Macros) -> Option<Rule> {
+    let line = line.trim_ascii();
+    if line.is_empty() || line.starts_with(b"#") {
+        return None;
+    }
+    if let Some(definition) = line.strip_prefix(b"[attr]") {
+        let mut words = definition.trim_ascii().split(u8::is_ascii_whitespace);
+        let name = words.next().filter(|_| is_root)?;
+        let says = words.flat_map(|it| parse_word(it, macros)).collect();
+        macros.insert(name.to_vec(), says);
+        return None;
+    }
+    let (pattern, rest) = match unquoted(line) {
+        Some(parts) => parts,
+        None => {
+            let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+            (line[..end].to_vec(), &line[end..])
+        }
+    };
+    // Git says that negative patterns are meaningless here.
+    if pattern.starts_with(b"!") {
+        return None;
+    }
+    let words = rest.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
+    let says: Vec<_> = words.flat_map(|it| parse_word(it, macros)).collect();
+    (!says.is_empty()).then(|| Rule { pattern: Pattern::parse(&pattern), says })
+}
+
+/// `name`, `-name`, `!name` or `name=value`; a macro that is set says what it stands for.
+fn parse_word(word: &[u8], macros: &Macros) -> Vec<(Name, Value)> {
+    let (name, value) = match word {
+        [b'-', name @ ..] => (name, Value::Unset),
+        [b'!', name @ ..] => (name, Value::Unspecified),
+        name => match name.iter().position(|it| *it == b'=') {
+            Some(at) => (&name[..at], Value::Word(name[at + 1..].to_vec())),
+            None => (name, Value::Set),
+        },
+    };
+    if let Some((_, name)) = NAMES.iter().find(|(text, _)| *text == name) {
+        return vec![(*name, value)];
+    }
+    macros.get(name).filter(|_| value == Value::Set).cloned().unwrap_or_default()
+}
+
+/// A pattern in double quotes, with C's escapes, and what follows it.
+fn unquoted(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut rest = line.strip_prefix(b"\"")?;
+    let mut pattern = Vec::new();
+    loop {
+        match rest {
+            [b'"', rest @ ..] => return Some((pattern, rest)),
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
+                pattern.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = tail;
+            }
+            [b'\\', escape, tail @ ..] => {
+                pattern.push(match escape {
+                    b'a' => 7,
+                    b'b' => 8,
+                    b't' => b'\t',
+                    b'n' => b'\n',
+                    b'v' => 11,
+                    b'f' => 12,
+                    b'r' => b'\r',
+                    b'"' | b'\\' => *escape,
+                    _ => return None,
+                });
+                rest = tail;
+            }
+            [byte, tail @ ..] => {
+                pattern.push(*byte);
+                rest = tail;
+            }
+            [] => return None,
+        }
+    }
+}
+
+/// Whether the path is one of a `.gitattributes` file.
+pub(super) fn is_attributes(path: &[u8]) -> bool {
+    path.rsplit(|it| *it == b'/').next() == Some(FILE_NAME)
+}

@@ -1,0 +1,83 @@
+//! Writes what is deployed of a commit into a new folder.
+//!
+//! Invariant: afterwards the folder holds exactly that, without git's own data, or the order failed.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+};
+
+use git2::{Oid, Tree};
+
+use super::{
+    GitFailure, Scope, cannot,
+    listing::{Listing, tree_of},
+    mirror::Mirror,
+    progress::{plain, say},
+    put,
+    submodules::{self, Within},
+    tree::as_path,
+    write,
+};
+use crate::model::deploy::Submodules;
+
+/// Writes it, and the repositories within.
+pub(super) fn write(
+    mirror: &Mirror,
+    remote: &str,
+    commit: Oid,
+    scope: &Scope,
+    folder: &Path,
+) -> Result<(), GitFailure> {
+    let tree = tree_of(mirror, commit)?;
+    let mut listing = Listing::of(mirror, &tree, scope.subdir.as_deref())?;
+    listing.leave_out_export_ignored();
+    let puts = put::prepare(mirror, &listing.attributes, &listing.prefix, &listing.files, scope.lfs)?;
+    make(folder)?;
+    write::write(mirror, &puts, &listing.folders, folder)?;
+    say(&format!("wrote {} files to {}", listing.files.len(), folder.display()));
+    write_submodules(mirror, remote, &tree, &listing, scope, folder)
+}
+
+fn write_submodules(
+    mirror: &Mirror,
+    remote: &str,
+    tree: &Tree<'_>,
+    listing: &Listing,
+    scope: &Scope,
+    folder: &Path,
+) -> Result<(), GitFailure> {
+    let links: Vec<_> = listing.submodules().collect();
+    if scope.submodules == Submodules::Off {
+        for (path, _) in &links {
+            say(&format!("`{}` is a submodule, and stays empty", plain(path)));
+        }
+        return Ok(());
+    }
+    for Within { path, commit, remote } in submodules::resolve(mirror, tree, links, remote)? {
+        let inner = Mirror::for_reading(&submodules::mirror_beside(mirror.folder.path(), &remote))?;
+        let scope = submodules::scope_within(scope);
+        let folder = folder.join(as_path(&path[listing.prefix.len()..]));
+        let written = write(&inner, &remote, commit, &scope, &folder);
+        written.map_err(|failure| submodules::failed(&path, failure))?;
+    }
+    Ok(())
+}
+
+/// Makes the folder; one that is there must be empty.
+fn make(folder: &Path) -> Result<(), GitFailure> {
+    let what = || format!("make `{}`", folder.display());
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Ok(()) => Ok(()),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+            let mut entries = fs::read_dir(folder).map_err(cannot(what()))?;
+            match entries.next() {
+                Some(_) => Err(GitFailure::other(format!("cannot {}: it is there, and not empty", what()))),
+                None => Ok(()),
+            }
+        }
+        Err(err) => Err(cannot(what())(err)),
+    }
+}

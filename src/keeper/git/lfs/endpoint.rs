@@ -1,0 +1,89 @@
+//! Where the files of a remote's Git LFS come from.
+//!
+//! Invariant: the hook's credentials are shown to the remote's own host alone.
+
+use std::{collections::BTreeMap, io::Read, path::PathBuf};
+
+use reqwest::{Url, blocking::Client};
+use serde::Deserialize;
+
+use crate::keeper::git::{
+    Door, GitFailure, https,
+    library::{Journey, Trouble},
+    remote::Remote,
+    ssh,
+};
+
+/// What a server says of itself over ssh is short.
+const WORDS_MAX: u64 = 64 << 10;
+
+/// Where files come from.
+pub(super) enum Source {
+    /// The store of a repository on this machine.
+    Folder(PathBuf),
+    /// A server that speaks the batch API.
+    Server(Server),
+}
+
+/// A server that speaks the batch API.
+pub(super) struct Server {
+    pub(super) client: Client,
+    /// The batch API is below it.
+    pub(super) base: Url,
+    /// Header lines that the server itself wants to see again.
+    pub(super) headers: BTreeMap<String, String>,
+    /// User name and password, for the host of `base`.
+    pub(super) login: Option<(String, String)>,
+}
+
+/// Finds it out, as git-lfs does (<https://github.com/git-lfs/git-lfs/blob/main/docs/api/server-discovery.md>).
+pub(super) fn find(remote: &Remote, door: &Door) -> Result<Source, GitFailure> {
+    let journey = Journey { remote: remote.clone(), door: door.clone(), trouble: Trouble::default() };
+    match remote {
+        Remote::Local(path) => {
+            let git = path.join(".git");
+            let git = if git.is_dir() { git } else { path.clone() };
+            Ok(Source::Folder(git.join("lfs/objects")))
+        }
+        Remote::Http { url, .. } => {
+            let mut base = url.clone();
+            let path = base.path().trim_end_matches('/').to_owned();
+            let suffix = if path.ends_with(".git") { "/info/lfs" } else { ".git/info/lfs" };
+            base.set_path(&format!("{path}{suffix}"));
+            let login = https::login(&journey);
+            Ok(Source::Server(Server { client: https::client()?, base, headers: BTreeMap::new(), login }))
+        }
+        Remote::Ssh { path, .. } => authenticate(&journey, path),
+    }
+}
+
+#[derive(Deserialize)]
+struct FileAuthentication {
+    href: String,
+    #[serde(default)]
+    header: BTreeMap<String, String>,
+}
+
+/// Asks over ssh where the server is and what it wants to see.
+fn authenticate(journey: &Journey, path: &str) -> Result<Source, GitFailure> {
+    let shown = journey.remote.shown();
+    let mut words = Vec::new();
+    let answer = ssh::ask(journey, &format!("git-lfs-authenticate {} download", ssh::quoted(path)));
+    let read = answer.and_then(|answer| {
+        answer.take(WORDS_MAX).read_to_end(&mut words).map_err(|err| GitFailure::fetch(err.to_string()))
+    });
+    if let Some(failure) = journey.trouble.take().or_else(|| read.err()) {
+        let has_none = failure.reason.contains("git-lfs-authenticate");
+        return Err(match has_none {
+            true => GitFailure::permanent(format!(
+                "`{shown}` has no Git LFS over ssh: make the remote an https one, or set `deploy.lfs` to `ignore`"
+            )),
+            false => failure,
+        });
+    }
+    let answer: FileAuthentication = serde_json::from_slice(&words)
+        .map_err(|err| GitFailure::permanent(format!("`{shown}` does not answer as Git LFS does: {err}")))?;
+    let base = Url::parse(&answer.href).ok().filter(|it| matches!(it.scheme(), "https" | "http"));
+    let base = base.ok_or_else(|| GitFailure::permanent(format!("`{shown}` keeps its Git LFS at no web address")))?;
+    Ok(Source::Server(Server { client: https::client()?, base, headers: answer.header, login: None }))
+}

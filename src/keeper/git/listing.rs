@@ -1,0 +1,98 @@
+//! What of a commit's tree is deployed: all of it, or one folder, and not what its attributes leave out.
+//!
+//! Invariant: paths are relative to what is deployed; attributes see them from the root of the tree.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+};
+
+use git2::{Oid, Tree};
+use memchr::memchr_iter;
+
+use super::{
+    GitFailure,
+    attributes::{self, Attributes, is_attributes},
+    cannot,
+    mirror::Mirror,
+    progress::plain,
+    tree::{self, Change},
+};
+
+/// What is deployed.
+pub(super) struct Listing {
+    pub(super) files: Vec<Change>,
+    /// Folders that are made even if nothing is left in them: git makes them, too.
+    pub(super) folders: BTreeSet<Vec<u8>>,
+    /// Where they are in the tree: empty, or a folder with a slash at its end.
+    pub(super) prefix: Vec<u8>,
+    pub(super) attributes: Attributes,
+}
+
+impl Listing {
+    /// Lists a tree, or one folder of it.
+    pub(super) fn of(mirror: &Mirror, tree: &Tree<'_>, subdir: Option<&Path>) -> Result<Self, GitFailure> {
+        let prefix = subdir.map(|it| [it.as_os_str().as_bytes(), b"/"].concat()).unwrap_or_default();
+        let root = match subdir {
+            None => tree.id(),
+            Some(subdir) => {
+                let entry = tree.get_path(subdir).ok().filter(|it| it.filemode_raw() == 0o040_000);
+                entry.map(|it| it.id()).ok_or_else(|| {
+                    let subdir = plain(subdir.as_os_str().as_bytes());
+                    GitFailure::permanent(format!("the commit has no folder `{subdir}`, which `deploy.subdir` names"))
+                })?
+            }
+        };
+        let files = mirror.changes(None, root)?;
+        let mut sources: Vec<(Vec<u8>, Oid)> = Vec::new();
+        let above = prefix.iter().enumerate().filter(|(_, it)| **it == b'/').map(|(at, _)| at + 1);
+        for end in std::iter::once(0).chain(above).filter(|it| *it < prefix.len()) {
+            let path = [&prefix[..end], attributes::FILE_NAME].concat();
+            sources.extend(tree::entry_at(tree, &path).filter(|it| it.kind.is_file()).map(|it| (path, it.id)));
+        }
+        for Change { path, now } in files.iter().filter(|it| is_attributes(&it.path)) {
+            sources.extend(now.filter(|it| it.kind.is_file()).map(|it| ([&prefix[..], path].concat(), it.id)));
+        }
+        let attributes = Attributes::read(&mirror.repo, sources.iter().map(|(path, id)| (&path[..], *id)))?;
+        Ok(Self { files, folders: BTreeSet::new(), prefix, attributes })
+    }
+
+    /// Drops what has the attribute `export-ignore`, and everything below a folder that has it, as `git archive` does.
+    pub(super) fn leave_out_export_ignored(&mut self) {
+        if !self.attributes.has_export_ignore {
+            return;
+        }
+        let Self { files, folders, prefix, attributes } = self;
+        let mut known: HashMap<Vec<u8>, bool> = HashMap::new();
+        files.retain(|Change { path, .. }| {
+            let separators: Vec<usize> = memchr_iter(b'/', path).collect();
+            let is_below = separators.iter().map(|at| &path[..*at]).any(|folder| {
+                *known
+                    .entry(folder.to_vec())
+                    .or_insert_with(|| attributes.of(&[&prefix[..], folder].concat(), true).is_export_ignored())
+            });
+            if is_below {
+                return false;
+            }
+            let is_left_out = attributes.of(&[&prefix[..], path].concat(), false).is_export_ignored();
+            if is_left_out && let Some(at) = separators.last() {
+                folders.insert(path[..*at].to_vec());
+            }
+            !is_left_out
+        });
+    }
+
+    /// The repositories within: path in the tree, and commit.
+    pub(super) fn submodules(&self) -> impl Iterator<Item = (Vec<u8>, Oid)> {
+        let links = self.files.iter().filter_map(|it| it.now.map(|now| (&it.path, now)));
+        let links = links.filter(|(_, now)| now.kind == tree::Kind::Submodule);
+        links.map(|(path, now)| ([&self.prefix[..], path].concat(), now.id))
+    }
+}
+
+/// A tree of the mirror by the commit it belongs to.
+pub(super) fn tree_of<'a>(mirror: &'a Mirror, commit: Oid) -> Result<Tree<'a>, GitFailure> {
+    let tree = mirror.repo.find_commit(commit).and_then(|it| it.tree());
+    tree.map_err(cannot(format!("find commit {commit:.7} in the mirror")))
+}

@@ -1,0 +1,223 @@
+//! How deliveries are taken in: known again or not, and what they push aside.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use landfall::{
+    forge::DedupeKey,
+    model::{
+        deploy::Strategy,
+        hook::QueuePolicy,
+        job::Job,
+        run::{Mood, Outcome, RunId},
+    },
+};
+
+use super::{Book, Delivery, End, Model, NotBefore, Place, Run, Stage, branch, commit, later};
+use crate::acts::{Answer, Delivery as Parcel, Receipt};
+
+/// What a point of priority is worth.
+const POINT: Duration = Duration::from_secs(60);
+
+/// So many times its `debounce` is the longest wait for quiet.
+const DEBOUNCES_MAX: u32 = 10;
+
+/// So many runs in a row make room for a newer push.
+const YIELDS_MAX: u32 = 2;
+
+/// Which waiting jobs a job pushes aside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replaces {
+    Nothing,
+    SameBranch,
+    SameHook,
+}
+
+impl Replaces {
+    pub(super) fn of(job: &Job) -> Self {
+        let has_one_path = match job.hook.deploy.strategy {
+            Strategy::InPlace { .. } | Strategy::Releases { .. } => true,
+            Strategy::Checkout { .. } | Strategy::None { .. } => false,
+        };
+        match job.hook.queue {
+            QueuePolicy::All => Self::Nothing,
+            QueuePolicy::Latest | QueuePolicy::Cancel if has_one_path => Self::SameHook,
+            QueuePolicy::Latest | QueuePolicy::Cancel => Self::SameBranch,
+        }
+    }
+
+    /// Whether a job that replaces so takes the place of that run, which is of the same hook.
+    fn takes(self, branch: Option<&String>, run: &Run) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::SameBranch => branch == run.branch().as_ref(),
+            Self::SameHook => true,
+        }
+    }
+}
+
+impl Model {
+    pub(super) fn receive(&mut self, parcel: &Parcel, now: Timestamp) -> Answer {
+        let delivery = i64::try_from(self.deliveries.len()).expect("few") + 1;
+        let (mut queued, mut repeated) = (Vec::new(), Vec::new());
+        for job in parcel.jobs() {
+            match self.stands(job.hook.name.as_str(), &parcel.keys, now) {
+                Ok(run) => repeated.push(run),
+                Err(in_vain) => {
+                    let bad = &self.book(job.hook.name.as_str()).bad_commits;
+                    if commit(&job.target).is_some_and(|it| bad.contains_key(&it)) {
+                        continue;
+                    }
+                    let run = self.append(job, Some(delivery), now);
+                    in_vain.into_iter().for_each(|earlier| self.run(earlier).next = Some(run));
+                    queued.push(run);
+                }
+            }
+        }
+        for run in &queued {
+            let hook = self.run(*run).hook().to_owned();
+            let keys = parcel.keys.iter().map(|key| (name(key), (*run, now)));
+            self.book(&hook).seen.extend(keys);
+        }
+        let (word, runs) = match (parcel.tickets.is_empty(), queued.is_empty(), repeated.is_empty()) {
+            (true, ..) => ("ignored", queued),
+            (false, false, _) => ("queued", queued),
+            (false, true, false) => ("duplicate", repeated),
+            (false, true, true) => ("held", queued),
+        };
+        let mut sorted = runs.clone();
+        sorted.sort_unstable();
+        let (word, body) = (word.to_owned(), String::from_utf8_lossy(&parcel.body).into_owned());
+        let (event, received_at) = (parcel.event.clone(), now);
+        let stored = Delivery { event, received_at, word: word.clone(), body, runs: sorted };
+        self.deliveries.insert(delivery, stored);
+        Answer::Receipt(Receipt { delivery, word, runs, message: String::new() })
+    }
+
+    /// The run that stands for a delivery; else those that came of it in vain.
+    fn stands(&mut self, hook: &str, keys: &[DedupeKey], now: Timestamp) -> Result<i64, Vec<i64>> {
+        let Book { seen, .. } = self.book(hook);
+        let known = keys.iter().filter_map(|key| seen.get(&name(key)).map(|(run, at)| (key, *run, *at)));
+        let recent = known.filter(|(key, _, at)| match key {
+            DedupeKey::Id(_) | DedupeKey::Body(_) => true,
+            DedupeKey::BodyWithin(_, window) => now <= later(*at, *window),
+        });
+        let first: Vec<i64> = recent.map(|(_, run, _)| run).collect();
+        let mut in_vain = Vec::new();
+        for mut run in first {
+            while let Some(next) = self.runs[&run].next {
+                run = next;
+            }
+            match &self.runs[&run].stage {
+                Stage::Ended { end } if is_in_vain(&end.outcome) => in_vain.push(run),
+                Stage::Ended { .. } | Stage::Waits { .. } | Stage::InHand { .. } => return Ok(run),
+            }
+        }
+        Err(in_vain)
+    }
+
+    /// A new run at the end of its lane.
+    pub(super) fn append(&mut self, job: &Job, delivery: Option<i64>, now: Timestamp) -> i64 {
+        let (hook, lane) = (job.hook.name.as_str(), job.hook.lane.as_str());
+        let run = self.next_run();
+        self.clock = self.clock.max(now);
+        self.lane(lane).places += 1;
+        let own_rank = self.clock.as_millisecond() - i64::from(job.hook.priority) * millis(POINT);
+        let mut place = Place { number: self.lane(lane).places, since: now, rank: own_rank };
+        for (since, rank) in self.supersede(job, run, now) {
+            place.since = place.since.min(since);
+            place.rank = place.rank.min(rank);
+        }
+        let mut not_before = NotBefore::Now;
+        if delivery.is_some() {
+            if !job.hook.debounce.is_zero() {
+                self.wait_longer(hook, job.hook.debounce, now);
+                not_before = NotBefore::At(quiet(job.hook.debounce, place.since, now));
+            }
+            if job.hook.queue == QueuePolicy::Cancel && self.book(hook).yields_in_a_row < YIELDS_MAX {
+                self.make_room(job, run);
+            }
+        }
+        self.insert(job, lane, delivery, now, Stage::Waits { place, not_before });
+        run
+    }
+
+    pub(super) fn next_run(&self) -> i64 {
+        i64::try_from(self.runs.len()).expect("few") + 1
+    }
+
+    pub(super) fn insert(&mut self, job: &Job, lane: &str, delivery: Option<i64>, now: Timestamp, stage: Stage) {
+        let run = self.next_run();
+        if let Some(RunId(repeated)) = job.retry_of {
+            self.run(repeated).next = Some(run);
+        }
+        let lane = lane.to_owned();
+        let new =
+            Run { job: job.clone(), lane, delivery, created_at: now, next: None, vain_starts: 0, trouble: None, stage };
+        self.runs.insert(run, new);
+    }
+
+    /// Ends those whose place a new run takes. Gives since when they had waited, and how they ranked.
+    fn supersede(&mut self, job: &Job, by: i64, now: Timestamp) -> Vec<(Timestamp, i64)> {
+        let (replaces, branch) = (Replaces::of(job), branch(job));
+        let of_hook = self.runs.values_mut().filter(|it| it.job.hook.name == job.hook.name);
+        let mut taken = Vec::new();
+        for run in of_hook.filter(|it| replaces.takes(branch.as_ref(), it)) {
+            if let Some((place, _)) = run.place() {
+                taken.push((place.since, place.rank));
+                run.stage = Stage::Ended { end: End::unclaimed(Outcome::Superseded { by: RunId(by) }, now) };
+            }
+        }
+        taken
+    }
+
+    /// The newest waiting run that takes the place of this one.
+    pub(super) fn replaced_by(&self, run: i64) -> Option<i64> {
+        let old = &self.runs[&run];
+        let newer = self.runs.iter().rev().filter(|(number, it)| **number > run && it.place().is_some());
+        let mut newer = newer.filter(|(_, it)| it.hook() == old.hook());
+        newer.find(|(_, it)| Replaces::of(&it.job).takes(it.branch().as_ref(), old)).map(|(number, _)| *number)
+    }
+
+    fn wait_longer(&mut self, hook: &str, debounce: Duration, now: Timestamp) {
+        for run in self.runs.values_mut().filter(|it| it.job.hook.name.as_str() == hook) {
+            if let Stage::Waits { place, not_before: not_before @ NotBefore::At(_) } = &mut run.stage
+                && let NotBefore::At(at) = *not_before
+            {
+                *not_before = NotBefore::At(at.max(quiet(debounce, place.since, now)));
+            }
+        }
+    }
+
+    fn make_room(&mut self, job: &Job, to: i64) {
+        let (replaces, branch) = (Replaces::of(job), branch(job));
+        let of_hook = self.runs.values_mut().filter(|it| it.job.hook.name == job.hook.name);
+        for run in of_hook.filter(|it| replaces.takes(branch.as_ref(), it)) {
+            if let Stage::InHand { hand, .. } = &mut run.stage {
+                hand.yields_to = Some(to);
+            }
+        }
+    }
+}
+
+/// Until when a push waits for quiet.
+fn quiet(debounce: Duration, since: Timestamp, now: Timestamp) -> Timestamp {
+    later(now, debounce).min(later(since, debounce * DEBOUNCES_MAX))
+}
+
+/// Whether what came of a delivery allows another try.
+fn is_in_vain(outcome: &Outcome) -> bool {
+    outcome.mood() == Mood::Bad || matches!(outcome, Outcome::Cancelled { .. })
+}
+
+fn name(key: &DedupeKey) -> String {
+    match key {
+        DedupeKey::Id(id) => format!("id {id}"),
+        DedupeKey::Body(hash) => format!("body {hash:?}"),
+        DedupeKey::BodyWithin(hash, _) => format!("body for a while {hash:?}"),
+    }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).expect("a short time")
+}
