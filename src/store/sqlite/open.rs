@@ -147,14 +147,13 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<(), OpenError> {
+/// The version of the schema; 0 for a new database. One of another program, or of a newer Landfall, is refused.
+pub(super) fn judge(connection: &Connection, database: &Path, folder: &Path) -> Result<i64, OpenError> {
     let failed = |source| OpenError::Database { folder: folder.to_owned(), source };
-    let number = |connection: &Connection, name: &str| {
-        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed)
-    };
-    let (owner, found) = (number(writer, "application_id")?, number(writer, "user_version")?);
-    let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    let is_new = tables == 0 && found == 0;
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
+    let (owner, found) = (number("application_id")?, number("user_version")?);
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let is_new = tables.map_err(failed)? == 0 && found == 0;
     if owner != APPLICATION_ID && !is_new {
         return Err(OpenError::Foreign(database.to_owned()));
     }
@@ -162,6 +161,12 @@ fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<()
     if found > known {
         return Err(OpenError::Newer { folder: folder.to_owned(), found, known });
     }
+    Ok(found)
+}
+
+fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Database { folder: folder.to_owned(), source };
+    let found = judge(writer, database, folder)?;
     for (migration, version) in MIGRATIONS.iter().zip(1..).skip_while(|(_, version)| *version <= found) {
         let step = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         step.execute_batch(migration).map_err(failed)?;
