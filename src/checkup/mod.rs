@@ -106,7 +106,7 @@ pub fn look(
     let outlined = outline(file, environment);
     let mut findings = read_file(file, &outlined);
     findings.push(daemon_finding(file, state, daemon));
-    let needed = outlined.as_ref().map_or(0, |it| ground::room_needed(it));
+    let needed = outlined.as_ref().map_or(0, ground::room_needed);
     let account = account(state, daemon);
     if let (Some(state), Ok(account)) = (state, &account) {
         findings.extend(ground::look(state, account, needed));

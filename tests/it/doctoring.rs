@@ -180,10 +180,10 @@ fn a_full_disk_is_told_before_a_push_meets_it() {
 
 #[test]
 fn a_host_key_that_ssh_would_refuse_is_told_with_the_command_that_makes_it_known() {
-    let remote = "ssh://git@git.example.org:2222/acme/site.git";
+    let address = "ssh://git@git.example.org:2222/acme/site.git";
     let credentials = "credentials: {ssh_key: \"{folder}/key\", known_hosts: \"{folder}/known\"}";
     let house =
-        House::with_hook(&HOOK.replace("{remote}", remote).replace("{path:", &format!("{{{credentials}, path:")));
+        House::with_hook(&HOOK.replace("{remote}", address).replace("{path:", &format!("{{{credentials}, path:")));
     let file = |name: &str, text: &str| {
         let path = house.folder.path().join(name);
         fs::write(&path, text).expect("written");
@@ -195,7 +195,7 @@ fn a_host_key_that_ssh_would_refuse_is_told_with_the_command_that_makes_it_known
     let command = format!("ssh-keyscan -p 2222 git.example.org >> {}", house.folder.path().join("known").display());
     doctor(&house).fails("hook site", "host key of [git.example.org]:2222", &command);
     file("known", &format!("[git.example.org]:2222 {key}\n"));
-    assert_eq!(doctor(&house).verdict("hook site", remote), "ok");
+    assert_eq!(doctor(&house).verdict("hook site", address), "ok");
     fs::set_permissions(house.folder.path().join("key"), fs::Permissions::from_mode(0o644)).expect("opened");
     doctor(&house).fails("hook site", "is open to others", "chmod 600");
 }
