@@ -38,12 +38,17 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    let mut scene = quiet_scene();
+    scene.house.start();
+    scene
+}
+
+/// The same, before the daemon is started.
+fn quiet_scene() -> Scene {
     let sink = SlackSink::open();
-    let mut house = House::with_hook(HOOK);
-    house.variables.push(("SLACK".into(), sink.url()));
+    let house = House::that_tells(&sink, HOOK);
     mkfifo(&gate(&house), Mode::S_IRWXU).expect("a fifo");
     let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH), ("index.html", "one")]);
-    house.start();
     Scene { house, sink, commit }
 }
 
@@ -106,11 +111,7 @@ fn a_run_that_ended_while_no_daemon_was_there_is_recorded_and_told_once() {
 #[test]
 fn a_daemon_that_crashes_before_or_after_it_stores_an_outcome_stores_it_once_and_tells_once() {
     for moment in ["work-before-storing-an-end", "work-after-storing-an-end"] {
-        let sink = SlackSink::open();
-        let mut house = House::with_hook(HOOK);
-        house.variables.push(("SLACK".into(), sink.url()));
-        mkfifo(&gate(&house), Mode::S_IRWXU).expect("a fifo");
-        let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH), ("index.html", "one")]);
+        let Scene { mut house, sink, commit } = quiet_scene();
         house.variables.push(("FAILPOINTS".into(), format!("{moment}=return")));
         house.start();
         let run = house.queue(&commit);
