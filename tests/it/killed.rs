@@ -189,6 +189,25 @@ fn under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper
     house.stop();
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn under_a_control_group_a_keeper_that_dies_before_its_run_has_begun_leaves_no_group_behind() {
+    if !has_group("under_a_control_group_a_keeper_that_dies_before_its_run_has_begun_leaves_no_group_behind") {
+        return;
+    }
+    let mut house = House::with_hook(&format!("{HOOK}\npass_env: FAILPOINTS"));
+    house.variables.push(("SLACK".into(), "http://127.0.0.1:9/none".into()));
+    house.variables.push(("FAILPOINTS".into(), "keeper-before-begin=return".into()));
+    let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH)]);
+    house.start();
+    let run = house.queue(&commit);
+    until("it is put off", || house.log().contains("its keeper ended before it began").then_some(()));
+    let token = house.run_dir(run).read_spec().expect("a spec").token;
+    let group = landfall::keeper::probe_cgroup().expect("a group").join(format!("landfall-{}", token.as_str()));
+    assert!(!group.exists(), "{}", group.display());
+    house.stop();
+}
+
 /// Lets one script through the gate, as soon as it is there.
 fn open_gate(house: &House) {
     let path = gate(house);
