@@ -153,7 +153,9 @@ impl View {
         }
         facts.deliveries = deliveries(store, known).await;
         for name in HOOKS {
-            facts.hooks.insert(name.into(), glance(store, name).await);
+            let has_runs = facts.runs.values().any(|it| it.hook == name);
+            let glance = if has_runs { glance(store, name).await } else { Glance::default() };
+            facts.hooks.insert(name.into(), glance);
         }
         let holds = store.holds().await.expect("holds");
         facts.holds = holds.into_iter().map(|it| (it.hook.as_ref().map(HookName::to_string), it)).collect();
