@@ -17,6 +17,7 @@ use crate::{journal::site::Site, model::deploy::SharedPath};
 
 /// Looks whether what is required is there, and whether what is there stays inside.
 pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
+    leads_back(site, shared)?;
     let mut missing = Vec::new();
     for item in shared {
         let place = site.shared().join(&item.path);
@@ -32,6 +33,19 @@ pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
             Err(Trouble::permanent(format!("{} are required and not there; put them there first", many.join(", "))))
         }
     }
+}
+
+/// The links in the trees say `../../shared`, and the kernel goes up from where a folder really is.
+fn leads_back(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
+    let (Ok(releases), Ok(root)) = (site.releases().canonicalize(), site.root().canonicalize()) else { return Ok(()) };
+    if shared.is_empty() || releases.parent() == Some(root.as_path()) {
+        return Ok(());
+    }
+    Err(Trouble::permanent(format!(
+        "`{}` leads to `{}`, from where releases would not find what they share; mount that folder there instead",
+        site.releases().display(),
+        releases.display()
+    )))
 }
 
 /// Links one path of the tree to what is shared.

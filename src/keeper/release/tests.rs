@@ -32,7 +32,7 @@ struct Yard {
 impl Yard {
     fn new() -> Self {
         let yard = Self { folder: tempfile::tempdir().expect("a folder") };
-        yard.order(Order::Prepare);
+        yard.order(Order::Prepare { run: RunId(1) });
         yard.deploy(1);
         yard
     }
@@ -60,7 +60,7 @@ impl Yard {
     }
 
     fn tidy(&self) -> Answer {
-        self.order(Order::Tidy { good: 1, failed: 0, spared: Vec::new() })
+        self.order(Order::Tidy { run: RunId(99), good: 1, failed: 0, spared: Vec::new() })
     }
 
     /// Does something that dies at this point.
@@ -92,6 +92,7 @@ fn release(number: i64) -> Release {
         commit: None,
         run: RunId(number),
         at: Timestamp::UNIX_EPOCH,
+        after: None,
         verdict: Verdict::Ready,
         subject: String::new(),
         author: String::new(),

@@ -11,12 +11,12 @@ const HOOK: &str = r#"on: {push: main}
 deploy: {strategy: releases, path: "{live}", remote: "{remote}"}
 activate: test ! -e bad"#;
 
-fn served(house: &House) -> String {
+pub fn served(house: &House) -> String {
     fs::read_to_string(house.live().join("current/index.html")).unwrap_or_default()
 }
 
 /// Pushes a page that must be live afterwards; gives its commit.
-fn publish(house: &House, page: &str) -> String {
+pub fn publish(house: &House, page: &str) -> String {
     let commit = house.repo.commit(&[("index.html", page)]);
     let run = house.ended(house.queue(&commit));
     assert_eq!(run["outcome"], "succeeded", "{run}");
@@ -24,12 +24,12 @@ fn publish(house: &House, page: &str) -> String {
     commit
 }
 
-fn releases(house: &House) -> Vec<Value> {
+pub fn releases(house: &House) -> Vec<Value> {
     house.json(&["releases", "site"]).as_array().expect("an array").clone()
 }
 
 /// Runs a command that queues a run; gives the run as it ended.
-fn acted(house: &House, arguments: &[&str]) -> Value {
+pub fn acted(house: &House, arguments: &[&str]) -> Value {
     let output = house.landfall(arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "landfall {arguments:?}: {said}");
@@ -37,7 +37,7 @@ fn acted(house: &House, arguments: &[&str]) -> Value {
 }
 
 /// Runs a command that is refused; gives its exit code and what it said.
-fn refused(house: &House, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn refused(house: &House, arguments: &[&str]) -> (Option<i32>, String) {
     let output = house.landfall(arguments);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
