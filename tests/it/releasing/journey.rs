@@ -107,13 +107,20 @@ fn a_list_of_releases_says_what_is_live_what_was_good_and_what_did_not_come_up()
     let mut house = House::with_hook(HOOK);
     house.start();
     publish(&house, "one");
-    publish(&house, "two");
+    let live = publish(&house, "two");
     house.ended(house.queue(&house.repo.commit(&[("bad", "")])));
     let output = house.landfall(&["releases", "site"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines: Vec<&str> = text.lines().skip(1).collect();
+    let (headings, lines) = text.split_once('\n').expect("two lines");
+    let headings: Vec<&str> = headings.split_whitespace().collect();
+    assert_eq!(headings, ["DATE", "RELEASE", "STATE", "COMMIT", "BY", "SIZE", "WHAT"]);
+    let lines: Vec<&str> = lines.lines().collect();
     let states = ["  bad  ", "  live  ", "  good  "];
     assert!(lines.len() == 3 && lines.iter().zip(states).all(|(line, state)| line.contains(state)), "{text}");
+    let year = releases(&house)[1]["at"].as_str().expect("a time")[..4].to_owned();
+    let cells: Vec<&str> = lines[1].split("  ").map(str::trim).filter(|it| !it.is_empty()).collect();
+    assert!(cells[0].starts_with(&year) && cells[0].len() == "2026-01-01 00:00:00".len(), "{text}");
+    assert_eq!(cells[2..], ["live", &live[..7], "Ana", "44 B", "a commit"], "{text}");
     assert!(lines[0].contains("step `test ! -e bad` of `activate` ended with exit code 1"), "{text}");
 }
 
