@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// How many releases are named in a sentence.
+const NAMED_MAX: usize = 5;
+
 /// How many runs back an earlier success is looked for, where there are no releases.
 const LOOK_BACK_RUNS: u32 = 1000;
 
@@ -189,16 +192,25 @@ fn back_to_release(history: &History, wish: &Wish, reason: Option<String>) -> Re
 
 fn no_way_back(history: &History, wish: &Wish, obstacle: Option<String>) -> Refused {
     let candidates: Vec<_> = history.candidates().map(|it| it.name.as_str()).collect();
-    let there = match candidates.as_slice() {
-        [] => "there is none to go back to".to_owned(),
-        names => format!("there are: {}", names.join(", ")),
-    };
+    let there = there_are(&candidates);
     let why = obstacle.unwrap_or_else(|| match wish {
         Wish::Back(1) => "there is no good release before the live one".to_owned(),
         Wish::Back(count) => format!("there are not {count} good releases before the live one"),
         Wish::Named(name) => format!("no release on record is `{name}`, and none is of a commit that begins so"),
     });
     Refused::NotFound(format!("{why}; {there}"))
+}
+
+/// What can be gone back to, newest first; a clause.
+fn there_are(names: &[&str]) -> String {
+    match names.split_at_checked(NAMED_MAX) {
+        Some((newest, more @ [_, ..])) => {
+            let newest = newest.join(", ");
+            format!("there are: {newest}, and {} more, which `landfall releases` lists", more.len())
+        }
+        Some(_) | None if names.is_empty() => "there is none to go back to".to_owned(),
+        Some(_) | None => format!("there are: {}", names.join(", ")),
+    }
 }
 
 /// Where there are no releases: the commit of an earlier success, which is deployed again.
@@ -239,5 +251,19 @@ fn is_good(view: &RunView) -> bool {
     match &view.state {
         RunState::Finished { outcome, .. } => *outcome == Outcome::Succeeded,
         RunState::Queued { .. } | RunState::Running { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::there_are;
+
+    #[test]
+    fn of_many_releases_only_the_newest_are_named() {
+        assert_eq!(there_are(&[]), "there is none to go back to");
+        assert_eq!(there_are(&["b", "a"]), "there are: b, a");
+        assert_eq!(there_are(&["e", "d", "c", "b", "a"]), "there are: e, d, c, b, a");
+        let many = there_are(&["g", "f", "e", "d", "c", "b", "a"]);
+        assert_eq!(many, "there are: g, f, e, d, c, and 2 more, which `landfall releases` lists");
     }
 }
