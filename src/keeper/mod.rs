@@ -21,6 +21,7 @@ mod attend;
 mod cgroup;
 mod child;
 mod family;
+mod fork;
 mod limits;
 
 mod environment;
