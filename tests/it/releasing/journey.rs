@@ -179,8 +179,25 @@ fn a_push_that_waits_is_not_replaced_by_a_way_back() {
     house.run_once(slow, "running");
     let waiting = house.queue(&house.repo.commit(&[("index.html", "four")]));
     let output = house.landfall(&["rollback", "site"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("it waits: run {slow} is under way and ends first")), "{said}");
     let back: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a run");
     fs::write(house.folder.path().join("go"), "").expect("a file");
     assert_eq!(house.ended(waiting)["outcome"], "succeeded");
     assert_eq!((&house.ended(back)["outcome"], served(&house)), (&"succeeded".into(), "one".into()));
+}
+
+#[test]
+fn a_way_back_that_has_to_wait_for_a_person_says_so_at_once() {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    publish(&house, "one");
+    publish(&house, "two");
+    assert!(house.landfall(&["hold", "site", "--reason", "a fire"]).status.success());
+    let output = house.landfall(&["rollback", "site"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it waits: the hook is on hold since") && said.contains("a fire"), "{said}");
+    assert!(house.landfall(&["resume", "site"]).status.success());
+    house.ended(3);
+    assert_eq!(served(&house), "one");
 }
