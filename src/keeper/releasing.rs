@@ -17,6 +17,7 @@ use crate::{
         child::Plan,
         environment,
         family::Exit,
+        preflight,
         release::{self, Answer, Errand, Looked, Order, Trouble},
         run::{Run, failed, unwritable},
     },
@@ -86,9 +87,11 @@ pub async fn look(run: &mut Run) -> Result<(), Outcome> {
         Target::Release { name, .. } => Some(name.clone()),
         Target::Commit { .. } | Target::Ref(_) | Target::DefaultBranch => None,
     };
-    let order = Order::Look { hook: hook.name.clone(), shared: keeping.shared.clone(), wanted };
+    // What stands has its links; what the hook shares by now is nothing to it.
+    let shared = if wanted.is_none() { keeping.shared.clone() } else { Vec::new() };
+    let order = Order::Look { hook: hook.name.clone(), shared, wanted };
     let Looked { link, live, wanted } = match errand(run, RunStep::Preflight, &scene.site, order).await? {
-        Answer::Looked(looked) => looked,
+        Answer::Looked(looked) => *looked,
         Answer::Done | Answer::Adopted(_) | Answer::Tidied(_) => Looked::default(),
     };
     scene.before = link.map(|link| Before { link, release: live });
@@ -193,7 +196,10 @@ pub async fn put_away(run: &mut Run) {
     let mut spared: Vec<ReleaseName> = release::in_use(&scene.site.releases()).into_iter().collect();
     spared.extend(scene.before.as_ref().and_then(|it| scene.site.name_in(&it.link)));
     run.remark("cleanup");
-    let (good, failed) = (scene.keeping.good as usize, scene.keeping.failed as usize);
+    // A broken tree is worth a look, not the room that the next run has to have.
+    let has_room = preflight::room(&run.spec.job.hook, &run.spec.state).is_ok();
+    let failed = if has_room { scene.keeping.failed as usize } else { 0 };
+    let good = scene.keeping.good as usize;
     let order = Order::Tidy { run: run.spec.run, good, failed, spared };
     let troubles = match errand(run, RunStep::Cleanup, &scene.site, order).await {
         Ok(Answer::Tidied(troubles)) => troubles,

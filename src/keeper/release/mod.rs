@@ -149,7 +149,7 @@ pub enum Answer {
     /// It is done.
     Done,
     /// This was seen.
-    Looked(Looked),
+    Looked(Box<Looked>),
     /// The folder is now this release.
     Adopted(Release),
     /// As much of it is done as could be; sentences about the rest.
@@ -203,7 +203,9 @@ fn cannot<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Trou
 fn run(errand: &Errand) -> Result<Answer, Trouble> {
     let site = Site::at(&errand.root);
     match &errand.order {
-        Order::Look { hook, shared, wanted } => look::look(&site, hook, shared, wanted.as_ref()).map(Answer::Looked),
+        Order::Look { hook, shared, wanted } => {
+            look::look(&site, hook, shared, wanted.as_ref()).map(|it| Answer::Looked(Box::new(it)))
+        }
         Order::Prepare { run } => prepare(&site).and_then(|()| make_room(&site, *run)).map(|()| Answer::Done),
         Order::Furnish { run, commit, shared } => furnish::furnish(&site, *run, commit, shared).map(|()| Answer::Done),
         Order::Seal { release } => seal::seal(&site, release).map(|()| Answer::Done),

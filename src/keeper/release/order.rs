@@ -61,7 +61,7 @@ pub fn decode_answer(answer: &[u8]) -> Result<Answer, Trouble> {
     Ok(match piped {
         PipedAnswer::Done => Answer::Done,
         PipedAnswer::Looked { link, live, wanted } => {
-            Answer::Looked(Looked { link, live: decode(live)?, wanted: decode(wanted)? })
+            Answer::Looked(Box::new(Looked { link, live: decode(live)?, wanted: decode(wanted)? }))
         }
         PipedAnswer::Adopted(release) => Answer::Adopted(releases::decode(&release)?),
         PipedAnswer::Tidied(notes) => Answer::Tidied(notes),

@@ -94,8 +94,12 @@ fn begin(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
             if !exists(&from)? {
                 return Err(Trouble::permanent(format!("cannot {}: the commit has no such path", what())));
             }
-            clear(&draft).and_then(|()| copy(&from, &draft, 0)).map_err(cannot(what()))?;
-            fs::rename(&draft, &place).map_err(cannot(what()))?;
+            let copied = clear(&draft).and_then(|()| copy(&from, &draft, 0)).and_then(|()| fs::rename(&draft, &place));
+            copied.map_err(|err| {
+                // On a disk that is full, half a copy is in everybody's way.
+                let _ = clear(&draft);
+                cannot(what())(err)
+            })?;
             say(&format!("`{}` begins as a copy of `{}`", place.display(), seed.display()));
         }
     }

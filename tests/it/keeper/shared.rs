@@ -48,6 +48,15 @@ fn what_is_required_and_missing_stops_the_run_before_anything_changes() {
 }
 
 #[test]
+fn what_is_required_by_now_keeps_nobody_from_going_back_to_what_did_without() {
+    let mut shop = sharing(Vec::new());
+    let first = shop.good(&[("index.html", "one\n")]);
+    shop.good(&[("index.html", "two\n")]);
+    shop.keeping().shared = vec![SharedPath { required: true, ..shared("key") }];
+    assert_eq!(shop.go_back_to(&first).outcome(), Outcome::Succeeded);
+}
+
+#[test]
 fn a_seed_is_copied_once_and_what_is_written_later_stays() {
     let seeded = SharedPath { seed: Some(".env.example".into()), mode: Some(0o640), ..shared(".env") };
     let mut shop = sharing(vec![seeded, shared("storage")]);

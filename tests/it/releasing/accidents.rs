@@ -225,7 +225,8 @@ fn as_root_a_full_disk_fails_a_deploy_cleanly_wherever_it_is_and_keeps_nobody_fr
     };
     fails_at("stage", &[("index.html", "three"), ("large", &"x".repeat(9 << 20))]);
     fs::remove_file(house.repo.work.join("large")).expect("removed");
-    fs::remove_dir_all(house.live().join(".landfall/failed")).expect("room");
+    let failed = house.live().join(".landfall/failed");
+    assert_eq!(fs::read_dir(&failed).expect("a folder").count(), 0, "it would keep the next run from having room");
     fails_at("seal", &[("index.html", "four"), ("fill", "")]);
     let run = house.ended(house.queue(&house.repo.commit(&[("index.html", "five")])));
     let reason = run["reason"].as_str().expect("a reason");
