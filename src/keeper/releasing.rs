@@ -95,7 +95,7 @@ pub async fn look(run: &mut Run) -> Result<(), Outcome> {
         Answer::Done | Answer::Adopted(_) | Answer::Tidied(_) => Looked::default(),
     };
     scene.before = link.map(|link| Before { link, release: live });
-    find_good(run, &mut scene).await;
+    write_down_late(run, &mut scene).await;
     if let Some(before) = &scene.before {
         run.facts.previous_release = Some(scene.site.root().join(&before.link));
         run.facts.previous = before.commit().cloned().or(run.facts.previous.take());
@@ -113,7 +113,7 @@ pub async fn look(run: &mut Run) -> Result<(), Outcome> {
 
 /// What is live may have been found good, and the disk had no room for the word. The store has it: the commit is that of
 /// a run that succeeded, and nothing has gone wrong since.
-async fn find_good(run: &mut Run, scene: &mut Scene) {
+async fn write_down_late(run: &mut Run, scene: &mut Scene) {
     let Some(release) = scene.before.as_mut().and_then(|it| it.release.as_mut()) else { return };
     let has_succeeded = !run.spec.is_disturbed && release.commit.is_some() && release.commit == run.spec.live;
     match release.verdict {
