@@ -103,7 +103,7 @@ pub(super) fn runs(options: &RunsOptions) -> Exit {
 
 /// `landfall show`.
 pub(super) fn show(options: &ShowOptions) -> Exit {
-    let path = format!("/v1/runs/{}", options.run);
+    let path = path_of_run(options.run);
     conclude(Client::find(&options.reach).and_then(|client| client.get::<RunInFull>(&path)).map(|full| {
         if options.json {
             return print_json(&full);
@@ -129,7 +129,12 @@ pub(super) fn deliveries(options: &DeliveriesOptions) -> Exit {
 
 /// Asks the daemon for one run.
 pub(super) fn fetch_run(client: &Client, run: i64) -> Result<Run, Trouble> {
-    client.get::<RunInFull>(&format!("/v1/runs/{run}")).map(|full| full.run)
+    client.get::<RunInFull>(&path_of_run(run)).map(|full| full.run)
+}
+
+/// Where the daemon tells of a run.
+pub(super) fn path_of_run(run: i64) -> String {
+    format!("/v1/runs/{run}")
 }
 
 /// The text with everything but plain characters escaped for a URL's query or path.
