@@ -260,10 +260,12 @@ fn print_run(full: &RunInFull) {
     if let Some(reason) = &run.reason {
         line("why", reason.clone());
     }
-    line(
-        "commit",
-        format!("{} {}", run.sha.as_deref().unwrap_or("not known yet"), run.subject.as_deref().unwrap_or("")),
-    );
+    match (&run.sha, run.state.as_str()) {
+        (Some(sha), _) => line("commit", format!("{sha} {}", run.subject.as_deref().unwrap_or("")).trim_end().into()),
+        // It began with a branch alone, and never looked where that is.
+        (None, "finished") => line("commit", "none was fetched".into()),
+        (None, _) => line("commit", "not known yet".into()),
+    }
     line("ref", run.ref_name.clone().unwrap_or_else(|| "-".into()));
     line("repository", format!("{} to {}", run.repo, run.environment));
     line("trigger", format!("{} by {}, attempt {}", run.trigger, run.actor, run.attempt));
