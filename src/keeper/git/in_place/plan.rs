@@ -6,9 +6,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::ffi::OsStrExt,
+    rc::Rc,
 };
 
-use git2::{Commit, Oid, Tree};
+use git2::{Commit, ObjectType, Oid, Tree};
 
 use super::{
     adopt::Home,
@@ -39,7 +40,7 @@ pub(super) struct Plan {
     /// Untracked files where the commit has something.
     pub(super) in_the_way: Vec<Vec<u8>>,
     /// What the `.gitattributes` of the commit ask for.
-    pub(super) attributes: Attributes,
+    pub(super) attributes: Rc<Attributes>,
 }
 
 /// Works it out.
@@ -55,7 +56,8 @@ pub(super) fn make(
     let head = home.repo.head().ok().and_then(|it| it.peel_to_tree().ok());
     let update = tree::changes(&home.repo, Some(index_tree), Some(commit.tree_id()))?;
     let staged = tree::changes(&home.repo, head.as_ref().map(Tree::id), Some(index_tree))?;
-    let attributes = attributes(home, standing, &update)?;
+    let before = attributes(home, standing, &[])?;
+    let attributes = Rc::new(attributes(home, standing, &update)?);
 
     let target = home.repo.find_tree(commit.tree_id()).map_err(what())?;
     let mut versions = vec![target];
@@ -66,8 +68,9 @@ pub(super) fn make(
     }
     let has_broken_off = !under_way.earlier.is_empty();
     let eyes = Eyes::new(home, &attributes);
-    let planner = Planner { home, eyes, versions, index_tree, has_broken_off };
-    let mut plan = planner.plan(standing, update, &staged, attributes)?;
+    let attributes = [attributes, Rc::new(before)];
+    let planner = Planner { home, eyes, versions, attributes, index_tree, has_broken_off };
+    let mut plan = planner.plan(standing, update, &staged)?;
     planner.find_pointers((mirror, lfs), &mut plan)?;
     Ok(plan)
 }
@@ -87,18 +90,15 @@ struct Planner<'a> {
     eyes: Eyes<'a>,
     /// Trees whose files are nobody's edits: the commit's first, then HEAD's, then those of updates that broke off.
     versions: Vec<Tree<'a>>,
+    /// Those of the commit, and those of the index.
+    attributes: [Rc<Attributes>; 2],
     index_tree: Oid,
     has_broken_off: bool,
 }
 
 impl Planner<'_> {
-    fn plan(
-        &self,
-        standing: &Standing,
-        update: Vec<Change>,
-        staged: &[Change],
-        attributes: Attributes,
-    ) -> Result<Plan, GitFailure> {
+    fn plan(&self, standing: &Standing, update: Vec<Change>, staged: &[Change]) -> Result<Plan, GitFailure> {
+        let attributes = self.attributes[0].clone();
         let (puts, gone, fits) = (Vec::new(), Vec::new(), Vec::new());
         let mut plan = Plan { puts, gone, fits, edits: Vec::new(), in_the_way: Vec::new(), attributes };
         let updated: BTreeSet<&[u8]> = update.iter().map(|it| it.path.as_slice()).collect();
@@ -157,7 +157,25 @@ impl Planner<'_> {
     }
 
     fn is_known(&self, found: &Found, path: &[u8]) -> bool {
-        self.versions.iter().any(|tree| found.is(tree::entry_at(tree, path)))
+        self.versions.iter().any(|tree| found.is(tree::entry_at(tree, path))) || self.is_converted(found, path)
+    }
+
+    /// Whether it is what was written for a blob that its file differs from. Undoing that does not always lead back: a
+    /// blob may have line ends of both kinds.
+    fn is_converted(&self, found: &Found, path: &[u8]) -> bool {
+        let Found::Leaf { kind, ids } = found else { return false };
+        let conversions = self.attributes.iter().map(|it| it.of(path, false).conversion());
+        let conversions: Vec<_> = conversions.filter(|it| kind.is_file() && it.is_needed()).collect();
+        if conversions.is_empty() {
+            return false;
+        }
+        let entries = self.versions.iter().filter_map(|tree| tree::entry_at(tree, path));
+        entries.filter(|it| it.kind == *kind).any(|entry| {
+            let Ok(blob) = self.home.repo.find_blob(entry.id) else { return false };
+            let written = conversions.iter().map(|it| it.apply(entry.id, blob.content().to_vec()));
+            let mut hashes = written.filter_map(|it| Oid::hash_object(ObjectType::Blob, &it).ok());
+            hashes.any(|it| ids.contains(&it))
+        })
     }
 
     /// Finds untracked files where the commit has a folder, and untracked files below a folder where it has a file.

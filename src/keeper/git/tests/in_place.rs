@@ -291,3 +291,21 @@ fn hooks_of_the_working_tree_do_not_run() {
     assert!(git_command(&room.home()).args(["checkout", "-q", "--detach"]).status().expect("git").success());
     assert!(room.path("ran").exists(), "the hooks themselves are good");
 }
+
+#[test]
+fn a_file_that_attributes_made_differ_from_its_blob_is_nobodys_edit() {
+    let room = Room::new();
+    // Stored with line ends of both kinds, which git itself could not do any more.
+    fs::write(room.source().join(".git/info/attributes"), "* !text !eol -text\n").expect("attributes");
+    let first = room.commit(&[(".gitattributes", "*.txt text eol=crlf\n*.c ident\n"), ("a.txt", "1\r\n2\n")]);
+    room.bring(&first, FAIL).expect("first");
+    assert_eq!(room.text("a.txt"), "1\r\n2\r\n");
+    // Read again, since the index cannot vouch for it.
+    room.edit("a.txt", "1\r\n2\r\n");
+    let second = room.commit(&[("b", "1"), ("a.txt", "1\r\n2\n3\n")]);
+    room.bring(&second, FAIL).expect("second");
+    assert_eq!(room.text("a.txt"), "1\r\n2\r\n3\r\n");
+    room.edit("a.txt", "1\r\n2\r\nmine\r\n");
+    let third = room.commit(&[("b", "2")]);
+    assert!(room.bring(&third, FAIL).expect_err("an edit").reason.contains("`a.txt`"));
+}
