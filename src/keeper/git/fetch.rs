@@ -239,7 +239,7 @@ fn from_folder(repo: &Repository, path: &Path, wanted: Option<&CommitId>) -> Res
     let has = known(repo)?;
     let count = match wants.is_empty() {
         true => 0,
-        false => packs::carry(&source, repo, &wants, &has)?,
+        false => packs::gather(&source, &wants, &has)?.pour(repo)?,
     };
     say(&if count == 0 { "nothing new".to_owned() } else { format!("received {count} objects") });
     adopt_refs(repo, &offered)?;

@@ -16,12 +16,14 @@ use super::{GitFailure, cannot};
 /// Beyond this many packs the small ones are made one: each fetch brings a pack, and each look-up asks all of them.
 const PACKS_MAX: usize = 50;
 
+/// A file of more than this is not packed anew.
+const LARGE_FILE_BYTES: usize = 32 << 20;
+
 /// A pack of this size stays as it is.
 const SMALL_PACK_BYTES: u64 = 32 << 20;
 
-/// Copies what `wants` need from one repository into another, but for what `has` reach: that is there already.
-/// Answers how many objects those were.
-pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oid]) -> Result<usize, GitFailure> {
+/// Gathers what `wants` need and another repository lacks, where it has all that `has` reach.
+pub(super) fn gather<'a>(from: &'a Repository, wants: &[Oid], has: &[Oid]) -> Result<Load<'a>, GitFailure> {
     let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
     let mut walk = from.revwalk().map_err(found())?;
     let mut builder = from.packbuilder().map_err(found())?;
@@ -41,24 +43,24 @@ pub(super) fn carry(from: &Repository, to: &Repository, wants: &[Oid], has: &[Oi
             walk.hide(commit.id()).map_err(found())?;
         }
     }
-    let mut load = Load { from, builder, seen: HashSet::new() };
+    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0 };
     for id in walk {
         // A parent is on the walk itself, or there already with all that it needs: only what differs has to come.
         let commit = id.and_then(|it| from.find_commit(it)).map_err(found())?;
         let parent = commit.parent(0).map(|it| it.tree_id()).ok();
         load.add_commit(commit.id(), commit.tree_id(), parent, &|_| false).map_err(found())?;
     }
-    pour(&mut load.builder, from, to)
+    Ok(load)
 }
 
-/// Copies a commit, its history as far as it is there, and all that these need, leaving out what the other repository
+/// Gathers a commit, its history as far as it is there, and all that these need, leaving out what the other repository
 /// has: where history is cut short, what a commit reaches says nothing of that.
-pub(super) fn carry_missing(from: &Repository, to: &Repository, want: Oid) -> Result<usize, GitFailure> {
+pub(super) fn gather_missing<'a>(from: &'a Repository, to: &Repository, want: Oid) -> Result<Load<'a>, GitFailure> {
     let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
     let odb = to.odb().map_err(found())?;
     let has = |id| odb.exists(id);
     let builder = from.packbuilder().map_err(found())?;
-    let mut load = Load { from, builder, seen: HashSet::new() };
+    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0 };
     let mut commits = vec![want];
     while let Some(id) = commits.pop() {
         if has(id) || load.seen.contains(&id) {
@@ -68,17 +70,51 @@ pub(super) fn carry_missing(from: &Repository, to: &Repository, want: Oid) -> Re
         commits.extend(commit.parent_ids());
         load.add_commit(id, commit.tree_id(), None, &has).map_err(found())?;
     }
-    pour(&mut load.builder, from, to)
+    Ok(load)
 }
 
-/// What is being gathered.
-struct Load<'a> {
+/// What was gathered.
+pub(super) struct Load<'a> {
     from: &'a Repository,
     builder: PackBuilder<'a>,
     seen: HashSet<Oid>,
+    /// The size of the largest file.
+    largest: usize,
 }
 
 impl Load<'_> {
+    /// Whether a pack of it would take more memory than is good: libgit2 takes each file whole.
+    pub(super) fn is_large(&self) -> bool {
+        self.largest > LARGE_FILE_BYTES
+    }
+
+    /// Writes it into a repository, and answers how many objects those were.
+    pub(super) fn pour(mut self, to: &Repository) -> Result<usize, GitFailure> {
+        let count = self.builder.object_count();
+        if count == 0 {
+            return Ok(0);
+        }
+        // More threads than one take longer to start than they save.
+        self.builder.set_threads(if count > 1000 { 0 } else { 1 });
+        let what = format!("copy objects into `{}`", to.path().display());
+        let odb = to.odb().map_err(cannot(&*what))?;
+        let mut pack = odb.packwriter().map_err(cannot(&*what))?;
+        let mut trouble: Option<io::Error> = None;
+        let gathered = self.builder.foreach(|piece| match pack.write_all(piece) {
+            Ok(()) => true,
+            Err(err) => {
+                trouble = Some(err);
+                false
+            }
+        });
+        if let Some(err) = trouble {
+            return Err(cannot(what)(err));
+        }
+        gathered.map_err(cannot(format!("gather objects of `{}`", self.from.path().display())))?;
+        pack.commit().map_err(cannot(what))?;
+        Ok(count)
+    }
+
     /// Adds a commit and what its tree has that neither `base` nor the other side has.
     fn add_commit(
         &mut self,
@@ -87,6 +123,7 @@ impl Load<'_> {
         base: Option<Oid>,
         has: &dyn Fn(Oid) -> bool,
     ) -> Result<(), git2::Error> {
+        let odb = self.from.odb()?;
         if self.seen.insert(commit) {
             self.builder.insert_object(commit, None)?;
         }
@@ -105,6 +142,7 @@ impl Load<'_> {
                 match entry.kind() {
                     Some(ObjectType::Tree) => trees.push((entry.id(), before)),
                     Some(ObjectType::Blob) if !has(entry.id()) && self.seen.insert(entry.id()) => {
+                        self.largest = self.largest.max(odb.read_header(entry.id())?.0);
                         self.builder.insert_object(entry.id(), entry.name().ok())?;
                     }
                     // The commit of a submodule is in another repository.
@@ -116,48 +154,36 @@ impl Load<'_> {
     }
 }
 
-/// Writes what was gathered, and answers how many objects those were.
-fn pour(builder: &mut PackBuilder<'_>, from: &Repository, to: &Repository) -> Result<usize, GitFailure> {
-    let count = builder.object_count();
-    if count == 0 {
-        return Ok(0);
-    }
-    // More threads than one take longer to start than they save.
-    builder.set_threads(if count > 1000 { 0 } else { 1 });
-    let what = format!("copy objects into `{}`", to.path().display());
-    let odb = to.odb().map_err(cannot(&*what))?;
-    let mut pack = odb.packwriter().map_err(cannot(&*what))?;
-    let mut trouble: Option<io::Error> = None;
-    let gathered = builder.foreach(|piece| match pack.write_all(piece) {
-        Ok(()) => true,
-        Err(err) => {
-            trouble = Some(err);
-            false
-        }
-    });
-    if let Some(err) = trouble {
-        return Err(cannot(what)(err));
-    }
-    gathered.map_err(cannot(format!("gather objects of `{}`", from.path().display())))?;
-    pack.commit().map_err(cannot(what))?;
-    Ok(count)
-}
-
-/// Gives a repository that has no objects all packs of another one: as hard links, or as copies on another file system.
+/// Gives a repository the packs of another one that it does not have: as hard links, or as copies on another file
+/// system. The one with `last` comes last.
 ///
-/// The caller makes the repository known only afterwards, since for a while it holds commits without their parents.
-pub(super) fn link_all(from: &Repository, to: &Repository) -> Result<(), GitFailure> {
+/// For a while there are commits without their parents, so the caller makes no ref of them known before the end.
+pub(super) fn link(from: &Repository, to: &Repository, last: Option<Oid>) -> Result<(), GitFailure> {
     let (from, to) = (pack_folder(from), pack_folder(to));
-    for pack in list(&from)?.values().flat_map(|pack| &pack.files) {
-        let (source, target) = (from.join(pack), to.join(pack));
+    let mut packs = Vec::new();
+    for (stem, pack) in list(&from)? {
+        let index = from.join(format!("{stem}.idx"));
+        let ids = || ids_of(&index).map_err(cannot(format!("read `{}`", index.display())));
+        let is_last = last.map_or(Ok(false), |it| ids().map(|ids| ids.contains(&it)))?;
+        packs.push((is_last, pack));
+    }
+    packs.sort_by_key(|(is_last, _)| *is_last);
+    for name in packs.iter().flat_map(|(_, pack)| &pack.files) {
+        let (source, target) = (from.join(name), to.join(name));
         match fs::hard_link(&source, &target) {
             Ok(()) => (),
-            Err(_) => {
-                fs::copy(&source, &target).map_err(cannot(format!("write `{}`", target.display())))?;
-            }
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => (),
+            Err(_) => copy(&source, &target).map_err(cannot(format!("write `{}`", target.display())))?,
         }
     }
     Ok(())
+}
+
+/// Copies a file, which has its name only once it is whole.
+fn copy(source: &Path, target: &Path) -> io::Result<()> {
+    let part = target.with_extension("landfall-part");
+    fs::copy(source, &part)?;
+    fs::rename(part, target)
 }
 
 /// Makes the small packs one, if there are many packs. Nothing but packs made by libgit2 is touched: those of git

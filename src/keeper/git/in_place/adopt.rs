@@ -62,7 +62,7 @@ fn make(mirror: &Mirror, path: &Path, remote: &Remote) -> Result<(), GitFailure>
     let new = path.join(NEW);
     let repo = Repository::init_opts(&new, &options).map_err(cannot(what()))?;
     repo.remote("origin", &url_without_credentials(remote)).map_err(cannot(what()))?;
-    packs::link_all(&mirror.repo, &repo)?;
+    packs::link(&mirror.repo, &repo, None)?;
     fs::rename(new.join(".git"), path.join(".git")).map_err(cannot(what()))?;
     fs::remove_dir(&new).map_err(cannot(what()))
 }

@@ -14,15 +14,20 @@ pub(super) fn bring(mirror: &Mirror, repo: &Repository, commit: Oid) -> Result<(
     let what = || cannot::<git2::Error>(format!("read `{}`", repo.path().display()));
     let is_cut_short = repo.is_shallow() || mirror.repo.is_shallow();
     if !repo.odb().map_err(what())?.exists(commit) {
-        if is_cut_short {
-            packs::carry_missing(&mirror.repo, repo, commit)?;
+        let load = if is_cut_short {
+            packs::gather_missing(&mirror.repo, repo, commit)?
         } else {
             let mut has = Vec::new();
             for reference in repo.references().map_err(what())? {
                 has.extend(reference.map_err(what())?.target());
             }
             has.extend(repo.head().ok().and_then(|it| it.target()));
-            packs::carry(&mirror.repo, repo, &[commit], &has)?;
+            packs::gather(&mirror.repo, &[commit], &has)?
+        };
+        if load.is_large() {
+            packs::link(&mirror.repo, repo, Some(commit))?;
+        } else {
+            load.pour(repo)?;
         }
         packs::unite(repo)?;
     }

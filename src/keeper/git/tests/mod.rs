@@ -26,6 +26,8 @@ mod kept;
 
 mod kill;
 
+mod large;
+
 mod server;
 
 mod ssh;
@@ -189,9 +191,16 @@ impl Room {
 
     /// Starts a child that does the order, and reads its answer from standard input to the end.
     fn start_child(&self, order: &Order, environment: &[(&str, &OsStr)]) -> Child {
-        let own = std::env::current_exe().expect("a test knows its program");
+        self.start_child_by(
+            Command::new(std::env::current_exe().expect("a test knows its program")),
+            order,
+            environment,
+        )
+    }
+
+    /// Starts a child by a command that ends with its program.
+    fn start_child_by(&self, mut command: Command, order: &Order, environment: &[(&str, &OsStr)]) -> Child {
         let name = "keeper::git::tests::a_child_does_one_order_and_answers_on_standard_output";
-        let mut command = Command::new(own);
         command.args(["--exact", name, "--nocapture"]).env(SERVE, "1").env("HOME", self.folder.path());
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a test can start itself");

@@ -1,0 +1,86 @@
+//! Promises about memory: what comes in may be of any size.
+
+use std::{
+    fs::File,
+    io::Write,
+    process::{Command, Output},
+};
+
+use super::{
+    Door, Order, Place, Room, Stage, answer, decode_fetched, git,
+    in_place::FAIL,
+    main_branch,
+    server::{GitServer, everyone},
+};
+use crate::{
+    keeper::git::decode_staged,
+    model::{job::Target, push::CommitId},
+};
+
+const MIB: usize = 1 << 20;
+
+/// Larger than all that a child may take together.
+const FILE_MIB: usize = 96;
+
+/// What a child may take, in KiB: all that is its own, and not what the kernel only keeps of files (setrlimit(2)).
+const MEMORY_KIB_MAX: &str = "65536";
+
+/// Commits a file that cannot be compressed.
+fn commit_large(room: &Room, name: &str) -> CommitId {
+    let mut piece = vec![0; MIB];
+    getrandom::fill(&mut piece).expect("random bytes");
+    let mut file = File::create(room.source().join(name)).expect("a file");
+    for number in 0..FILE_MIB {
+        piece[..8].copy_from_slice(&number.to_le_bytes());
+        file.write_all(&piece).expect("written");
+    }
+    // So that git, too, leaves it alone.
+    for (key, value) in [("core.compression", "0"), ("core.bigFileThreshold", "1m")] {
+        room.git(&["config", key, value]);
+    }
+    room.commit(&[])
+}
+
+/// Has an order done by a child that ends where it takes more.
+fn within_limit(room: &Room, order: &Order) -> Output {
+    let mut command = Command::new("sh");
+    let own = std::env::current_exe().expect("a test knows its program");
+    command.args(["-c", "ulimit -d \"$0\" && exec \"$@\"", MEMORY_KIB_MAX]).arg(own);
+    room.start_child_by(command, order, &[]).wait_with_output().expect("the child ends")
+}
+
+fn stage(room: &Room, commit: &CommitId, place: Place) {
+    let order = Stage {
+        mirror: room.path("mirror.git"),
+        remote: room.remote.clone(),
+        commit: commit.clone(),
+        place,
+        scope: room.scope.clone(),
+        previous: None,
+        changed_files: room.path("changed-files"),
+    };
+    decode_staged(answer(&within_limit(room, &Order::Stage(order)))).expect("staged");
+}
+
+#[test]
+fn a_large_file_is_fetched_and_staged_without_being_in_memory() {
+    let mut room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    let server = GitServer::plain(room.folder.path(), everyone());
+    room.remote = format!("http://{}/source/.git", server.address);
+    room.bring(&first, FAIL).expect("a working tree");
+
+    let second = commit_large(&room, "large.bin");
+    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+    let order = Order::Fetch(room.order(&room.remote, Door::Open, target));
+    let fetched = decode_fetched(answer(&within_limit(&room, &order)));
+    assert_eq!(fetched.expect("fetched").commit, second);
+    let tree = room.path("tree");
+    stage(&room, &second, Place::Fresh { tree: tree.clone() });
+    stage(&room, &second, room.place(Some(main_branch()), FAIL));
+    for folder in [tree, room.home()] {
+        let id = git(&room.source(), &["hash-object", "--no-filters", &folder.join("large.bin").display().to_string()]);
+        assert_eq!(id, room.git(&["rev-parse", "HEAD:large.bin"]));
+    }
+    room.assert_is_at(&second);
+}
