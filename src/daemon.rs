@@ -26,6 +26,7 @@ use tracing::{error, info, warn};
 use crate::{
     hooks::{self, Environment, Hooks, Refused, reload},
     journal::folder::RunDir,
+    keeper,
     notify::{self, Desk},
     store::{OpenError, Store, StoreError},
     web::{
@@ -136,7 +137,8 @@ impl Loops {
         let public = web::serve_public(listener, store.clone(), hooks.clone(), tally.clone(), stop_receiving.clone());
         receiving.spawn(named("the public listener", public));
         let started_at = Timestamp::now();
-        let daemon = Daemon { file: file.to_owned(), state: state.clone(), local, started_at, trouble, tally };
+        let (file_owned, cgroup) = (file.to_owned(), keeper::probe_cgroup());
+        let daemon = Daemon { file: file_owned, state: state.clone(), local, cgroup, started_at, trouble, tally };
         let api = Api { store: store.clone(), hooks: hooks.clone(), daemon, stop: stop_receiving.clone() };
         for socket in sockets {
             let clients = web::socket::serve(socket, api::router(api.clone()), stop_receiving.clone());

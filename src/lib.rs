@@ -33,4 +33,6 @@ pub mod work;
 
 pub mod daemon;
 
+pub mod checkup;
+
 pub mod cli;

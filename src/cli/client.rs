@@ -64,9 +64,14 @@ impl Trouble {
 impl Client {
     /// Finds the daemon's socket; it is not asked anything yet.
     pub(super) fn find(reach: &Reach) -> Result<Self, Trouble> {
+        Self::at(socket_of(reach)?)
+    }
+
+    /// The daemon at this socket.
+    pub(super) fn at(socket: PathBuf) -> Result<Self, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|err| Trouble::new(Exit::Failed, format!("cannot start: {err}")))?;
-        Ok(Self { socket: socket_of(reach)?, runtime })
+        Ok(Self { socket, runtime })
     }
 
     /// Asks for something.

@@ -6,6 +6,7 @@ mod act;
 mod check;
 mod client;
 mod demo;
+mod doctor;
 mod hold;
 mod log;
 mod releases;
@@ -63,6 +64,8 @@ enum Command {
     Serve(serve::Options),
     /// Check hooks.yaml and report every problem at once
     Check(check::Options),
+    /// Look at everything that was set up here, and say what to do about what is not in order
+    Doctor(doctor::Options),
     /// Show the whole journey of a push on this machine, with a daemon and repository of its own
     Demo(demo::Options),
     /// Show the daemon, its hooks, what is live and what waits
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(options) => serve::serve(options).into(),
         Command::Check(options) => check::check(&options).into(),
+        Command::Doctor(options) => doctor::doctor(&options).into(),
         Command::Demo(options) => demo::demo(&options).into(),
         Command::Status(options) => show::status(&options).into(),
         Command::Runs(options) => show::runs(&options).into(),

@@ -47,7 +47,7 @@ pub use self::{
     environment::{Environment, EnvironmentError},
     notify::{Smtp, SmtpTls},
     problem::{Problem, Severity},
-    secrets::SecretError,
+    secrets::{NamedSecret, SecretError},
     server::Server,
 };
 use self::{
@@ -140,11 +140,51 @@ impl fmt::Display for Refused {
     }
 }
 
+/// What a file says, for those who do not act on it: no secret was looked up, so nobody could be proven by it.
+#[derive(Debug)]
+pub struct Outline {
+    /// How the daemon runs.
+    pub server: Server,
+    /// Every hook.
+    pub hooks: BTreeMap<HookName, Arc<Hook>>,
+    /// Every secret that is named, in the order of the file.
+    pub secrets: Vec<NamedSecret>,
+    /// What somebody should look at.
+    pub warnings: Vec<Problem>,
+}
+
 /// Reads and checks a file.
 pub fn load(file: &Path, environment: &Environment) -> Result<Loaded, Refused> {
+    let Read { found, written, warnings, text, text_shown, .. } = read(file, environment, true)?;
+    let Found { server, sources, hooks, smtp } = found;
+    let content_hash = Sha256::digest(text.as_bytes()).into();
+    let (file, of_shared) = (file.to_owned(), of_shared(&sources, &hooks));
+    let hooks = Hooks { file, server, sources, hooks, smtp, of_shared, written, content_hash };
+    Ok(Loaded { hooks, warnings, text: text_shown })
+}
+
+/// Reads and checks a file, all but its secrets: they may be at the daemon's hand alone.
+pub fn outline(file: &Path, environment: &Environment) -> Result<Outline, Refused> {
+    let Read { found, named: secrets, warnings, .. } = read(file, environment, false)?;
+    Ok(Outline { server: found.server, hooks: found.hooks, secrets, warnings })
+}
+
+/// A file that was read without errors.
+struct Read {
+    found: Found,
+    written: WrittenSecrets,
+    named: Vec<NamedSecret>,
+    warnings: Vec<Problem>,
+    text: String,
+    /// The text with secrets struck out.
+    text_shown: String,
+}
+
+fn read(file: &Path, environment: &Environment, looks_up_secrets: bool) -> Result<Read, Refused> {
     let (text, folder) = read_text(file)?;
     let readable_by_others = fs::metadata(file).is_ok_and(|it| it.permissions().mode() & 0o044 != 0);
     let mut check = Check::new(file, folder, readable_by_others, environment);
+    check.looks_up_secrets = looks_up_secrets;
     let found = match yaml::parse(&text) {
         Ok(root) => read_top(&root, &mut check),
         Err(flaw) => {
@@ -153,14 +193,11 @@ pub fn load(file: &Path, environment: &Environment) -> Result<Loaded, Refused> {
             None
         }
     };
+    let named = std::mem::take(&mut check.named);
     let (problems, text_shown, written) = check.finish(&text);
     match found {
         Some(found) if problems.iter().all(|it| it.severity == Severity::Warning) => {
-            let Found { server, sources, hooks, smtp } = found;
-            let content_hash = Sha256::digest(text.as_bytes()).into();
-            let (file, of_shared) = (file.to_owned(), of_shared(&sources, &hooks));
-            let hooks = Hooks { file, server, sources, hooks, smtp, of_shared, written, content_hash };
-            Ok(Loaded { hooks, warnings: problems, text: text_shown })
+            Ok(Read { found, written, named, warnings: problems, text, text_shown })
         }
         Some(_) | None => Err(Refused { problems, text: text_shown }),
     }

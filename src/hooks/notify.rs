@@ -103,8 +103,7 @@ fn slack_channel(field: &Field, check: &mut Check) -> Option<Channel> {
         return None;
     }
     let found = secrets::one(field, check)?;
-    let is_url = units::base_url(found.value.expose()).is_ok();
-    if !is_url {
+    if !secrets::fits(&found, check, |it| units::base_url(it).is_ok()) {
         let help =
             "the secret is the URL that Slack gives for an incoming webhook: `https://hooks.slack.com/services/...`";
         field.refuse(check, "bad-url", "does not lead to a URL", help);

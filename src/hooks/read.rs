@@ -15,7 +15,7 @@ use crate::{
         environment::Environment,
         keys,
         problem::{Problem, Severity},
-        secrets::WrittenSecrets,
+        secrets::{NamedSecret, WrittenSecrets},
         units,
         yaml::{Entry, Flaw, Node, Place, Value},
     },
@@ -25,6 +25,10 @@ use crate::{
 /// What one check of a file carries along.
 pub(super) struct Check<'a> {
     pub(super) environment: &'a Environment,
+    /// Whether secrets are looked up, or only what names them is read.
+    pub(super) looks_up_secrets: bool,
+    /// The secrets that are named.
+    pub(super) named: Vec<NamedSecret>,
     /// The folder of hooks.yaml, absolute; relative paths begin there.
     pub(super) folder: PathBuf,
     /// Whether people other than its owner may read the file.
@@ -44,7 +48,21 @@ impl<'a> Check<'a> {
     pub(super) fn new(file: &'a Path, folder: PathBuf, readable_by_others: bool, environment: &'a Environment) -> Self {
         let (written, users) = (WrittenSecrets::default(), HashMap::new());
         let (patterns, problems, hidden) = (HashMap::new(), Vec::new(), Vec::new());
-        Self { environment, folder, readable_by_others, written, users, patterns, file, problems, errors: 0, hidden }
+        let (looks_up_secrets, named, errors) = (true, Vec::new(), 0);
+        Self {
+            environment,
+            looks_up_secrets,
+            named,
+            folder,
+            readable_by_others,
+            written,
+            users,
+            patterns,
+            file,
+            problems,
+            errors,
+            hidden,
+        }
     }
 
     pub(super) fn error(&mut self, place: Place, code: &'static str, message: impl Display, help: impl Display) {

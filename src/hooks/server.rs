@@ -15,6 +15,7 @@ use nix::unistd::Group;
 use crate::hooks::{
     keys,
     read::{Check, Field, Section},
+    remote::is_loopback,
     units,
 };
 
@@ -57,6 +58,19 @@ pub struct Server {
     pub keep_logs: Duration,
     /// Bytes of log a run may keep; the middle is cut beyond it.
     pub max_log_bytes: u64,
+}
+
+impl Server {
+    /// Whether the payload URLs lead to this machine alone, as far as their host says.
+    pub fn is_public_url_loopback(&self) -> bool {
+        let rest = self.public_url.split_once("://").map_or("", |(_, rest)| rest);
+        let place = rest.split('/').next().unwrap_or_default();
+        let host = match place.strip_prefix('[').and_then(|it| it.split_once(']')) {
+            Some((host, _)) => host,
+            None => place.split(':').next().unwrap_or_default(),
+        };
+        is_loopback(host) || host.parse().is_ok_and(|it: std::net::IpAddr| it.is_unspecified())
+    }
 }
 
 /// The server of a file, or of one that says nothing about it.

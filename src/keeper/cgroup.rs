@@ -176,7 +176,8 @@ fn find(groups: &str, mounts: &str) -> Result<PathBuf, String> {
         if let Ok(relative) = Path::new(own).strip_prefix(root)
             && !own.contains("/..")
         {
-            return Ok(Path::new(place).join(relative));
+            // Joining nothing would leave a slash at the end.
+            return Ok(Path::new(place).components().chain(relative.components()).collect());
         }
     }
     Err("our own control group is below no mounted cgroup v2".into())

@@ -8,8 +8,10 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
+
+use rustix::fs::{Access, access};
 
 use crate::{
     journal::{
@@ -130,7 +132,14 @@ pub fn of_git(spec: &Spec, account: &Account) -> BTreeMap<OsString, OsString> {
     env
 }
 
-fn of_user(account: &Account) -> BTreeMap<OsString, OsString> {
+/// Where scripts and git work find this program.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let can_run = |it: &PathBuf| it.is_file() && access(it, Access::EXEC_OK).is_ok();
+    PATH.split(':').map(|it| Path::new(it).join(name)).find(can_run)
+}
+
+/// What every child of this user gets.
+pub fn of_user(account: &Account) -> BTreeMap<OsString, OsString> {
     let mut env = BTreeMap::new();
     put(&mut env, "PATH", PATH);
     put(&mut env, "HOME", &account.home);

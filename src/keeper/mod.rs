@@ -24,8 +24,8 @@ mod family;
 mod limits;
 
 mod environment;
-mod preflight;
-mod user;
+pub mod preflight;
+pub mod user;
 mod workspace;
 
 mod mask;

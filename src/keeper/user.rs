@@ -2,9 +2,16 @@
 //!
 //! Invariant: everything a child needs to become this user is known before the fork.
 
-use std::{ffi::CString, path::PathBuf};
+use std::{
+    ffi::CString,
+    path::{Path, PathBuf},
+};
 
-use nix::unistd::{Gid, Uid, User, geteuid, getgrouplist};
+use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, setegid, seteuid, setgroups};
+use rustix::{
+    fs::{Access, AtFlags, CWD, accessat},
+    io::Errno,
+};
 
 /// A user of this machine.
 #[derive(Clone, Debug)]
@@ -23,6 +30,17 @@ pub struct Account {
     pub shell: PathBuf,
 }
 
+/// What came of trying something as a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tried {
+    /// It is allowed.
+    Granted,
+    /// It is not, for this reason.
+    Refused(Errno),
+    /// Only root can try it as that user.
+    Untold,
+}
+
 impl Account {
     /// The user of this name, or the one we run as. The error is a sentence.
     pub fn find(name: Option<&str>) -> Result<Self, String> {
@@ -35,6 +53,39 @@ impl Account {
     /// Whether this is the user we run as, so that nothing has to change.
     pub fn is_own(&self) -> bool {
         self.uid == geteuid()
+    }
+
+    /// The user of this number.
+    pub fn numbered(uid: u32) -> Result<Self, String> {
+        let uid = Uid::from_raw(uid);
+        if uid == geteuid() {
+            return Self::own();
+        }
+        let entry = User::from_uid(uid).map_err(|err| format!("cannot look up user {uid}: {err}"))?;
+        Self::of_entry(entry.ok_or_else(|| format!("there is no user {uid} on this machine"))?)
+    }
+
+    /// Whether this user may do so with what is at that path. For a moment the whole process is that user, so it is for
+    /// a process that does nothing else meanwhile.
+    pub fn tries(&self, path: &Path, wanted: Access) -> Tried {
+        let access = || match accessat(CWD, path, wanted, AtFlags::EACCESS) {
+            Ok(()) => Tried::Granted,
+            Err(err) => Tried::Refused(err),
+        };
+        if self.is_own() {
+            return access();
+        }
+        let (Ok(groups), own_group, own) = (getgroups(), getegid(), geteuid()) else { return Tried::Untold };
+        if !own.is_root() || setgroups(&self.groups).is_err() {
+            return Tried::Untold;
+        }
+        let tried = match setegid(self.gid).and_then(|()| seteuid(self.uid)) {
+            Ok(()) => access(),
+            Err(_) => Tried::Untold,
+        };
+        let back = seteuid(own).and_then(|()| setegid(own_group)).and_then(|()| setgroups(&groups));
+        back.expect("who was root before may be so again");
+        tried
     }
 
     fn own() -> Result<Self, String> {

@@ -43,7 +43,7 @@ pub use self::{
         BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Pruned, RunFilter,
         RunStage, RunState, RunView, StoppedLane,
     },
-    sqlite::OpenError,
+    sqlite::{Condition, Examined, OpenError, engine_version, examine, is_in_use},
 };
 
 /// Bodies up to this size are compressed on the spot; a larger one would hold up what shares its thread.

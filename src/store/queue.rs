@@ -86,7 +86,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Finished, Kept<Claim>> {
         let (right, job) = (claim.right(), Arc::clone(claim.job()));
-        let ended = self.engine.write(Rings::ENDED, move |tx| finish::finish(tx, right, &job, (&outcome, facts), now));
+        let ended = self.engine.write(Rings::ENDED, move |tx| finish::finish(tx, right, &job, (&outcome, &facts), now));
         ended.await.map_err(|error| Kept { claim, error })
     }
 

@@ -76,6 +76,8 @@ pub struct Daemon {
     pub state: PathBuf,
     /// Where deliveries are received, with the port that was really bound.
     pub local: SocketAddr,
+    /// The control group below which each run gets its own, or why there is none.
+    pub cgroup: Result<PathBuf, String>,
     /// Since when it serves.
     pub started_at: Timestamp,
     /// Why the file as it is now was not taken.

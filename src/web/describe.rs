@@ -21,7 +21,7 @@ use crate::{
     web::{
         api::Api,
         reply::{self, Refused},
-        views::{self, Delivery, HookStatus, Letter, LogLine, LogPiece, Run, Status},
+        views::{self, Delivery, Holding, HookStatus, Letter, LogLine, LogPiece, Run, Status},
     },
 };
 
@@ -177,6 +177,10 @@ pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], hooks: Vec<HookS
         config_trouble: api.daemon.trouble.borrow().clone(),
         listen: api.daemon.local.to_string(),
         state: api.daemon.state.display().to_string(),
+        holding: Holding {
+            cgroup: api.daemon.cgroup.as_ref().ok().map(|it| it.display().to_string()),
+            why_none: api.daemon.cgroup.as_ref().err().cloned(),
+        },
         hold: holds.iter().find(|it| it.hook.is_none()).map(hold),
         letters_waiting: counts.letters,
         unauthenticated: api.daemon.tally.failed_proofs(),

@@ -137,6 +137,8 @@ pub struct Status {
     pub listen: String,
     /// The state folder.
     pub state: String,
+    /// How the processes of a run are held together.
+    pub holding: Holding,
     /// Why all hooks are on hold; null while they are not.
     pub hold: Option<Hold>,
     /// Letters that wait to be sent.
@@ -145,6 +147,15 @@ pub struct Status {
     pub unauthenticated: u64,
     /// The hooks, by name.
     pub hooks: Vec<HookStatus>,
+}
+
+/// How the processes of a run are held together, so that all of them can be ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Holding {
+    /// The control group below which each run gets its own; null: sessions and the keepers hold them together.
+    pub cgroup: Option<String>,
+    /// Why there is none; null where there is one.
+    pub why_none: Option<String>,
 }
 
 /// One hook, as it stands.

@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["route"],
     &["store", "keeper"],
     &["web", "work", "notify"],
-    &["daemon"],
+    &["daemon", "checkup"],
     &["cli"],
 ];
 

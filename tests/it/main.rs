@@ -17,6 +17,8 @@ mod telling;
 
 mod operating;
 
+mod doctoring;
+
 mod releasing;
 
 mod keeper;

@@ -28,7 +28,7 @@ use crate::{
 pub enum Act {
     /// Deliveries come; more than one comes at once.
     Receive(Vec<Delivery>),
-    Ask(Ticket),
+    Ask(Box<Ticket>),
     Claim,
     /// The daemon has started, and takes over what was under way.
     Adopt,

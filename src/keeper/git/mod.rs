@@ -15,6 +15,8 @@ mod https;
 
 mod ssh;
 
+mod known;
+
 mod progress;
 
 mod mirror;
@@ -77,6 +79,7 @@ use crate::model::{
 
 pub use ancestry::{Against, Verdict};
 pub use filter::Filter;
+pub use known::{HostKey, host_key, judge_key};
 pub use order::{decode_fetched, decode_staged, encode_order};
 pub use scope::Scope;
 

@@ -109,9 +109,11 @@ fn queue(
     let (mut queued, mut repeated, mut held) = (Runs::new(), Runs::new(), Vec::new());
     for job in jobs {
         let name = job.job.hook.name.clone();
-        match seen(tx, &name, dedupe, now)? {
+        // A hook without a row has seen nothing, and has nothing on hold.
+        let hook = runs::known_hook(tx, &name)?;
+        match hook.map_or(Ok(Seen::InVain(Vec::new())), |it| seen(tx, it, dedupe, now))? {
             Seen::Stands(run) => repeated.push((run, name)),
-            Seen::InVain(earlier) => match on_hold(tx, &job.job)? {
+            Seen::InVain(earlier) => match hook.map_or(Ok(None), |it| on_hold(tx, it, &job.job))? {
                 Some(why) => held.push((name, why)),
                 None => {
                     let run = runs::append(tx, job, Some(delivery), now)?;
@@ -154,12 +156,11 @@ fn with_others(message: String, others: &[(HookName, String)]) -> String {
 const HELD: &str = "held";
 
 /// Why a push is not queued: its commit went live before, and did not come up.
-fn on_hold(tx: &Connection, job: &Job) -> Result<Option<String>, StoreError> {
+fn on_hold(tx: &Connection, hook: i64, job: &Job) -> Result<Option<String>, StoreError> {
     let Some(commit) = job.target.commit() else { return Ok(None) };
-    let hook = &job.hook.name;
     let bad = hold::bad_run(tx, hook, commit)?;
     Ok(bad.map(|run| {
-        let short = commit.short();
+        let (short, hook) = (commit.short(), &job.hook.name);
         format!(
             "commit {short} is on hold, since it did not come up in run {run}: push a fix, or allow it with `landfall \
              resume {hook} --commit {commit}`"
@@ -194,13 +195,11 @@ enum Seen {
     InVain(Vec<RunId>),
 }
 
-fn seen(tx: &Connection, hook: &HookName, keys: &[DedupeKey], now: Timestamp) -> Result<Seen, StoreError> {
-    // Not a join: SQLite would plan that anew for every key.
-    let mut statement = tx
-        .prepare_cached("SELECT run, at FROM seen WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND key = ?2")?;
+fn seen(tx: &Connection, hook: i64, keys: &[DedupeKey], now: Timestamp) -> Result<Seen, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT run, at FROM seen WHERE hook = ?1 AND key = ?2")?;
     let mut in_vain = Vec::new();
     for key in keys {
-        let row = statement.query_row(params![hook.as_str(), key_bytes(key)], |row| Ok((row.get(0)?, row.get(1)?)));
+        let row = statement.query_row(params![hook, key_bytes(key)], |row| Ok((row.get(0)?, row.get(1)?)));
         let Some((run, at)) = row.optional()? else { continue };
         if !is_recent(key, at, now) {
             continue;

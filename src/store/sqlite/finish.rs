@@ -69,7 +69,7 @@ pub(in crate::store) fn finish(
     tx: &Connection,
     right: Right,
     job: &Job,
-    (outcome, facts): (&Outcome, RunFacts),
+    (outcome, facts): (&Outcome, &RunFacts),
     now: Timestamp,
 ) -> Result<Finished, StoreError> {
     let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
@@ -89,7 +89,7 @@ pub(in crate::store) fn finish(
         | Outcome::Interrupted { .. } => facts.live.clone(),
     };
     let ending = Ending::unclaimed(right.run, outcome, now);
-    runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts }))?;
+    runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts.clone() }))?;
     count_yields(tx, held.hook, outcome)?;
     // Behind a stopped lane nobody tries again, so people are told now.
     let may_retry = wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;

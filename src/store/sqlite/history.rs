@@ -19,6 +19,7 @@ use crate::{
         sqlite::{
             hold, live,
             rows::{commit_id, hook_name, known, lane_name, source_path, time},
+            runs,
         },
     },
 };
@@ -45,7 +46,7 @@ pub(in crate::store) fn run(tx: &Connection, run: RunId) -> Result<Option<RunVie
 pub(in crate::store) fn runs(tx: &Connection, filter: &RunFilter) -> Result<Vec<RunView>, StoreError> {
     let hook = match &filter.hook {
         None => None,
-        Some(name) => match hook_number(tx, name)? {
+        Some(name) => match runs::known_hook(tx, name)? {
             None => return Ok(Vec::new()),
             known => known,
         },
@@ -205,7 +206,7 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
 
 /// A hook at a glance.
 pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
-    let Some(hook) = hook_number(tx, name)? else {
+    let Some(hook) = runs::known_hook(tx, name)? else {
         return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits: Vec::new() });
     };
     let last = format!("{RUN} WHERE r.hook = ?1 AND r.finished_at IS NOT NULL ORDER BY r.run DESC LIMIT 1");
@@ -218,11 +219,6 @@ pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result
         waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),
         bad_commits: hold::bad_commits(tx, name)?,
     })
-}
-
-fn hook_number(tx: &Connection, name: &HookName) -> Result<Option<i64>, StoreError> {
-    let mut statement = tx.prepare_cached("SELECT hook FROM hook WHERE name = ?1")?;
-    Ok(statement.query_row([name.as_str()], |row| row.get(0)).optional()?)
 }
 
 /// How much there is to do. These tables hold what is to be done, never what was.

@@ -117,10 +117,9 @@ pub(super) fn judge_commit(
 }
 
 /// The run in which a commit of a hook did not come up, if there is one.
-pub(super) fn bad_run(tx: &Connection, hook: &HookName, commit: &CommitId) -> Result<Option<RunId>, StoreError> {
-    let mut statement =
-        tx.prepare_cached("SELECT run FROM bad_commit JOIN hook USING (hook) WHERE name = ?1 AND commit_id = ?2")?;
-    let run = statement.query_row([hook.as_str(), commit.as_str()], |row| row.get(0)).optional()?;
+pub(super) fn bad_run(tx: &Connection, hook: i64, commit: &CommitId) -> Result<Option<RunId>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT run FROM bad_commit WHERE hook = ?1 AND commit_id = ?2")?;
+    let run = statement.query_row(params![hook, commit.as_str()], |row| row.get(0)).optional()?;
     Ok(run.map(RunId))
 }
 

@@ -19,11 +19,14 @@ use crate::{
 
 /// A place at the end of the line, made if the lane is new.
 pub(super) fn next_place(tx: &Connection, lane: &LaneName) -> Result<(i64, i64), StoreError> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO lane (name, next_seq) VALUES (?1, 2)
-         ON CONFLICT (name) DO UPDATE SET next_seq = next_seq + 1 RETURNING lane, next_seq - 1",
-    )?;
-    Ok(statement.query_row([lane.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    let mut find = tx.prepare_cached("SELECT lane, next_seq FROM lane WHERE name = ?1")?;
+    let known = find.query_row([lane.as_str()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let Some((lane, seq)) = known else {
+        let lane = tx.prepare_cached("INSERT INTO lane (name, next_seq) VALUES (?1, 2)")?.insert([lane.as_str()])?;
+        return Ok((lane, 1));
+    };
+    tx.prepare_cached("UPDATE lane SET next_seq = next_seq + 1 WHERE lane = ?1")?.execute([lane])?;
+    Ok((lane, seq))
 }
 
 const SET_HEAD: &str = "UPDATE lane SET (ready_run, ready_at, ready_rank) = (

@@ -2,6 +2,7 @@
 //!
 //! Invariant: SQL is written in this folder and nowhere else, and every change goes through the one writer.
 
+mod examine;
 mod lock;
 mod open;
 mod press;
@@ -30,6 +31,7 @@ use crate::store::{
     bells::{Bells, Rings},
 };
 
+pub use examine::{Condition, Examined, engine_version, examine, is_in_use};
 pub use open::OpenError;
 
 /// The engine behind a [`crate::store::Store`].
@@ -58,7 +60,7 @@ impl Engine {
     pub(super) async fn write<T, F>(&self, rings: Rings, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         self.writer.write(rings, work).await
     }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
 
 use crate::store::sqlite::lock;
@@ -142,17 +142,18 @@ fn settle(connection: &Connection) -> rusqlite::Result<()> {
     // Nobody but us writes; the wait is for a person's `sqlite3` or a copy being made.
     connection.busy_timeout(Duration::from_secs(5))?;
     connection.set_prepared_statement_cache_capacity(96);
+    // Without it SQLite plans some statements anew whenever another value is bound, in case a better plan fits that.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 
-fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<(), OpenError> {
+/// The version of the schema; 0 for a new database. One of another program, or of a newer Landfall, is refused.
+pub(super) fn judge(connection: &Connection, database: &Path, folder: &Path) -> Result<i64, OpenError> {
     let failed = |source| OpenError::Database { folder: folder.to_owned(), source };
-    let number = |connection: &Connection, name: &str| {
-        connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed)
-    };
-    let (owner, found) = (number(writer, "application_id")?, number(writer, "user_version")?);
-    let tables: i64 = writer.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    let is_new = tables == 0 && found == 0;
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(failed);
+    let (owner, found) = (number("application_id")?, number("user_version")?);
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let is_new = tables.map_err(failed)? == 0 && found == 0;
     if owner != APPLICATION_ID && !is_new {
         return Err(OpenError::Foreign(database.to_owned()));
     }
@@ -160,6 +161,12 @@ fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<()
     if found > known {
         return Err(OpenError::Newer { folder: folder.to_owned(), found, known });
     }
+    Ok(found)
+}
+
+fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Database { folder: folder.to_owned(), source };
+    let found = judge(writer, database, folder)?;
     for (migration, version) in MIGRATIONS.iter().zip(1..).skip_while(|(_, version)| *version <= found) {
         let step = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         step.execute_batch(migration).map_err(failed)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     journal,
@@ -74,7 +74,7 @@ pub(in crate::store) fn append(
     let run = insert(tx, new, (hook, lane), delivery, now)?;
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
     let mut place = Place { lane, seq, not_before: None, since: millis(now), rank };
-    for earlier in supersede(tx, hook, job, run, now)? {
+    for earlier in supersede(tx, (hook, lane), job, run, now)? {
         // Its place in the lane is its own, but not how long people have waited: a busy branch would never be deployed.
         (place.since, place.rank) = (place.since.min(earlier.since), place.rank.min(earlier.rank));
     }
@@ -122,16 +122,25 @@ fn make_room(tx: &Connection, hook: i64, job: &Job, run: RunId) -> Result<(), St
 
 /// The time for ranks: that of the machine, unless it was set back.
 fn clock(tx: &Connection, now: Timestamp) -> Result<i64, StoreError> {
-    let mut statement = tx.prepare_cached("UPDATE queue_clock SET at = max(at, ?1) RETURNING at")?;
-    Ok(statement.query_row([millis(now)], |row| row.get(0))?)
+    let before: i64 = tx.prepare_cached("SELECT at FROM queue_clock")?.query_row([], |row| row.get(0))?;
+    if millis(now) > before {
+        tx.prepare_cached("UPDATE queue_clock SET at = ?1")?.execute([millis(now)])?;
+    }
+    Ok(millis(now).max(before))
 }
 
 /// The row of the hook, made if it is new.
 pub(super) fn hook(tx: &Connection, name: &HookName) -> Result<i64, StoreError> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO hook (name) VALUES (?1) ON CONFLICT (name) DO UPDATE SET name = name RETURNING hook",
-    )?;
-    Ok(statement.query_row([name.as_str()], |row| row.get(0))?)
+    match known_hook(tx, name)? {
+        Some(hook) => Ok(hook),
+        None => Ok(tx.prepare_cached("INSERT INTO hook (name) VALUES (?1)")?.insert([name.as_str()])?),
+    }
+}
+
+/// The row of the hook, if there is one.
+pub(super) fn known_hook(tx: &Connection, name: &HookName) -> Result<Option<i64>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT hook FROM hook WHERE name = ?1")?;
+    Ok(statement.query_row([name.as_str()], |row| row.get(0)).optional()?)
 }
 
 /// The next run, in nobody's line yet.
@@ -181,23 +190,29 @@ struct Replaced {
     rank: i64,
 }
 
-/// Ends every waiting run whose place the new one takes.
-fn supersede(tx: &Connection, hook: i64, job: &Job, by: RunId, now: Timestamp) -> Result<Vec<Replaced>, StoreError> {
+/// Ends every waiting run whose place the new one takes. The caller sets the head of the lane.
+fn supersede(
+    tx: &Connection,
+    (hook, lane): (i64, i64),
+    job: &Job,
+    by: RunId,
+    now: Timestamp,
+) -> Result<Vec<Replaced>, StoreError> {
     let replaces = replaces(job);
     if replaces == "nothing" {
         return Ok(Vec::new());
     }
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since, rank",
-    )?;
-    let mut rows = statement.query(params![hook, replaces, ref_key(job.target.ref_name())])?;
-    let mut replaced = Vec::new();
-    while let Some(row) = rows.next()? {
-        replaced.push(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
-    }
+    let mut statement =
+        tx.prepare_cached("SELECT run, lane, since, rank FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3)")?;
+    let row = |row: &Row| Ok(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
+    let found = statement.query_map(params![hook, replaces, ref_key(job.target.ref_name())], row)?;
+    let replaced = found.collect::<Result<Vec<_>, _>>()?;
     for it in &replaced {
+        tx.prepare_cached("DELETE FROM pending WHERE run = ?1")?.execute([it.run])?;
         end(tx, &Ending::unclaimed(RunId(it.run), &Outcome::Superseded { by }, now))?;
-        lanes::set_head(tx, it.lane)?;
+        if it.lane != lane {
+            lanes::set_head(tx, it.lane)?;
+        }
     }
     Ok(replaced)
 }

@@ -65,14 +65,15 @@ enum Request {
 
 /// One change, and the one who waits for it.
 trait Item: Send {
-    /// Makes the change within the transaction that is open.
-    fn carry_out(&mut self, connection: &Connection);
+    /// Makes the change within the transaction that is open; whether it succeeded. What it said before, in a
+    /// transaction that was rolled back, is forgotten.
+    fn carry_out(&mut self, connection: &Connection) -> bool;
     /// Says what became of it, after the transaction's end.
     fn answer(self: Box<Self>, ended: &Result<(), StoreError>) -> Rings;
 }
 
 struct Change<T, F> {
-    work: Option<F>,
+    work: F,
     result: Option<Result<T, StoreError>>,
     rings: Rings,
     answer: oneshot::Sender<Result<T, StoreError>>,
@@ -81,10 +82,15 @@ struct Change<T, F> {
 impl<T, F> Item for Change<T, F>
 where
     T: Send,
-    F: FnOnce(&Connection) -> Result<T, StoreError> + Send,
+    F: Fn(&Connection) -> Result<T, StoreError> + Send,
 {
-    fn carry_out(&mut self, connection: &Connection) {
-        self.result = self.work.take().map(|work| within_savepoint(connection, work));
+    fn carry_out(&mut self, connection: &Connection) -> bool {
+        let result = self.result.insert((self.work)(connection));
+        // A full disk may make SQLite roll the whole transaction back by itself, whatever the change makes of that.
+        if connection.is_autocommit() && result.is_ok() {
+            *result = Err(rolled_back());
+        }
+        result.is_ok()
     }
 
     fn answer(self: Box<Self>, ended: &Result<(), StoreError>) -> Rings {
@@ -99,26 +105,6 @@ where
         // Nobody may be waiting any more: a sender that hung up, a loop that is being stopped.
         let _ = self.answer.send(result);
         rings
-    }
-}
-
-/// Each item of a batch fails alone.
-fn within_savepoint<T>(
-    connection: &Connection,
-    work: impl FnOnce(&Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    run(connection, "SAVEPOINT item")?;
-    let result = work(connection);
-    // A full disk may make SQLite roll the whole transaction back by itself; then there is no savepoint to leave.
-    if connection.is_autocommit() {
-        return result.and_then(|_| Err(StoreError::Unavailable("the transaction was rolled back".into())));
-    }
-    match result {
-        Ok(value) => run(connection, "RELEASE item").map(|()| value),
-        Err(error) => {
-            connection.execute_batch("ROLLBACK TO item; RELEASE item")?;
-            Err(error)
-        }
     }
 }
 
@@ -137,14 +123,15 @@ impl Writer {
         Ok(Self { requests })
     }
 
-    /// Makes a change and waits until it is on disk.
+    /// Makes a change and waits until it is on disk. The work may be begun more than once, each time on what was there
+    /// before.
     pub(super) async fn write<T, F>(&self, rings: Rings, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let change = Change { work: Some(work), result: None, rings, answer };
+        let change = Change { work, result: None, rings, answer };
         self.requests.send(Request::Carry(Box::new(change))).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
@@ -200,17 +187,83 @@ fn commit(connection: &Connection, home: &Home, bells: &Bells, mut batch: Vec<Bo
     bells.ring(rings);
 }
 
+/// Carries out a batch of which one item has failed: each within a savepoint of its own, so that it fails alone. Not
+/// done from the start, since hardly any item ever fails and a savepoint costs a copy of every page that is changed.
+fn each_alone(connection: &Connection, batch: &mut [Box<dyn Item>]) -> Result<(), StoreError> {
+    for item in batch {
+        run(connection, "SAVEPOINT item")?;
+        let is_good = item.carry_out(connection);
+        if connection.is_autocommit() {
+            return Err(rolled_back());
+        }
+        if !is_good {
+            run(connection, "ROLLBACK TO item")?;
+        }
+        run(connection, "RELEASE item")?;
+    }
+    Ok(())
+}
+
+fn rolled_back() -> StoreError {
+    StoreError::Unavailable("the transaction was rolled back".into())
+}
+
 fn within_transaction(connection: &Connection, home: &Home, batch: &mut [Box<dyn Item>]) -> Result<(), StoreError> {
     run(connection, "BEGIN IMMEDIATE")?;
-    for item in batch {
-        item.carry_out(connection);
-        if connection.is_autocommit() {
-            return Err(StoreError::Unavailable("the transaction was rolled back".into()));
+    if !batch.iter_mut().all(|it| it.carry_out(connection)) {
+        if !connection.is_autocommit() {
+            connection.execute_batch("ROLLBACK")?;
         }
+        run(connection, "BEGIN IMMEDIATE")?;
+        each_alone(connection, batch)?;
     }
     home.check()?;
     fail::fail_point!("store-before-commit", |_| Err(StoreError::Unavailable("the commit failed".into())));
     run(connection, "COMMIT")?;
     fail::fail_point!("store-after-commit");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::Writer;
+    use crate::{
+        model::run::RunId,
+        store::{StoreError, bells::Rings, sqlite::open::open},
+    };
+
+    #[tokio::test]
+    async fn a_change_that_fails_leaves_nothing_behind_and_its_batch_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = open(folder.path()).unwrap();
+        let writer = Writer::start(opened.writer, &opened.database, opened.lock, Arc::default()).unwrap();
+        let (go, waits) = mpsc::channel::<()>();
+        let first = writer.write(Rings::NONE, move |_| Ok(waits.recv().is_ok()));
+        let named = |name: &'static str, ends: Result<(), StoreError>| {
+            writer.write(Rings::NONE, move |tx| {
+                tx.execute("INSERT INTO hook (name) VALUES (?1)", [name])?;
+                ends.clone()
+            })
+        };
+        // All of them wait for the first, and so make one batch.
+        let (_, good, bad, unlucky, last, ()) = tokio::join!(
+            first,
+            named("good", Ok(())),
+            named("bad", Err(StoreError::Started(RunId(7)))),
+            named("good", Ok(())),
+            named("last", Ok(())),
+            async move { go.send(()).unwrap() },
+        );
+        assert!(good.is_ok() && last.is_ok(), "{good:?} {last:?}");
+        assert!(matches!(bad, Err(StoreError::Started(RunId(7)))), "{bad:?}");
+        assert!(matches!(unlucky, Err(StoreError::Unavailable(_))), "a name is there once: {unlucky:?}");
+        let names = writer.write(Rings::NONE, |tx| {
+            Ok(tx.query_row("SELECT group_concat(name) FROM (SELECT name FROM hook ORDER BY hook)", [], |row| {
+                row.get::<_, String>(0)
+            })?)
+        });
+        assert_eq!(names.await.unwrap(), "good,last");
+    }
 }

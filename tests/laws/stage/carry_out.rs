@@ -39,7 +39,7 @@ impl Stage<'_> {
         let (store, now) = (self.store.clone(), self.now);
         Ok(match act {
             Act::Receive(deliveries) => Answer::Received(self.receive(deliveries).await),
-            Act::Ask(ticket) => Answer::Queued(store.enqueue(ticket.clone(), now).await?.0),
+            Act::Ask(ticket) => Answer::Queued(store.enqueue(ticket.as_ref().clone(), now).await?.0),
             Act::Claim => match store.claim(now).await? {
                 Claimed::NothingUntil(due) => Answer::Idle(due),
                 Claimed::Run(claim) => {

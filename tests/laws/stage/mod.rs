@@ -118,12 +118,12 @@ impl<'a> Stage<'a> {
             Verb::Push(push) => Act::Receive(self.send(std::slice::from_ref(push))),
             Verb::Pushes(pushes) => Act::Receive(self.send(pushes)),
             Verb::Ask { hook, branch, commit, after_reload } => {
-                Act::Ask(by_hand(self.cast.hook(*hook, *after_reload), target(*branch, *commit), "ana"))
+                Act::Ask(Box::new(by_hand(self.cast.hook(*hook, *after_reload), target(*branch, *commit), "ana")))
             }
             Verb::Repeat(number) => {
                 let ended: Vec<_> = facts.runs.iter().rev().filter(|(_, it)| it.outcome().is_some()).collect();
                 let (run, _) = pick(&ended, *number)?;
-                Act::Ask(again(&self.view.jobs[run], RunId(**run), 1, Some("ana")))
+                Act::Ask(Box::new(again(&self.view.jobs[run], RunId(**run), 1, Some("ana"))))
             }
             Verb::Claim => Act::Claim,
             Verb::Hand(number, deed) => self.deed(*number, *deed, false)?,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use reqwest::{
-    StatusCode, Url,
+    Url,
     blocking::{RequestBuilder, Response},
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION},
 };
@@ -195,9 +195,9 @@ impl Server {
                 continue;
             }
             let why = format!("`{}` answers {status}", url.host_str().unwrap_or_default());
-            return match status {
+            return match status.as_u16() {
                 _ if status.is_success() => Ok(answer),
-                StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(passing(path, &why)),
+                408 | 429 => Err(passing(path, &why)),
                 _ if status.is_server_error() => Err(passing(path, &why)),
                 _ => Err(failed(path, &why)),
             };
@@ -208,7 +208,7 @@ impl Server {
 
 fn read_answer(answer: Response, url: &Url, has_login: bool) -> Result<FileAnswer, GitFailure> {
     let (status, shown) = (answer.status(), https::shown(url));
-    let refused = match status {
+    let refused = match status.as_u16() {
         _ if status.is_success() => {
             let mut text = Vec::new();
             let read = answer.take(ANSWER_BYTES_MAX).read_to_end(&mut text);
@@ -223,14 +223,14 @@ fn read_answer(answer: Response, url: &Url, has_login: bool) -> Result<FileAnswe
                 ))),
             };
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if has_login => {
+        401 | 403 if has_login => {
             format!("`{shown}` does not let us read its Git LFS: the credentials have no right to it")
         }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+        401 | 403 => {
             format!("`{shown}` asks for credentials for its Git LFS: set `deploy.credentials`")
         }
-        StatusCode::NOT_FOUND => format!("there is no Git LFS at `{shown}`, or we may not read it"),
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+        404 => format!("there is no Git LFS at `{shown}`, or we may not read it"),
+        408 | 429 => {
             return Err(GitFailure::fetch(format!("`{shown}` answers {status}")));
         }
         _ if status.is_server_error() => return Err(GitFailure::fetch(format!("`{shown}` answers {status}"))),
