@@ -1,4 +1,4 @@
-//! What DESIGN promises of speed and size, measured on this machine in one run: `scripts/bench [ROW...]`.
+//! What is promised of speed and size, measured on this machine in one run: `scripts/bench [ROW...]`.
 //!
 //! Invariant: each figure stands beside what it is measured against, both from this run and taken in turns; the
 //! program ends with 1 if a target is missed.

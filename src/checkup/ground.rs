@@ -17,6 +17,7 @@ use super::{AS_WHOM, Finding, plain};
 use crate::{
     hooks::Outline,
     keeper::user::{Account, Tried},
+    model::size::Size,
 };
 
 const SUBJECT: &str = "state";
@@ -136,17 +137,17 @@ fn file_system(state: &Path, needed: u64) -> Vec<Finding> {
         KINDS.iter().find(|(it, ..)| *it == magic).map_or(("another kind", Kind::Local), |it| (it.1, it.2));
     #[expect(clippy::cast_sign_loss, reason = "a block has a size")]
     let free = stat.f_bavail.saturating_mul(stat.f_bsize as u64);
-    let facts = format!("{shown} on {name}, {} free", size(free));
+    let facts = format!("{shown} on {name}, {} free", Size(free));
     let mut findings = Vec::new();
     if free < needed {
         let message = format!(
             "only {} are free at {shown}, and `deploy.min_free` asks for {}: nothing will be deployed",
-            size(free),
-            size(needed)
+            Size(free),
+            Size(needed)
         );
         findings.push(Finding::fail(SUBJECT, message, "make room, or lower `server.keep_logs` or `deploy.min_free`"));
     } else if free / 2 < needed {
-        let message = format!("{facts}, close to the {} that `deploy.min_free` asks for", size(needed));
+        let message = format!("{facts}, close to the {} that `deploy.min_free` asks for", Size(needed));
         findings.push(Finding::warn(SUBJECT, message, "make room, or lower `server.keep_logs`"));
     }
     match kind {
@@ -164,26 +165,4 @@ fn file_system(state: &Path, needed: u64) -> Vec<Finding> {
         findings.push(Finding::ok(SUBJECT, facts));
     }
     findings
-}
-
-/// A size for people.
-pub(super) fn size(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "it is shown with one digit")]
-    let whole = bytes as f64;
-    match bytes {
-        0..0x10_0000 => format!("{} KiB", bytes >> 10),
-        0x10_0000..0x4000_0000 => format!("{:.0} MiB", whole / 1_048_576.0),
-        _ => format!("{:.1} GiB", whole / 1_073_741_824.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_read_well() {
-        let texts = [0, 512 << 20, 1 << 30, 3 << 29].map(size);
-        assert_eq!(texts, ["0 KiB", "512 MiB", "1.0 GiB", "1.5 GiB"]);
-    }
 }

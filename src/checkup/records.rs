@@ -4,8 +4,11 @@
 
 use std::path::Path;
 
-use super::{Finding, ground::size};
-use crate::store::{self, Condition};
+use super::Finding;
+use crate::{
+    model::size::Size,
+    store::{self, Condition},
+};
 
 const SUBJECT: &str = "store";
 
@@ -15,7 +18,7 @@ pub(super) fn look(state: &Path) -> Option<Finding> {
     Some(match store::examine(state) {
         Ok(None) => Finding::ok(SUBJECT, format!("SQLite {}; there is no database yet", store::engine_version())),
         Ok(Some(found)) => {
-            let facts = format!("SQLite {}, schema {}, {}", store::engine_version(), found.schema, size(found.bytes));
+            let facts = format!("SQLite {}, schema {}, {}", store::engine_version(), found.schema, Size(found.bytes));
             match found.condition {
                 Condition::Whole => Finding::ok(SUBJECT, format!("{facts}: `quick_check` finds no damage")),
                 Condition::NotFinished(after) => {

@@ -15,6 +15,7 @@ use crate::{
         show::{escape, short},
         table::{BOLD, Cell, DIM, cell, clean, colour, conclude, local_time, painted, print, print_json},
     },
+    model::size::Size,
     web::views::{ActRequest, Done, Release, RollbackRequest},
 };
 
@@ -133,30 +134,7 @@ fn row(release: &Release) -> Vec<Cell> {
         painted(state, style),
         cell(short(release.sha.as_deref())),
         cell(&release.author),
-        cell(size(release.size_bytes)),
+        cell(Size(release.size_bytes).to_string()),
         cell(what),
     ]
-}
-
-/// Bytes as people read them.
-fn size(bytes: u64) -> String {
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let (mut value, mut unit) = (bytes as f64, "B");
-    for larger in units {
-        if value < 1024.0 {
-            break;
-        }
-        (value, unit) = (value / 1024.0, larger);
-    }
-    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::size;
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!([size(12), size(2048), size(5_872_026)], ["12 B", "2.0 KiB", "5.6 MiB"]);
-    }
 }

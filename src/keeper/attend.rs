@@ -79,8 +79,8 @@ pub async fn attend(child: Child, log: &RefCell<RunLog>, limits: Limits, cancel:
             }
         }
     };
-    let is_well = read_rest(answer.as_mut(), &mut answered) && answered.len() <= ANSWER_BYTES_MAX;
-    drain(&mut output, log);
+    let is_well = read_rest(answer.as_ref(), &mut answered) && answered.len() <= ANSWER_BYTES_MAX;
+    drain(&output, log);
     log.borrow_mut().end_output(Timestamp::now());
     let end = match (end, log.borrow().trouble()) {
         (End::Exited(_), Some(trouble)) => End::Stopped(Stop::Trouble(trouble.to_owned())),
@@ -204,24 +204,63 @@ async fn clear(family: &Family, limits: Limits, end: &End, watched: &Watched<'_>
 }
 
 /// Reads what is still in a pipe whose writers are gone.
-fn drain(output: &mut pipe::Receiver, log: &RefCell<RunLog>) {
+fn drain(output: &pipe::Receiver, log: &RefCell<RunLog>) {
     let mut buffer = vec![0; READ_BYTES];
     // No more than the pipe can hold: somebody outside the run may have been handed its other end.
     for _ in 0..READS_MAX {
-        let Ok(count @ 1..) = output.try_read(&mut buffer) else { return };
-        log.borrow_mut().output(Timestamp::now(), &buffer[..count]);
+        let Some(bytes) = read_now(output, &mut buffer) else { return };
+        log.borrow_mut().output(Timestamp::now(), bytes);
     }
 }
 
 /// Reads the rest of an answer; `false` if it is too long.
-fn read_rest(answer: Option<&mut pipe::Receiver>, answered: &mut Vec<u8>) -> bool {
+fn read_rest(answer: Option<&pipe::Receiver>, answered: &mut Vec<u8>) -> bool {
     let Some(answer) = answer else { return true };
     let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = answer.try_read(&mut buffer) {
-        if answered.len() + count > ANSWER_BYTES_MAX {
+    while let Some(bytes) = read_now(answer, &mut buffer) {
+        if answered.len() + bytes.len() > ANSWER_BYTES_MAX {
             return false;
         }
-        answered.extend_from_slice(&buffer[..count]);
+        answered.extend_from_slice(bytes);
     }
     true
+}
+
+/// What the kernel has in a pipe at this moment, if anything. The runtime is not asked: what was written since it last
+/// looked it would not know of, and nobody is left to wait for.
+fn read_now<'a>(pipe: &pipe::Receiver, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    match rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut *buffer)) {
+        Ok(count @ 1..) => Some(&buffer[..count]),
+        Ok(0) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Write};
+
+    use tokio::net::unix::pipe;
+
+    use super::{read_now, read_rest};
+
+    /// A pipe that the runtime has seen empty, and that holds the last words of somebody who is gone.
+    fn with_last_words() -> pipe::Receiver {
+        let (output, mut printed) = std::io::pipe().expect("a pipe");
+        let output = pipe::Receiver::from_owned_fd(output.into()).expect("a pipe");
+        let seen = output.try_read(&mut [0; 16]).map_err(|err| err.kind());
+        assert_eq!(seen, Err(ErrorKind::WouldBlock), "nothing has been written");
+        printed.write_all(b"last words").expect("written");
+        output
+    }
+
+    #[tokio::test]
+    async fn what_was_written_since_the_runtime_last_looked_is_read_as_well() {
+        let (output, mut buffer) = (with_last_words(), [0; 16]);
+        assert!(output.try_read(&mut buffer).is_err(), "the runtime has not looked again");
+        assert_eq!(read_now(&output, &mut buffer), Some(&b"last words"[..]));
+        assert_eq!(read_now(&output, &mut buffer), None);
+        let mut answered = b"first and ".to_vec();
+        assert!(read_rest(Some(&with_last_words()), &mut answered));
+        assert_eq!(answered, b"first and last words");
+    }
 }

@@ -29,7 +29,7 @@ pub struct Cgroup {
 impl Cgroup {
     /// Makes the group of a run; the error is a sentence that says why there is none here.
     pub fn make(token: &RunToken) -> Result<Self, String> {
-        Self::make_below(&own_folder()?, &format!("landfall-{}", token.as_str()))
+        Self::make_below(&own_folder()?, &name_of(token))
     }
 
     fn make_below(home: &Path, name: &str) -> Result<Self, String> {
@@ -142,6 +142,19 @@ impl Cgroup {
         }
         Ok(found)
     }
+}
+
+/// Takes away the group of a run whose keeper died before it wrote down where that is: nobody has ever been in it, and
+/// it is beside us, as that of any keeper we start.
+pub fn discard_unbegun(token: &RunToken) {
+    if let Ok(home) = own_folder() {
+        // Mostly it never was there.
+        let _ = fs::remove_dir(home.join(name_of(token)));
+    }
+}
+
+fn name_of(token: &RunToken) -> String {
+    format!("landfall-{}", token.as_str())
 }
 
 /// Where a run started by this process would get a group of its own, or, as a sentence, why it would get none.

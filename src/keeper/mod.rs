@@ -62,7 +62,7 @@ use self::{
     workspace::Workspace,
 };
 pub use self::{
-    cgroup::probe as probe_cgroup,
+    cgroup::{discard_unbegun as discard_unbegun_cgroup, probe as probe_cgroup},
     identity::{ask_to_cancel, is_alive},
     leftovers::{Leftover, end_leftovers},
 };
@@ -156,11 +156,12 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
     Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account, scene, whole, group })
 }
 
-/// Makes the run's control group, where there can be one, and writes down that the run has begun. A keeper that is killed
-/// between the two leaves an empty folder behind, which goes when the service ends.
+/// Makes the run's control group, where there can be one, and writes down that the run has begun. What a keeper leaves
+/// behind that is killed between the two is `work`'s to take away.
 fn begin(records: &mut Records, token: &RunToken) -> io::Result<Option<Rc<Cgroup>>> {
     let group = Cgroup::make(token).ok();
     let folder = group.as_ref().map(|it| it.folder().to_owned());
+    fail::fail_point!("keeper-before-begin", |_| std::process::abort());
     let written = identity::begin(Timestamp::now(), folder).and_then(|it| records.add(&Entry::Begin(it)));
     if let (Err(_), Some(group)) = (&written, &group) {
         // Nobody is in it yet.

@@ -12,5 +12,6 @@ pub mod push;
 pub mod release;
 pub mod run;
 pub mod secret;
+pub mod size;
 pub mod source;
 mod word;

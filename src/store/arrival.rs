@@ -57,7 +57,7 @@ pub enum Verdict {
     },
     /// It starts none.
     Aside {
-        /// The word of the answer (DESIGN: `ignored`, `pong`, `bad_json` ...).
+        /// The word of the answer (`ignored`, `pong`, `bad_json` ...).
         result: &'static str,
         /// One sentence that names the rule.
         message: String,

@@ -250,11 +250,22 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
             interrupted(place, claim, folder, begin, (step, switches)).await;
         }
         Progress { begin: None, .. } if is_ours => {
+            discard_group(folder);
             let said = fs::read_to_string(folder.keeper_trouble()).unwrap_or_default();
             let said = said.lines().last().unwrap_or("it said nothing").to_owned();
             give_back(place, claim, Some(format!("its keeper ended before it began: {said}"))).await;
         }
-        Progress { begin: None, .. } => give_back(place, claim, None).await,
+        Progress { begin: None, .. } => {
+            discard_group(folder);
+            give_back(place, claim, None).await;
+        }
+    }
+}
+
+/// The next try of a run that has not begun has another token, so nobody would look for the group of this one.
+fn discard_group(folder: &RunDir) {
+    if let Ok(spec) = folder.read_spec() {
+        keeper::discard_unbegun_cgroup(&spec.token);
     }
 }
 

@@ -38,12 +38,17 @@ struct Scene {
 }
 
 fn scene() -> Scene {
+    let mut scene = quiet_scene();
+    scene.house.start();
+    scene
+}
+
+/// The same, before the daemon is started.
+fn quiet_scene() -> Scene {
     let sink = SlackSink::open();
-    let mut house = House::with_hook(HOOK);
-    house.variables.push(("SLACK".into(), sink.url()));
+    let house = House::that_tells(&sink, HOOK);
     mkfifo(&gate(&house), Mode::S_IRWXU).expect("a fifo");
     let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH), ("index.html", "one")]);
-    house.start();
     Scene { house, sink, commit }
 }
 
@@ -106,11 +111,7 @@ fn a_run_that_ended_while_no_daemon_was_there_is_recorded_and_told_once() {
 #[test]
 fn a_daemon_that_crashes_before_or_after_it_stores_an_outcome_stores_it_once_and_tells_once() {
     for moment in ["work-before-storing-an-end", "work-after-storing-an-end"] {
-        let sink = SlackSink::open();
-        let mut house = House::with_hook(HOOK);
-        house.variables.push(("SLACK".into(), sink.url()));
-        mkfifo(&gate(&house), Mode::S_IRWXU).expect("a fifo");
-        let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH), ("index.html", "one")]);
+        let Scene { mut house, sink, commit } = quiet_scene();
         house.variables.push(("FAILPOINTS".into(), format!("{moment}=return")));
         house.start();
         let run = house.queue(&commit);
@@ -185,6 +186,25 @@ fn under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper
     assert!(view["reason"].as_str().is_some_and(|it| it.contains(&format!("`sh` ({pid})"))), "{view}");
     assert!(!Path::new(&format!("/proc/{pid}")).exists() || is_zombie(pid), "the daemon goes on");
     assert!(!begin.cgroup.expect("a group").exists());
+    house.stop();
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn under_a_control_group_a_keeper_that_dies_before_its_run_has_begun_leaves_no_group_behind() {
+    if !has_group("under_a_control_group_a_keeper_that_dies_before_its_run_has_begun_leaves_no_group_behind") {
+        return;
+    }
+    let mut house = House::with_hook(&format!("{HOOK}\npass_env: FAILPOINTS"));
+    house.variables.push(("SLACK".into(), "http://127.0.0.1:9/none".into()));
+    house.variables.push(("FAILPOINTS".into(), "keeper-before-begin=return".into()));
+    let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH)]);
+    house.start();
+    let run = house.queue(&commit);
+    until("it is put off", || house.log().contains("its keeper ended before it began").then_some(()));
+    let token = house.run_dir(run).read_spec().expect("a spec").token;
+    let group = landfall::keeper::probe_cgroup().expect("a group").join(format!("landfall-{}", token.as_str()));
+    assert!(!group.exists(), "{}", group.display());
     house.stop();
 }
 

@@ -37,8 +37,7 @@ struct Scene {
 
 fn scene() -> Scene {
     let sink = SlackSink::open();
-    let mut house = House::with_hook(HOOK);
-    house.variables.push(("SLACK".into(), sink.url()));
+    let house = House::that_tells(&sink, HOOK);
     let commit = house.repo.commit(&[("deploy.sh", DEPLOY_SH)]);
     Scene { house, sink, commit }
 }

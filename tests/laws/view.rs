@@ -1,6 +1,9 @@
 //! All that a store shows of itself, at one moment, in a form that can be compared.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 use jiff::Timestamp;
 use landfall::{
@@ -116,23 +119,14 @@ pub struct Glance {
 }
 
 impl View {
-    /// Looks at everything. Letters about runs that had ended before `known` are taken from there, unless it is `None`:
-    /// a script has few of them touched, and each costs a read.
+    /// Looks at everything. Of runs that are as they were in `known`, letters and glances are taken from there, unless
+    /// they are `touched`: reads are what takes the time of this suite.
     pub async fn of(store: &Store, known: Option<&View>, touched: &[i64]) -> Self {
         let mut view = Self::default();
-        let facts = &mut view.facts;
+        let (facts, mut changed) = (&mut view.facts, BTreeSet::new());
         let all = RunFilter { hook: None, stage: None, before: None, limit: PAGE };
         for run in store.runs(all).await.expect("runs") {
             let id = run.id.0;
-            let told = known
-                .filter(|it| !touched.contains(&id) && it.facts.runs.get(&id).is_some_and(|it| it.outcome().is_some()));
-            match told {
-                Some(known) => {
-                    let letters = known.facts.letters.iter().filter(|(_, it)| it.run == id);
-                    facts.letters.extend(letters.map(|(letter, it)| (*letter, it.clone())));
-                }
-                None => facts.letters.extend(letters_of(store, run.id).await),
-            }
             let shown = Run {
                 hook: run.hook.to_string(),
                 lane: run.lane.to_string(),
@@ -148,12 +142,28 @@ impl View {
                 has_folder: run.has_folder,
                 created_at: run.created_at,
             };
+            let is_as_known = |it: &&View| !touched.contains(&id) && it.facts.runs.get(&id) == Some(&shown);
+            match known.filter(is_as_known) {
+                Some(known) => {
+                    let letters = known.facts.letters.iter().filter(|(_, it)| it.run == id);
+                    facts.letters.extend(letters.map(|(letter, it)| (*letter, it.clone())));
+                }
+                None => {
+                    changed.insert(shown.hook.clone());
+                    facts.letters.extend(letters_of(store, run.id).await);
+                }
+            }
             facts.runs.insert(id, shown);
             view.jobs.insert(id, run.job);
         }
         facts.deliveries = deliveries(store, known).await;
         for name in HOOKS {
-            facts.hooks.insert(name.into(), glance(store, name).await);
+            let as_known = known.filter(|_| !changed.contains(name)).and_then(|it| it.facts.hooks.get(name).cloned());
+            let glance = match as_known {
+                Some(glance) => glance,
+                None => glance(store, name).await,
+            };
+            facts.hooks.insert(name.into(), glance);
         }
         let holds = store.holds().await.expect("holds");
         facts.holds = holds.into_iter().map(|it| (it.hook.as_ref().map(HookName::to_string), it)).collect();
@@ -208,7 +218,7 @@ fn compare<K: Ord + Debug, V: PartialEq + Debug>(
     there: &BTreeMap<K, V>,
     found: &mut Vec<String>,
 ) {
-    let keys: std::collections::BTreeSet<_> = here.keys().chain(there.keys()).collect();
+    let keys: BTreeSet<_> = here.keys().chain(there.keys()).collect();
     for key in keys {
         let (one, other) = (here.get(key), there.get(key));
         if one != other {

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::model::size::Size;
+
 /// Longest line, in characters.
 const LINE_LENGTH_MAX: usize = 300;
 
@@ -31,17 +33,6 @@ pub(super) fn plain(text: &[u8]) -> String {
         line.push('…');
     }
     line
-}
-
-/// Bytes as people read them.
-pub(super) fn size(bytes: usize) -> String {
-    const KIB: usize = 1 << 10;
-    const MIB: usize = 1 << 20;
-    match bytes {
-        0..KIB => format!("{bytes} B"),
-        KIB..MIB => format!("{} KiB", bytes / KIB),
-        MIB.. => format!("{}.{} MiB", bytes / MIB, bytes % MIB * 10 / MIB),
-    }
 }
 
 /// The server's own words, which arrive in pieces. A line that ends in a carriage return is overwritten by the next.
@@ -93,7 +84,7 @@ impl Meter {
         (self.objects, self.bytes) = (objects, bytes);
         if self.last.elapsed() >= BEAT {
             self.last = Instant::now();
-            say(&format!("receiving {objects} of {objects_total} objects, {}", size(bytes)));
+            say(&format!("receiving {objects} of {objects_total} objects, {}", Size(bytes as u64)));
         }
     }
 
@@ -101,24 +92,19 @@ impl Meter {
     pub(super) fn end(&self) {
         match self.objects {
             0 => say("nothing new"),
-            objects => say(&format!("received {objects} objects, {}", size(self.bytes))),
+            objects => say(&format!("received {objects} objects, {}", Size(self.bytes as u64))),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{plain, size};
+    use super::plain;
 
     #[test]
     fn what_a_server_says_cannot_steer_a_terminal_or_fill_a_log() {
         assert_eq!(plain(b"\x1b[2Jhello\tworld\n"), "[2Jhello world");
         assert_eq!(plain(&[b'a'; 10_000]).chars().count(), 301);
         assert_eq!(plain(b"\xff\xfe"), "\u{fffd}\u{fffd}");
-    }
-
-    #[test]
-    fn sizes_are_short() {
-        assert_eq!([size(12), size(2048), size(5_872_026)], ["12 B", "2 KiB", "5.6 MiB"]);
     }
 }

@@ -19,6 +19,11 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
     String::from_utf8(out.stdout).expect("text").trim().to_owned()
 }
 
+/// Into the folder `site`, which keeps what was edited in it.
+fn in_place(git: Git, bench: &Bench) -> Strategy {
+    Strategy::InPlace { git, path: bench.path("site"), dirty: Dirty::Save, clean: Clean::None }
+}
+
 /// A run of a hook whose remote is a repository with one commit; the repository, too.
 fn deploying(text: &str, strategy: impl FnOnce(Git, &Bench) -> Strategy) -> (Bench, CommitId) {
     let mut bench = running(text);
@@ -54,12 +59,6 @@ fn a_checkout_runs_in_a_fresh_tree_of_the_commit_that_is_gone_afterwards() {
 
 #[test]
 fn an_in_place_tree_stays_and_a_patch_of_local_edits_stays_with_the_run() {
-    let in_place = |git, bench: &Bench| Strategy::InPlace {
-        git,
-        path: bench.path("site"),
-        dirty: Dirty::Save,
-        clean: Clean::None,
-    };
     let (bench, _) = deploying("cat index.html", in_place);
     git(bench.state.path(), &["clone", "-q", bench.path("remote").to_str().expect("text"), "site"]);
     fs::write(bench.path("site/index.html"), "edited\n").expect("edited");
@@ -123,12 +122,6 @@ fn the_timeout_of_the_run_ends_a_fetch_that_hangs() {
 
 #[test]
 fn files_that_were_in_the_way_stay_with_the_run() {
-    let in_place = |git, bench: &Bench| Strategy::InPlace {
-        git,
-        path: bench.path("site"),
-        dirty: Dirty::Save,
-        clean: Clean::None,
-    };
     let (bench, _) = deploying("cat index.html", in_place);
     fs::create_dir(bench.path("site")).expect("a folder");
     let site = bench.path("site");

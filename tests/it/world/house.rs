@@ -26,7 +26,7 @@ use nix::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::world::{repo::Repo, until};
+use crate::world::{inbox::SlackSink, repo::Repo, until};
 
 /// The secret that the house shares with its forge.
 pub const SECRET: &str = "a secret that nobody guesses";
@@ -52,6 +52,13 @@ impl House {
         let repo = Repo::make(folder.path());
         let house = Self { folder, repo, variables: vec![("SECRET".into(), SECRET.into())], daemon: None };
         house.write_hooks(top, hook);
+        house
+    }
+
+    /// A house that tells this sink, where its hook names the variable `SLACK`.
+    pub fn that_tells(sink: &SlackSink, hook: &str) -> Self {
+        let mut house = Self::with_hook(hook);
+        house.variables.push(("SLACK".into(), sink.url()));
         house
     }
 

@@ -1,11 +1,12 @@
 //! What holders of runs may do, and those who hold them no longer may not.
 
-use landfall::store::RunState;
+use landfall::{model::run::Outcome, store::RunState};
 
 use super::{Diary, Event, Law, survival::unchanged};
 use crate::{
     acts::{Act, Answer},
     verbs::{Deed, Fate},
+    view::Run,
 };
 
 /// Every claim of a lane is above all earlier ones.
@@ -54,10 +55,19 @@ fn void_claims(_: &Diary, event: &Event) -> Result<(), String> {
     match (&event.answer, deed) {
         (Answer::Fenced, _) => Ok(()),
         // It was told before what it tells again, and so is no news.
-        (Answer::Finished(_), Deed::Finish(_)) if run.outcome().is_some() && run.fence == Some(right.fence) => Ok(()),
+        (Answer::Finished(_), Deed::Finish(end)) if ended_so(run, right.fence, &end.outcome()) => Ok(()),
         (Answer::GivenBack(_), Deed::GiveBack(_)) if run.waits() => Ok(()),
         (answer, _) => Err(format!("it was answered {answer:?}")),
     }
+}
+
+/// Whether a run ended by this right and with what its holder told: one that was stopped may have made room.
+fn ended_so(run: &Run, fence: i64, told: &Outcome) -> bool {
+    let is_same = |outcome: &Outcome| {
+        let made_room = matches!((told, outcome), (Outcome::Cancelled { .. }, Outcome::Superseded { .. }));
+        outcome == told || made_room
+    };
+    run.fence == Some(fence) && run.outcome().is_some_and(is_same)
 }
 
 fn nothing_leaves_silently(_: &Diary, event: &Event) -> Result<(), String> {

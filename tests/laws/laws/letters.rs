@@ -83,6 +83,14 @@ fn until_acknowledged(diary: &Diary, event: &Event) -> Result<(), String> {
             return Err(format!("letter {letter} was {before:?} and is {now:?}"));
         }
     }
+    if event.is_new_daemon() {
+        // What its last holder said right before the crash counts.
+        let said = |letter: i64| matches!(&event.act, Act::Post { letter: it, .. } if *it == letter);
+        let waits = |letter: i64| due(letter, &after[&letter]).is_some_and(|(_, at)| at.is_some());
+        if let Some(letter) = diary.letters_in_hand.keys().find(|it| waits(**it) && !said(**it)) {
+            return Err(format!("letter {letter} was in the hands of who is gone: {:?}", after[letter]));
+        }
+    }
     let due: BTreeMap<i64, _> = event.before.facts.letters.iter().filter_map(|(letter, it)| due(*letter, it)).collect();
     match &event.answer {
         Answer::Letter(handed) => {

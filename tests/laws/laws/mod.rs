@@ -181,9 +181,7 @@ impl Diary {
 
     /// Remembers it.
     pub fn note(&mut self, event: &Event) {
-        let clock = self.clock.map_or(event.at, |it| it.max(event.at));
-        self.clock = Some(clock);
-        self.note_turns(event, clock);
+        self.note_turns(event);
         if let Act::Receive(deliveries) = &event.act {
             self.deliveries_sent += deliveries.len();
             self.sent.extend(deliveries.iter().map(|it| (it.event.clone(), it.clone())));
@@ -209,8 +207,11 @@ impl Diary {
         self.last_answer = Some(event.answer.clone());
     }
 
-    fn note_turns(&mut self, event: &Event, clock: Timestamp) {
+    /// The clock that is never set back is that of acceptance: what nobody accepted anything at was no time.
+    fn note_turns(&mut self, event: &Event) {
         for (run, shown) in event.new_runs() {
+            let clock = self.clock.map_or(event.at, |it| it.max(event.at));
+            self.clock = Some(clock);
             let own = event.hook(run).priority;
             let mut turn = Turn { since: clock, priority: (own, own) };
             let place = event.place(run);

@@ -207,7 +207,9 @@ impl<'a> Stage<'a> {
         let before = Rc::clone(&self.view);
         let is_new_daemon = matches!(act, Act::Open) || matches!(fate, Fate::CrashBefore | Fate::CrashAfter);
         let touched = touched(&act, &answer, &before.facts);
-        let after = View::of(&self.store, (!is_new_daemon).then_some(&*before), &touched).await;
+        // Whom a commit is forgiven shows in a glance alone.
+        let looks_anew = is_new_daemon || matches!(act, Act::Forgive(..));
+        let after = View::of(&self.store, (!looks_anew).then_some(&*before), &touched).await;
         let event = Event { act, fate, answer, is_repeat, at: self.now, before, after: Rc::new(after) };
         self.lines.push(event.to_string());
         for law in self.laws {

@@ -22,11 +22,11 @@ use super::{
     Fetch, GitFailure, cannot,
     listing::{Listing, tree_of},
     mirror::Mirror,
-    progress::{plain, say, size},
+    progress::{plain, say},
     remote::Remote,
     tree::Entry,
 };
-use crate::model::{deploy::Lfs, push::CommitId};
+use crate::model::{deploy::Lfs, push::CommitId, size::Size};
 
 pub(super) use pointer::{Pointer, pointer_of_file};
 
@@ -51,11 +51,7 @@ pub(super) fn pull(order: &Fetch, remote: &Remote, mirror: &Mirror, commit: &Com
     }
     let bytes = missing.keys().fold(0_u64, |sum, it| sum.saturating_add(it.size));
     let files = if missing.len() == 1 { "file" } else { "files" };
-    say(&format!(
-        "fetching {} {files} from Git LFS, {}",
-        missing.len(),
-        size(usize::try_from(bytes).unwrap_or(usize::MAX))
-    ));
+    say(&format!("fetching {} {files} from Git LFS, {}", missing.len(), Size(bytes)));
     let source = endpoint::find(remote, &order.door)?;
     download::all(&source, &store, &missing)
 }
