@@ -15,7 +15,7 @@ use git2::{
 };
 use reqwest::{
     StatusCode, Url,
-    blocking::{Client, RequestBuilder, Response},
+    blocking::{Client, ClientBuilder, RequestBuilder, Response},
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
     redirect::Policy,
 };
@@ -89,9 +89,18 @@ impl Https {
 
 /// A client that follows no redirect by itself.
 pub(super) fn client() -> Result<Client, GitFailure> {
+    built(builder())
+}
+
+/// The beginning of such a client.
+pub(super) fn builder() -> ClientBuilder {
     // In reqwest's blocking client the time-out is one of each wait, for an answer or for more of it.
     let builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(SILENCE);
-    let client = builder.user_agent(USER_AGENT).build();
+    builder.user_agent(USER_AGENT)
+}
+
+pub(super) fn built(builder: ClientBuilder) -> Result<Client, GitFailure> {
+    let client = builder.build();
     client.map_err(|err| GitFailure::other(format!("cannot set up HTTPS: {}", clause(err))))
 }
 

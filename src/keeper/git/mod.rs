@@ -39,6 +39,8 @@ mod attributes;
 
 mod listing;
 
+mod config;
+
 mod modules;
 
 mod submodules;
