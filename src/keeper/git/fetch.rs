@@ -2,7 +2,7 @@
 //!
 //! Invariant: a commit that is asked for by its id is that very commit, wherever its branch points by now.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{cell::Cell, collections::BTreeMap, path::Path};
 
 use git2::{Oid, Repository};
 
@@ -16,7 +16,7 @@ use super::{
     packs, present,
     progress::{plain, say},
     remote::Remote,
-    submodules,
+    submodules::{self, Depth},
 };
 use crate::model::{
     job::Target,
@@ -25,14 +25,14 @@ use crate::model::{
 
 /// Does the order: holds the commit against what is live, and brings what else it needs.
 pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
-    fetch_at(order, 0)
+    fetch_at(order, Depth::outermost(&Cell::new(0)))
 }
 
-/// Does an order that repositories this many levels above led to.
-pub(super) fn fetch_at(order: &Fetch, level: usize) -> Result<Fetched, GitFailure> {
+/// Does an order that repositories above led to.
+pub(super) fn fetch_at(order: &Fetch, depth: Depth<'_>) -> Result<Fetched, GitFailure> {
     let fetched = fetch_commit(order)?;
     match fetched.verdict {
-        Verdict::GoAhead { .. } => submodules::fetch(order, &fetched.commit, level)?,
+        Verdict::GoAhead { .. } => submodules::fetch(order, &fetched.commit, depth)?,
         Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
     }
     Ok(fetched)

@@ -199,8 +199,9 @@ fn refusal(name: &[u8]) -> Option<&'static str> {
     let ignored_by_hfs = |it: &char| matches!(it, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
     let text = String::from_utf8_lossy(name);
     let visible: String = text.chars().filter(|it| !ignored_by_hfs(it)).collect();
-    // NTFS ignores dots and spaces at the end, and what follows a colon names a stream of the same file.
-    let plain = visible.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']).to_ascii_lowercase();
+    // NTFS ignores dots and spaces at the end, what follows a colon names a stream of the same file, and a backslash
+    // ends the name of a folder.
+    let plain = visible.split([':', '\\']).next().unwrap_or_default().trim_end_matches(['.', ' ']).to_ascii_lowercase();
     matches!(plain.as_str(), ".git" | "git~1").then_some("it would be git's own folder")
 }
 
@@ -211,8 +212,18 @@ mod tests {
     #[test]
     fn names_that_lead_out_or_into_gits_own_data_are_refused() {
         let dots: [&[u8]; 4] = [b"", b".", b"..", b"a/b"];
-        let gits =
-            [".git", ".GIT", ".Git ", ".git.", ".git::$INDEX_ALLOCATION", "GIT~1", ".g\u{200c}it", ".git\u{feff}"];
+        let gits = [
+            ".git",
+            ".GIT",
+            ".Git ",
+            ".git.",
+            ".git::$INDEX_ALLOCATION",
+            "GIT~1",
+            ".g\u{200c}it",
+            ".git\u{feff}",
+            ".git\\hooks",
+            "git~1\\x",
+        ];
         for bad in dots.into_iter().chain(gits.iter().map(|it| it.as_bytes())) {
             assert!(refusal(bad).is_some(), "{}", String::from_utf8_lossy(bad));
         }

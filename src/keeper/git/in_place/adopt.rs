@@ -19,6 +19,7 @@ use crate::keeper::git::{
     packs,
     progress::{plain, say},
     remote::Remote,
+    shell::{path_word, word},
 };
 
 /// Where a new `.git` is made, until it is complete.
@@ -115,10 +116,12 @@ fn shares_a_commit(repo: &Repository, mirror: &Mirror) -> bool {
 }
 
 fn foreign(path: &Path, remote: &Remote, place: &InPlace<'_>, why: &str) -> GitFailure {
-    let (path, url) = (path.display(), plain(url_without_credentials(remote).as_bytes()));
-    let name = place.ref_name.map_or("HEAD", |it| it.short());
+    let url = url_without_credentials(remote);
+    let (shown_url, shown) = (plain(url.as_bytes()), path.display());
+    let (url, name) = (word(&url), word(place.ref_name.map_or("HEAD", |it| it.short())));
+    let (old, path) = (word(&format!("{shown}.old")), path_word(path));
     GitFailure::permanent(format!(
-        "cannot deploy {url} into `{path}`: {why}. Move it away with `mv {path} {path}.old`, or make it a clone that \
+        "cannot deploy {shown_url} into `{shown}`: {why}. Move it away with `mv {path} {old}`, or make it a clone that \
          keeps its files with `cd {path} && rm -rf .git && git init && git remote add origin {url} && git fetch \
          origin {name} && git reset FETCH_HEAD`"
     ))

@@ -14,7 +14,7 @@ use std::{
 
 use git2::{Oid, Repository};
 
-use crate::keeper::git::{GitFailure, cannot, mirror::lock_exclusively, progress::say};
+use crate::keeper::git::{GitFailure, cannot, mirror::lock_exclusively, progress::say, shell::path_word};
 
 /// What our `index.lock` says. Git's own begins with `DIRC`, or is empty.
 const OURS: &[u8] = b"landfall";
@@ -106,9 +106,10 @@ fn take(lock: &Path, claim: &Path) -> Result<(), GitFailure> {
                     say(&format!("removing `{}`, which nobody holds any more", lock.display()));
                     remove_if_there(lock).map_err(cannot(what()))?;
                 } else if began.elapsed() > PATIENCE {
-                    let lock = lock.display();
                     break Err(GitFailure::other(format!(
-                        "another git is at work: `{lock}` is there. If none is, remove it with `rm {lock}`"
+                        "another git is at work: `{}` is there. If none is, remove it with `rm {}`",
+                        lock.display(),
+                        path_word(lock)
                     )));
                 } else {
                     thread::sleep(Duration::from_millis(50));

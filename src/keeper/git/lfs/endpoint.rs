@@ -13,6 +13,7 @@ use crate::keeper::git::{
     library::{Journey, Trouble},
     progress::say,
     remote::Remote,
+    shell::quoted,
     ssh,
 };
 
@@ -90,7 +91,7 @@ struct FileAuthentication {
 fn authenticate(journey: &Journey, path: &str) -> Result<Source, GitFailure> {
     let shown = journey.remote.shown();
     let mut words = Vec::new();
-    let answer = ssh::ask(journey, &format!("git-lfs-authenticate {} download", ssh::quoted(path)));
+    let answer = ssh::ask(journey, &format!("git-lfs-authenticate {} download", quoted(path)));
     let read = answer.and_then(|answer| {
         answer.take(WORDS_MAX).read_to_end(&mut words).map_err(|err| GitFailure::fetch(err.to_string()))
     });
