@@ -12,14 +12,17 @@ use std::{
 
 use git2::{ConfigLevel, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
-use super::InPlace;
-use crate::keeper::git::{
-    Cause, GitFailure, cannot,
-    mirror::Mirror,
-    packs,
-    progress::{plain, say},
-    remote::Remote,
-    shell::{path_word, word},
+use super::{InPlace, writable};
+use crate::{
+    keeper::git::{
+        Cause, GitFailure, cannot,
+        mirror::Mirror,
+        packs,
+        progress::{plain, say},
+        remote::Remote,
+        shell::{path_word, word},
+    },
+    model::push::RefName,
 };
 
 /// Where a new `.git` is made, until it is complete.
@@ -37,8 +40,12 @@ pub(super) struct Home {
 /// Opens the working tree, or makes it.
 pub(super) fn open(mirror: &Mirror, place: &InPlace<'_>) -> Result<Home, GitFailure> {
     let what = || format!("open the working tree `{}`", place.path.display());
-    DirBuilder::new().recursive(true).mode(0o755).create(place.path).map_err(cannot(what()))?;
+    if let Err(err) = DirBuilder::new().recursive(true).mode(0o755).create(place.path) {
+        writable::judge_new(place.path)?;
+        return Err(cannot(what())(err));
+    }
     let path = place.path.canonicalize().map_err(cannot(what()))?;
+    writable::judge(&path)?;
     match fs::remove_dir_all(path.join(NEW)) {
         Ok(()) => (),
         Err(err) if err.kind() == io::ErrorKind::NotFound => (),
@@ -89,11 +96,23 @@ fn adopt(mirror: &Mirror, path: PathBuf, remote: &Remote, place: &InPlace<'_>) -
     if workdir.as_deref() != Some(&path) {
         return Err(foreign(&path, remote, place, "its repository is bare, or has its files elsewhere"));
     }
+    writable::judge(repo.path())?;
     let origin = our_remote(&repo, remote);
     if origin.is_none() && !shares_a_commit(&repo, mirror) {
         return Err(foreign(&path, remote, place, "it is a clone of something else"));
     }
     Ok(Home { repo, path, origin })
+}
+
+/// The refs of a working tree that an update moves.
+pub(super) fn refs(home: &Home, place: &InPlace<'_>) -> Vec<String> {
+    match place.ref_name {
+        Some(full @ RefName::Branch(name)) => {
+            let tracking = home.origin.iter().map(|it| format!("refs/remotes/{it}/{name}"));
+            tracking.chain([full.full()]).collect()
+        }
+        Some(RefName::Tag(_)) | None => Vec::new(),
+    }
 }
 
 /// The name of the remote that is ours.

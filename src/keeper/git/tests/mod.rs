@@ -30,6 +30,8 @@ mod large;
 
 mod hostile;
 
+mod unlucky;
+
 mod server;
 
 mod ssh;
