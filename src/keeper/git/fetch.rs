@@ -2,7 +2,7 @@
 //!
 //! Invariant: a commit that is asked for by its id is that very commit, wherever its branch points by now.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{cell::Cell, collections::BTreeMap, path::Path};
 
 use git2::{Oid, Repository};
 
@@ -11,12 +11,12 @@ use super::{
     ancestry::{self, Told},
     cannot, filter, lfs,
     library::{Journey, Trouble, travel},
-    mirror::Mirror,
+    mirror::{self, Mirror},
     network::{self, Reach},
     packs, present,
     progress::{plain, say},
     remote::Remote,
-    submodules,
+    submodules::{self, Depth},
 };
 use crate::model::{
     job::Target,
@@ -25,20 +25,31 @@ use crate::model::{
 
 /// Does the order: holds the commit against what is live, and brings what else it needs.
 pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
-    fetch_at(order, 0)
+    fetch_at(order, Depth::outermost(&Cell::new(0)))
 }
 
-/// Does an order that repositories this many levels above led to.
-pub(super) fn fetch_at(order: &Fetch, level: usize) -> Result<Fetched, GitFailure> {
+/// Does an order that repositories above led to.
+pub(super) fn fetch_at(order: &Fetch, depth: Depth<'_>) -> Result<Fetched, GitFailure> {
     let fetched = fetch_commit(order)?;
     match fetched.verdict {
-        Verdict::GoAhead { .. } => submodules::fetch(order, &fetched.commit, level)?,
+        Verdict::GoAhead { .. } => submodules::fetch(order, &fetched.commit, depth)?,
         Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
     }
     Ok(fetched)
 }
 
 fn fetch_commit(order: &Fetch) -> Result<Fetched, GitFailure> {
+    match try_fetch(order) {
+        // A mirror is only a copy.
+        Err(failure) if mirror::is_noted_as_damaged(&order.mirror) => {
+            say(&failure.reason);
+            try_fetch(order)
+        }
+        result => result,
+    }
+}
+
+fn try_fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
     let remote = Remote::parse(&order.remote)?;
     let shown = remote.shown();
     if order.target.commit().is_some_and(|it| it.as_str().len() != 40) {
@@ -105,7 +116,7 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
         && let Some(found) = find(&mirror.repo, commit)
     {
         say(&format!("{} is in the mirror already", commit.short()));
-        return Ok((describe(&mirror.repo, found, ref_name.clone())?, Freshness::OfBefore));
+        return Ok((describe(mirror, found, ref_name.clone())?, Freshness::OfBefore));
     }
     say(&format!("fetching {shown}"));
     let plain_http = matches!(remote, Remote::Http { url, .. } if url.scheme() == "http");
@@ -122,11 +133,11 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
     mirror.unite_packs()?;
     let fetched = match &order.target {
         Target::Commit { commit, ref_name } => match find(&mirror.repo, commit) {
-            Some(found) => describe(&mirror.repo, found, ref_name.clone()),
+            Some(found) => describe(mirror, found, ref_name.clone()),
             None => Err(gone(commit)),
         },
         Target::Ref(ref_name) => match offered.refs.iter().find(|(name, _)| *name == ref_name.full()) {
-            Some((_, id)) => describe(&mirror.repo, *id, Some(ref_name.clone())),
+            Some((_, id)) => describe(mirror, *id, Some(ref_name.clone())),
             None => {
                 let kind = match ref_name {
                     RefName::Branch(_) => "branch",
@@ -136,7 +147,7 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
             }
         },
         Target::DefaultBranch => match offered.head {
-            Some((id, name)) => describe(&mirror.repo, id, name),
+            Some((id, name)) => describe(mirror, id, name),
             None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
         },
         Target::Release { .. } | Target::Standing => Err(GitFailure::permanent("what stands already is not fetched")),
@@ -168,8 +179,9 @@ pub(super) fn find(repo: &Repository, commit: &CommitId) -> Option<Oid> {
 }
 
 /// The commit behind an id, which may be that of an annotated tag.
-fn describe(repo: &Repository, id: Oid, ref_name: Option<RefName>) -> Result<Fetched, GitFailure> {
-    let object = repo.find_object(id, None).map_err(cannot(format!("read object {id}")))?;
+fn describe(mirror: &Mirror, id: Oid, ref_name: Option<RefName>) -> Result<Fetched, GitFailure> {
+    let object = mirror.repo.find_object(id, None);
+    let object = object.map_err(|err| mirror.folder.is_damaged(&format!("cannot read object {id}: {}", err.why())))?;
     let Ok(commit) = object.peel_to_commit() else {
         return Err(GitFailure::permanent(format!("object {id} is not a commit, and leads to none")));
     };

@@ -15,14 +15,14 @@ use git2::{
 };
 use reqwest::{
     StatusCode, Url,
-    blocking::{Client, RequestBuilder, Response},
+    blocking::{Client, ClientBuilder, RequestBuilder, Response},
     header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
     redirect::Policy,
 };
 
 use super::{
     Door, GitFailure,
-    library::{Journey, Trouble},
+    library::{Advertised, Journey, Trouble},
     progress::plain,
     remote::Remote,
 };
@@ -44,6 +44,7 @@ pub(super) struct Https {
     /// Moved by a redirect of the first request.
     base: RefCell<Url>,
     login: Option<(String, String)>,
+    remote: Remote,
     trouble: Trouble,
 }
 
@@ -54,7 +55,8 @@ impl Https {
         };
         let client = client().inspect_err(|failure| journey.trouble.note(failure))?;
         let login = login(journey);
-        Ok(Self { client, base: RefCell::new(url.clone()), login, trouble: journey.trouble.clone() })
+        let (base, remote) = (RefCell::new(url.clone()), journey.remote.clone());
+        Ok(Self { client, base, login, remote, trouble: journey.trouble.clone() })
     }
 
     /// Asks for the refs, following redirects on the same host.
@@ -89,9 +91,18 @@ impl Https {
 
 /// A client that follows no redirect by itself.
 pub(super) fn client() -> Result<Client, GitFailure> {
+    built(builder())
+}
+
+/// The beginning of such a client.
+pub(super) fn builder() -> ClientBuilder {
     // In reqwest's blocking client the time-out is one of each wait, for an answer or for more of it.
     let builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(SILENCE);
-    let client = builder.user_agent(USER_AGENT).build();
+    builder.user_agent(USER_AGENT)
+}
+
+pub(super) fn built(builder: ClientBuilder) -> Result<Client, GitFailure> {
+    let client = builder.build();
     client.map_err(|err| GitFailure::other(format!("cannot set up HTTPS: {}", clause(err))))
 }
 
@@ -110,7 +121,8 @@ impl SmartSubtransport for Https {
                 let answer = self.ask_for_refs().inspect_err(|failure| self.trouble.note(failure));
                 let answer = answer.map_err(|failure| Error::from_str(&failure.reason))?;
                 let exchange = Exchange::Answered(Box::new(answer));
-                Ok(Box::new(HttpStream { exchange, trouble: self.trouble.clone() }))
+                let refs = Some((self.remote.clone(), Advertised::new()));
+                Ok(Box::new(HttpStream { exchange, refs, trouble: self.trouble.clone() }))
             }
             Service::UploadPack => {
                 let url = below(&self.base.borrow(), "git-upload-pack");
@@ -119,7 +131,7 @@ impl SmartSubtransport for Https {
                 let request = self.with_login(request.header(ACCEPT, "application/x-git-upload-pack-result"));
                 let has_login = self.login.is_some();
                 let exchange = Exchange::Asking { request: Box::new(request), url, body: Vec::new(), has_login };
-                Ok(Box::new(HttpStream { exchange, trouble: self.trouble.clone() }))
+                Ok(Box::new(HttpStream { exchange, refs: None, trouble: self.trouble.clone() }))
             }
             Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("a mirror never pushes")),
         }
@@ -133,6 +145,8 @@ impl SmartSubtransport for Https {
 /// One request and its answer; libgit2 writes all of the one, then reads the other.
 struct HttpStream {
     exchange: Exchange,
+    /// Where the answer is a list of refs: whose, and how long it is so far.
+    refs: Option<(Remote, Advertised)>,
     trouble: Trouble,
 }
 
@@ -142,11 +156,9 @@ enum Exchange {
     Broken,
 }
 
-impl HttpStream {
-    fn note(&self, failure: GitFailure) -> io::Error {
-        self.trouble.note(&failure);
-        io::Error::other(failure.reason)
-    }
+fn note(trouble: &Trouble, failure: GitFailure) -> io::Error {
+    trouble.note(&failure);
+    io::Error::other(failure.reason)
 }
 
 impl Read for HttpStream {
@@ -157,19 +169,23 @@ impl Read for HttpStream {
         {
             let answer = send(request.body(body), &url)
                 .and_then(|answer| judge(answer, &url, "application/x-git-upload-pack-result", has_login));
-            self.exchange = Exchange::Answered(Box::new(answer.map_err(|failure| self.note(failure))?));
+            self.exchange = Exchange::Answered(Box::new(answer.map_err(|failure| note(&self.trouble, failure))?));
         }
         match &mut self.exchange {
             Exchange::Answered(answer) => {
                 let host = answer.url().host_str().unwrap_or_default().to_owned();
-                answer.read(buffer).map_err(|err| {
+                let length = answer.read(buffer).map_err(|err| {
                     let silent = || format!("`{host}` fell silent for {} seconds", SILENCE.as_secs());
                     let broken = || format!("`{host}` broke off: {}", plain(err.to_string().as_bytes()));
                     let cause = err.get_ref().and_then(|it| it.downcast_ref::<reqwest::Error>());
                     let is_silence =
                         err.kind() == io::ErrorKind::TimedOut || cause.is_some_and(reqwest::Error::is_timeout);
-                    self.note(GitFailure::fetch(if is_silence { silent() } else { broken() }))
-                })
+                    note(&self.trouble, GitFailure::fetch(if is_silence { silent() } else { broken() }))
+                })?;
+                if let Some((remote, refs)) = &mut self.refs {
+                    refs.add(length, remote, &self.trouble)?;
+                }
+                Ok(length)
             }
             Exchange::Asking { .. } | Exchange::Broken => Err(io::Error::other("this request has failed before")),
         }

@@ -11,7 +11,10 @@ use std::{
 
 use rustix::fs::Access;
 
-use super::remote::Remote;
+use super::{
+    remote::Remote,
+    shell::{path_word, word},
+};
 use crate::{
     keeper::{
         environment,
@@ -62,9 +65,9 @@ pub fn host_key(git: &Git, account: &Account) -> HostKey {
     if files.iter().any(is_known) {
         return HostKey::Known;
     }
-    let file = files.first().map_or_else(|| "~/.ssh/known_hosts".to_owned(), |it| it.display().to_string());
-    let option = if settings.port == "22" { String::new() } else { format!("-p {} ", settings.port) };
-    let command = format!("`ssh-keyscan {option}{} >> {file}`", settings.host);
+    let file = files.first().map_or_else(|| "~/.ssh/known_hosts".to_owned(), |it| path_word(it));
+    let option = if settings.port == "22" { String::new() } else { format!("-p {} ", word(&settings.port)) };
+    let command = format!("`ssh-keyscan {option}{} >> {file}`", word(&settings.host));
     HostKey::Unknown { host: settings.name, command }
 }
 

@@ -4,12 +4,15 @@
 
 use std::{
     cell::RefCell,
+    fs, io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use git2::{Error, transport::Transport};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::{Cause, Door, GitFailure, https::Https, remote::Remote, ssh::Ssh};
+use crate::model::size::Size;
 
 /// Where a fetch goes, for the transports that libgit2 makes on the way.
 #[derive(Clone)]
@@ -39,6 +42,30 @@ impl Trouble {
     }
 }
 
+/// What a remote may say of its refs, about a million of them: libgit2 keeps them all.
+const REFS_BYTES_MAX: usize = 128 << 20;
+
+/// Counts what a remote says of its refs.
+pub(super) struct Advertised(usize);
+
+impl Advertised {
+    pub(super) fn new() -> Self {
+        Self(0)
+    }
+
+    /// Counts so many bytes more, and fails at the limit.
+    pub(super) fn add(&mut self, length: usize, remote: &Remote, trouble: &Trouble) -> io::Result<()> {
+        self.0 = self.0.saturating_add(length);
+        if self.0 <= REFS_BYTES_MAX {
+            return Ok(());
+        }
+        let limit = Size(REFS_BYTES_MAX as u64);
+        let failure = GitFailure::permanent(format!("`{}` has more refs than fit into {limit}", remote.shown()));
+        trouble.note(&failure);
+        Err(io::Error::other(failure.reason))
+    }
+}
+
 thread_local! {
     /// The journey under way on this thread. libgit2's registry of transports is process-wide and takes no argument of
     /// ours; it makes a transport on the thread that connects.
@@ -51,6 +78,23 @@ pub(super) fn travel<T>(journey: &Journey, work: impl FnOnce() -> T) -> T {
     let result = work();
     UNDER_WAY.set(None);
     result
+}
+
+/// Lets this process, and what it starts, have half of the machine's memory for data of their own: libgit2 takes a
+/// commit, a folder, or what is stored as a difference whole, and a remote may say that one has any size.
+pub(super) fn limit_memory() {
+    let Some(total) = memory_bytes() else { return };
+    let mut limit = getrlimit(Resource::Data);
+    limit.current = Some(limit.current.map_or(total / 2, |it| it.min(total / 2)));
+    // Where it cannot be set, everything works as before.
+    let _ = setrlimit(Resource::Data, limit);
+}
+
+/// The memory of this machine (proc_meminfo(5)).
+fn memory_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let total = text.lines().find_map(|it| it.strip_prefix("MemTotal:"))?;
+    total.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|it| it << 10)
 }
 
 /// Settles what libgit2 keeps for the whole process.

@@ -48,8 +48,13 @@ impl Mirror {
         let lock = lock.map_err(cannot(what()))?;
         lock_exclusively(&lock, || say(&format!("waiting for another run that fetches {shown}")))?;
         let repo = match open(path) {
-            Ok(repo) if !path.join(DAMAGED).exists() => repo,
-            Ok(_) | Err(_) => make(path).map_err(|why| GitFailure::other(format!("cannot {}: {why}", what())))?,
+            Ok(repo) if is_sound(&repo) => repo,
+            Ok(_) | Err(_) => {
+                if path.exists() {
+                    say(&format!("the mirror `{}` is damaged: making it anew", path.display()));
+                }
+                make(path).map_err(|why| GitFailure::other(format!("cannot {}: {why}", what())))?
+            }
         };
         tidy(path).map_err(cannot(what()))?;
         Ok(Self { repo, folder: MirrorFolder(path.to_owned()), _lock: lock })
@@ -86,7 +91,11 @@ impl Mirror {
         let what = || format!("open the mirror `{}`", self.folder.0.display());
         let lock = File::open(&self.folder.0).map_err(cannot(what()))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => packs::unite(&self.repo),
+            // Who cannot make them few can work with many.
+            Ok(()) => packs::unite(&self.repo).or_else(|failure| {
+                say(&format!("warning: {}", failure.reason));
+                Ok(())
+            }),
             Err(Errno::WOULDBLOCK) => Ok(()),
             Err(err) => Err(cannot(what())(err)),
         }
@@ -112,6 +121,29 @@ impl MirrorFolder {
             Err(_) => GitFailure::other(format!("the mirror `{path}` is damaged; remove it to have it anew: {why}")),
         }
     }
+}
+
+/// Whether a fetch has noted that it is to be made anew.
+pub(super) fn is_noted_as_damaged(path: &Path) -> bool {
+    path.join(DAMAGED).exists()
+}
+
+/// Whether a mirror may be believed, as far as a short look tells: its packs are whole, and its refs lead to something.
+/// Whatever else is wrong is found by whoever reads it.
+fn is_sound(repo: &Repository) -> bool {
+    let leads_somewhere = || -> Result<bool, git2::Error> {
+        let odb = repo.odb()?;
+        for reference in repo.references()? {
+            let reference = reference?;
+            if reference.target().is_some_and(|it| !odb.exists(it)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    !is_noted_as_damaged(repo.path())
+        && packs::are_whole(&packs::pack_folder(repo)).unwrap_or(false)
+        && leads_somewhere().unwrap_or(false)
 }
 
 /// Locks a file, and tells once that it has to wait.

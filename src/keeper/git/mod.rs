@@ -9,6 +9,8 @@ mod scope;
 
 mod remote;
 
+mod shell;
+
 mod library;
 
 mod https;
@@ -38,6 +40,8 @@ mod tree;
 mod attributes;
 
 mod listing;
+
+mod config;
 
 mod modules;
 
@@ -89,6 +93,7 @@ pub use scope::Scope;
 pub fn serve() -> ExitCode {
     // Trees are written with modes of their own; this keeps group and others from writing to them.
     umask(Mode::from_raw_mode(0o022));
+    library::limit_memory();
     let mut text = String::new();
     let read = io::stdin().read_to_string(&mut text).map_err(cannot("read the order"));
     let answer = match read.and_then(|_| order::decode(&text)) {

@@ -4,8 +4,9 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs,
+    fs::{self, File},
     io::{self, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
@@ -99,11 +100,12 @@ impl Load<'_> {
         let what = format!("copy objects into `{}`", to.path().display());
         let odb = to.odb().map_err(cannot(&*what))?;
         let mut pack = odb.packwriter().map_err(cannot(&*what))?;
-        let mut trouble: Option<io::Error> = None;
+        let mut trouble: Option<git2::Error> = None;
         let gathered = self.builder.foreach(|piece| match pack.write_all(piece) {
             Ok(()) => true,
-            Err(err) => {
-                trouble = Some(err);
+            Err(_) => {
+                // The error of the writer does not say what is wrong; libgit2 does.
+                trouble = Some(git2::Error::last_error(-1));
                 false
             }
         });
@@ -214,6 +216,26 @@ pub(super) fn unite(repo: &Repository) -> Result<(), GitFailure> {
         debug_assert_eq!(pack.files.len(), 2);
     }
     repo.odb().and_then(|it| it.refresh()).map_err(cannot(what))
+}
+
+/// Whether each pack ends with the checksum that its index has of it, so that none was cut short.
+pub(super) fn are_whole(folder: &Path) -> io::Result<bool> {
+    const SUM: u64 = 20;
+    let last = |path: &Path, from_end: u64| -> io::Result<[u8; SUM as usize]> {
+        let (file, mut sum) = (File::open(path)?, [0; SUM as usize]);
+        let begin = file.metadata()?.len().checked_sub(from_end).ok_or(io::ErrorKind::UnexpectedEof)?;
+        file.read_exact_at(&mut sum, begin)?;
+        Ok(sum)
+    };
+    for entry in fs::read_dir(folder)? {
+        let index = entry?.path();
+        let pack = index.with_extension("pack");
+        // A pack without an index is what a killed fetch leaves.
+        if index.extension().is_some_and(|it| it == "idx") && last(&pack, SUM)? != last(&index, 2 * SUM)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Where a repository keeps its packs.

@@ -200,9 +200,11 @@ fn parse_scp(text: &str) -> Result<Remote, &'static str> {
 }
 
 fn ssh(user: Option<String>, host: &str, port: Option<u16>, path: String) -> Result<Remote, &'static str> {
+    // A person's ssh configuration may hand host and user on to a shell, as `ProxyCommand` does.
     let is_word = |it: &str| {
-        let ends_it = |it: char| it.is_whitespace() || it.is_control() || matches!(it, '@' | '/' | '\\' | '\'' | '"');
-        !it.is_empty() && !it.starts_with('-') && !it.contains(ends_it)
+        !it.is_empty()
+            && !it.starts_with('-')
+            && it.chars().all(|it| it.is_ascii_alphanumeric() || ".-_:%+~".contains(it))
     };
     if user.as_ref().is_some_and(|it| it.contains(':')) {
         return Err("it has a password, and ssh takes a key");
@@ -266,8 +268,9 @@ mod tests {
     fn what_could_become_an_option_or_a_command_is_refused() {
         let options = ["-oProxyCommand=x:path", "ssh://-oProxyCommand=x/path", "-u@host:path", "ssh://-x@host/p"];
         let commands = ["ext::sh -c x", "fd::3", "git://example.org/x", "ftp://example.org/x", "host:-x", "ssh://h"];
+        let shells = ["$(reboot):x", "a;b:x", "`x`:x", "ssh://a|b/x", "ssh://a&b@h/x", "$x@h:x", "a>b:x", "h\u{e9}:x"];
         let others = ["", "relative/path", "./x:y", "host:", "a\nb:c", "https://", "https://h/x?y", "ssh://a:b@h/x"];
-        for bad in options.into_iter().chain(commands).chain(others) {
+        for bad in options.into_iter().chain(commands).chain(shells).chain(others) {
             let failure = Remote::parse(bad).expect_err(bad);
             assert_eq!(failure.class, FailureClass::Permanent, "{bad}");
         }

@@ -21,9 +21,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
     Door, GitFailure,
-    library::{Journey, Trouble},
+    library::{Advertised, Journey, Trouble},
     progress::{plain, say},
     remote::Remote,
+    shell::{path_word, quoted, word},
 };
 
 /// Until the next byte arrives, the first one included.
@@ -31,6 +32,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// Lines of ssh's standard error that a failure may quote.
 const QUOTED_LINES_MAX: usize = 20;
+
+/// Lines of it that people read.
+const SAID_LINES_MAX: usize = 100;
+
+/// What is read of such a line.
+const LINE_BYTES_MAX: u64 = 4 << 10;
 
 /// One remote's connection.
 pub(super) struct Ssh {
@@ -75,11 +82,6 @@ pub(super) fn ask(journey: &Journey, command: &str) -> Result<impl Read + use<>,
     Ok(stream)
 }
 
-/// One word for the far side's shell, where single quotes leave nothing to interpret.
-pub(super) fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
-}
-
 fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure> {
     let Remote::Ssh { user, host, port, .. } = &journey.remote else {
         return Err(GitFailure::other("this remote is not one for ssh"));
@@ -100,15 +102,19 @@ fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure
     let (input, output) = (child.stdin.take(), child.stdout.take());
     let output = output.expect("standard output is piped");
     let words = listen(child.stderr.take().expect("standard error is piped"));
-    Ok(SshStream { child, input, output, words: Some(words), journey: journey.clone() })
+    let refs = Some(Advertised::new());
+    Ok(SshStream { child, input, output, refs, words: Some(words), journey: journey.clone() })
 }
 
 fn options(door: &Door) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-T".into()];
     let mut set = |value: OsString| options.extend(["-o".into(), value]);
-    // A shared connection would leave a process behind that holds our pipes.
-    let fixed = ["BatchMode=yes", "ConnectTimeout=30", "ControlMaster=no", "ControlPath=none"];
-    for value in fixed.into_iter().chain(["ClearAllForwardings=yes", "PermitLocalCommand=no"]) {
+    // A shared connection would leave a process behind that holds our pipes. Whatever a person's own configuration
+    // hands on to hosts they trust, a host that a repository names must not get.
+    let fixed =
+        ["BatchMode=yes", "ConnectTimeout=30", "ControlMaster=no", "ControlPath=none", "ClearAllForwardings=yes"];
+    let more = ["ForwardAgent=no", "ForwardX11=no", "GSSAPIDelegateCredentials=no", "PermitLocalCommand=no"];
+    for value in fixed.into_iter().chain(more) {
         set(value.into());
     }
     match door {
@@ -135,13 +141,17 @@ fn file_option(name: &str, path: &Path) -> OsString {
 /// Hands on what ssh says, and keeps its last lines.
 fn listen(stderr: ChildStderr) -> JoinHandle<VecDeque<String>> {
     thread::spawn(move || {
-        let mut last = VecDeque::new();
-        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let (mut last, mut said) = (VecDeque::new(), 0);
+        let mut stderr = BufReader::new(stderr);
+        while let Some(line) = next_line(&mut stderr) {
             let line = plain(&line);
             if line.is_empty() {
                 continue;
             }
-            say(&format!("ssh: {line}"));
+            if said < SAID_LINES_MAX {
+                said += 1;
+                say(&format!("ssh: {line}"));
+            }
             if last.len() == QUOTED_LINES_MAX {
                 last.pop_front();
             }
@@ -151,11 +161,23 @@ fn listen(stderr: ChildStderr) -> JoinHandle<VecDeque<String>> {
     })
 }
 
+/// The beginning of the next line: the far side may print one without an end.
+fn next_line(from: &mut impl BufRead) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).ok().filter(|it| *it > 0)?;
+    if !line.ends_with(b"\n") {
+        from.skip_until(b'\n').ok()?;
+    }
+    Some(line)
+}
+
 /// A running ssh.
 struct SshStream {
     child: Child,
     input: Option<ChildStdin>,
     output: ChildStdout,
+    /// `None` once we have said what we want.
+    refs: Option<Advertised>,
     /// `None` once its words have been judged.
     words: Option<JoinHandle<VecDeque<String>>>,
     journey: Journey,
@@ -195,12 +217,16 @@ impl Read for SshStream {
         if length == 0 {
             self.judge_end();
         }
+        if let Some(refs) = &mut self.refs {
+            refs.add(length, &self.journey.remote, &self.journey.trouble)?;
+        }
         Ok(length)
     }
 }
 
 impl Write for SshStream {
     fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.refs = None;
         match &mut self.input {
             Some(input) => input.write(piece),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -271,21 +297,21 @@ fn known_hosts_commands(journey: &Journey, is_known: bool) -> String {
             user.map_or_else(|| PathBuf::from("~"), |it| it.dir).join(".ssh/known_hosts")
         }
     };
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "/.-_~".contains(it);
     let folder = file.parent().filter(|it| !it.exists() && !it.starts_with("~"));
-    let word = |path: &Path| match path.to_string_lossy() {
-        text if text.chars().all(is_plain) => text.into_owned(),
-        text => quoted(&text),
+    // A shell finds somebody's home only where the `~` is in no quotes.
+    let shown = |path: &Path| match path.strip_prefix("~") {
+        Ok(below) => format!("~/{}", path_word(below)),
+        Err(_) => path_word(path),
     };
-    let make = folder.map(|it| format!("mkdir -p -m 700 {} && ", word(it))).unwrap_or_default();
-    let file = word(&file);
+    let make = folder.map(|it| format!("mkdir -p -m 700 {} && ", shown(it))).unwrap_or_default();
+    let file = shown(&file);
     let (option, name) = match port {
         Some(port) => (format!("-p {port} "), format!("[{host}]:{port}")),
         None => (String::new(), host.clone()),
     };
-    let scan = format!("`{make}ssh-keyscan {option}{host} >> {file}`");
+    let scan = format!("`{make}ssh-keyscan {option}{} >> {file}`", word(host));
     match is_known {
-        true => format!("`ssh-keygen -R '{name}' -f {file}`, then {scan}"),
+        true => format!("`ssh-keygen -R {} -f {file}`, then {scan}", quoted(&name)),
         false => scan,
     }
 }

@@ -3,7 +3,10 @@
 //! Invariant: what `.gitmodules` says is believed only as a place to fetch from, by the same ways as any remote; it
 //! never makes us read a local folder for a remote one, nor show credentials to another host.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::Cell,
+    path::{Path, PathBuf},
+};
 
 use git2::{Oid, Tree};
 use sha2::{Digest, Sha256};
@@ -27,6 +30,36 @@ use crate::model::{
 /// Deeper nesting is a trap.
 const LEVELS_MAX: usize = 12;
 
+/// So are more of them altogether: a few commits can stand for billions.
+const REPOSITORIES_MAX: usize = 500;
+
+/// Where an order is among those it led to.
+#[derive(Clone, Copy)]
+pub(super) struct Depth<'a> {
+    /// How many levels are above.
+    level: usize,
+    /// How many repositories there are so far, on all levels.
+    count: &'a Cell<usize>,
+}
+
+impl<'a> Depth<'a> {
+    /// At the outermost one.
+    pub(super) fn outermost(count: &'a Cell<usize>) -> Self {
+        Self { level: 0, count }
+    }
+
+    fn within(self) -> Result<Self, GitFailure> {
+        self.count.set(self.count.get() + 1);
+        if self.level == LEVELS_MAX {
+            return Err(GitFailure::permanent(format!("there are submodules within submodules, {LEVELS_MAX} deep")));
+        }
+        if self.count.get() > REPOSITORIES_MAX {
+            return Err(GitFailure::permanent(format!("there are more than {REPOSITORIES_MAX} submodules")));
+        }
+        Ok(Self { level: self.level + 1, ..self })
+    }
+}
+
 /// A repository within another one.
 #[derive(Debug)]
 pub(super) struct Within {
@@ -47,8 +80,8 @@ pub(super) fn resolve(
         return Ok(Vec::new());
     }
     let file = tree::entry_at(tree, b".gitmodules").filter(|it| it.kind.is_file());
-    let blob = file.map(|it| mirror.repo.find_blob(it.id)).transpose().map_err(cannot("read .gitmodules"))?;
-    let modules = modules::parse(blob.as_ref().map_or(b"", |it| it.content()));
+    let text = file.map(|it| tree::small_file(&mirror.repo, it.id, ".gitmodules")).transpose()?;
+    let modules = modules::parse(&text.unwrap_or_default());
     let mut within = Vec::new();
     for (path, commit) in links {
         let refused = |why: &str| Err(failed(&path, GitFailure::permanent(why)));
@@ -86,12 +119,9 @@ pub(super) fn mirror_beside(outer: &Path, remote: &str) -> PathBuf {
 }
 
 /// Fetches the repositories within a commit that has been fetched.
-pub(super) fn fetch(order: &Fetch, commit: &CommitId, level: usize) -> Result<(), GitFailure> {
+pub(super) fn fetch(order: &Fetch, commit: &CommitId, depth: Depth<'_>) -> Result<(), GitFailure> {
     if order.scope.submodules == Submodules::Off {
         return Ok(());
-    }
-    if level == LEVELS_MAX {
-        return Err(GitFailure::permanent(format!("there are submodules within submodules, {LEVELS_MAX} deep")));
     }
     let all = {
         // Closed again before the next one is opened: two runs must not wait for each other.
@@ -102,6 +132,7 @@ pub(super) fn fetch(order: &Fetch, commit: &CommitId, level: usize) -> Result<()
         resolve(&mirror, &tree, listing.submodules().collect(), &order.remote)?
     };
     for Within { path, commit, remote } in all {
+        let depth = depth.within()?;
         let commit = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
         say(&format!("submodule `{}` is at {}", plain(&path), commit.short()));
         let inner = Fetch {
@@ -113,7 +144,7 @@ pub(super) fn fetch(order: &Fetch, commit: &CommitId, level: usize) -> Result<()
             // That the outer commit has it is all that counts.
             against: Against { live: None, is_disturbed: false, asked: Asked::ByHand, filter: Filter::default() },
         };
-        fetch::fetch_at(&inner, level + 1).map_err(|failure| failed(&path, failure))?;
+        fetch::fetch_at(&inner, depth).map_err(|failure| failed(&path, failure))?;
     }
     Ok(())
 }

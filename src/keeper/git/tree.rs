@@ -13,12 +13,16 @@ use std::{
 use git2::{ObjectType, Oid, Repository, Tree};
 
 use super::{GitFailure, cannot, progress::plain};
+use crate::model::size::Size;
 
 /// A tree of more files and folders is a trap: a few small objects can stand for billions.
 const ENTRIES_MAX: usize = 3_000_000;
 
 /// As Linux' `PATH_MAX`, less room for the folder the tree goes to.
 const PATH_LENGTH_MAX: usize = 3500;
+
+/// What a file may have that we read for ourselves, such as `.gitmodules`.
+const SMALL_FILE_BYTES_MAX: usize = 1 << 20;
 
 /// One path that differs between two trees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,18 @@ pub(super) fn entry_at(tree: &Tree<'_>, path: &[u8]) -> Option<Entry> {
         Node::Entry(kind) => Some(Entry { id: entry.id(), kind }),
         Node::Folder => None,
     }
+}
+
+/// The content of a file that we read for ourselves. It is refused where nobody would write so much by hand.
+pub(super) fn small_file(repo: &Repository, id: Oid, path: &str) -> Result<Vec<u8>, GitFailure> {
+    let what = || cannot::<git2::Error>(format!("read `{path}` of the tree"));
+    let odb = repo.odb().map_err(what())?;
+    let (size, _) = odb.read_header(id).map_err(what())?;
+    if size > SMALL_FILE_BYTES_MAX {
+        let (size, limit) = (Size(size as u64), Size(SMALL_FILE_BYTES_MAX as u64));
+        return Err(GitFailure::permanent(format!("`{path}` of the tree has {size}, and may have {limit}")));
+    }
+    odb.read(id).map(|it| it.data().to_vec()).map_err(what())
 }
 
 /// Every path that differs, in the order of their bytes. `None` is the empty tree; so this lists a tree, too.
@@ -183,8 +199,9 @@ fn refusal(name: &[u8]) -> Option<&'static str> {
     let ignored_by_hfs = |it: &char| matches!(it, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
     let text = String::from_utf8_lossy(name);
     let visible: String = text.chars().filter(|it| !ignored_by_hfs(it)).collect();
-    // NTFS ignores dots and spaces at the end, and what follows a colon names a stream of the same file.
-    let plain = visible.split(':').next().unwrap_or_default().trim_end_matches(['.', ' ']).to_ascii_lowercase();
+    // NTFS ignores dots and spaces at the end, what follows a colon names a stream of the same file, and a backslash
+    // ends the name of a folder.
+    let plain = visible.split([':', '\\']).next().unwrap_or_default().trim_end_matches(['.', ' ']).to_ascii_lowercase();
     matches!(plain.as_str(), ".git" | "git~1").then_some("it would be git's own folder")
 }
 
@@ -195,8 +212,18 @@ mod tests {
     #[test]
     fn names_that_lead_out_or_into_gits_own_data_are_refused() {
         let dots: [&[u8]; 4] = [b"", b".", b"..", b"a/b"];
-        let gits =
-            [".git", ".GIT", ".Git ", ".git.", ".git::$INDEX_ALLOCATION", "GIT~1", ".g\u{200c}it", ".git\u{feff}"];
+        let gits = [
+            ".git",
+            ".GIT",
+            ".Git ",
+            ".git.",
+            ".git::$INDEX_ALLOCATION",
+            "GIT~1",
+            ".g\u{200c}it",
+            ".git\u{feff}",
+            ".git\\hooks",
+            "git~1\\x",
+        ];
         for bad in dots.into_iter().chain(gits.iter().map(|it| it.as_bytes())) {
             assert!(refusal(bad).is_some(), "{}", String::from_utf8_lossy(bad));
         }

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use git2::{ErrorCode, Odb};
+use git2::{ErrorClass, Odb};
 use memchr::{memchr_iter, memrchr};
 use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
 
@@ -29,9 +29,16 @@ use super::{
     put::Put,
     tree::{Kind, as_path},
 };
+use crate::model::size::Size;
 
 /// Reading and unpacking is most of the work; more threads than this only wait for the same disk.
 const THREADS_MAX: usize = 4;
+
+/// What a file may have whose line ends or ids are converted, which is done in memory.
+const CONVERTED_BYTES_MAX: usize = 64 << 20;
+
+/// No link leads further (`PATH_MAX`).
+const LINK_BYTES_MAX: usize = 4095;
 
 /// How much older a file is made that is not its blob. No file system counts time in longer steps.
 const OLDER: Duration = Duration::from_secs(2);
@@ -145,6 +152,11 @@ impl Writer<'_> {
         match put.entry.kind {
             Kind::Submodule => Ok(()),
             Kind::Link => {
+                let size = self.size(odb, put)?;
+                if size > LINK_BYTES_MAX {
+                    let why = format!("`{}` is a link of {size} bytes, and none can be so long", plain(put.path));
+                    return Err(GitFailure::permanent(why));
+                }
                 let target = self.read(odb, reader, spot, put)?;
                 symlinkat(OsStr::from_bytes(&target), self.root, as_path(put.path)).map_err(cannot(what()))
             }
@@ -155,6 +167,15 @@ impl Writer<'_> {
                     // Git reads a file again that is as young as the index, and would find something else than its blob.
                     copied.and_then(|_| file.set_modified(SystemTime::now() - OLDER)).map_err(cannot(what()))
                 } else if put.conversion.is_needed() {
+                    let size = self.size(odb, put)?;
+                    if size > CONVERTED_BYTES_MAX {
+                        let (size, limit) = (Size(size as u64), Size(CONVERTED_BYTES_MAX as u64));
+                        return Err(GitFailure::permanent(format!(
+                            "`{0}` has {size}, and its line ends or `$Id$` are to be converted, which is done up to \
+                             {limit}: say `{0} -text -ident` in `.gitattributes`",
+                            plain(put.path)
+                        )));
+                    }
                     let content = put.conversion.apply(put.entry.id, self.read(odb, reader, spot, put)?);
                     file.write_all(&content).map_err(cannot(what()))
                 } else {
@@ -162,6 +183,15 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    /// How large a blob is.
+    fn size(&self, odb: &Odb<'_>, put: &Put<'_>) -> Result<usize, GitFailure> {
+        odb.read_header(put.entry.id).map(|(size, _)| size).map_err(|err| self.unreadable(put, &err))
+    }
+
+    fn unreadable(&self, put: &Put<'_>, err: &git2::Error) -> GitFailure {
+        self.mirror.is_damaged(&format!("cannot read `{}` of the tree: {}", plain(put.path), err.why()))
     }
 
     fn read(
@@ -196,12 +226,10 @@ impl Writer<'_> {
                 Err(err) => return Err(cannot(what())(err)),
             }
         }
-        let blob = odb.read(put.entry.id).map_err(|err| {
-            let why = format!("cannot read `{}` of the tree: {}", plain(put.path), err.why());
-            match err.code() {
-                ErrorCode::NotFound => self.mirror.is_damaged(&why),
-                _ => GitFailure::other(why),
-            }
+        let blob = odb.read(put.entry.id).map_err(|err| match err.class() {
+            // Nothing is wrong with the mirror then.
+            ErrorClass::NoMemory => cannot(what())(err),
+            _ => self.unreadable(put, &err),
         })?;
         out.write_all(blob.data()).map_err(cannot(what()))
     }

@@ -15,12 +15,20 @@ use self::{
     convert::{Ids, LineEnds},
     pattern::Pattern,
 };
-use super::{GitFailure, cannot, progress::say};
+use super::{
+    GitFailure,
+    progress::{plain, say},
+    tree::small_file,
+};
+use crate::model::size::Size;
 
 pub(super) use convert::Conversion;
 
 /// The name of such a file.
 pub(super) const FILE_NAME: &[u8] = b".gitattributes";
+
+/// What all of these files of a tree may have together.
+const FILES_BYTES_MAX: usize = 4 << 20;
 
 /// Git leaves longer lines out, too.
 const LINE_BYTES_MAX: usize = 2048;
@@ -136,11 +144,15 @@ impl Attributes {
             files
         });
         let mut macros = HashMap::from([(b"binary".to_vec(), vec![(Name::Text, Value::Unset)])]);
-        let mut has_encoding = false;
+        let (mut has_encoding, mut left) = (false, FILES_BYTES_MAX);
         for (path, id) in files.into_values().flatten() {
             let folder = &path[..path.len() - FILE_NAME.len()];
-            let blob = repo.find_blob(id).map_err(cannot("read a .gitattributes file of the tree"))?;
-            let text = blob.content().strip_prefix(b"\xef\xbb\xbf").unwrap_or(blob.content());
+            let content = small_file(repo, id, &plain(path))?;
+            left = left.checked_sub(content.len()).ok_or_else(|| {
+                let limit = Size(FILES_BYTES_MAX as u64);
+                GitFailure::permanent(format!("the `.gitattributes` files of the tree have more than {limit} together"))
+            })?;
+            let text = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
             let mut rules = Vec::new();
             for line in text.split(|it| *it == b'\n').filter(|it| it.len() < LINE_BYTES_MAX) {
                 has_encoding |= line.split(u8::is_ascii_whitespace).any(|it| it.starts_with(b"working-tree-encoding="));

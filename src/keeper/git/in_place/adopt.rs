@@ -12,13 +12,17 @@ use std::{
 
 use git2::{ConfigLevel, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
-use super::InPlace;
-use crate::keeper::git::{
-    Cause, GitFailure, cannot,
-    mirror::Mirror,
-    packs,
-    progress::{plain, say},
-    remote::Remote,
+use super::{InPlace, writable};
+use crate::{
+    keeper::git::{
+        Cause, GitFailure, cannot,
+        mirror::Mirror,
+        packs,
+        progress::{plain, say},
+        remote::Remote,
+        shell::{path_word, word},
+    },
+    model::push::RefName,
 };
 
 /// Where a new `.git` is made, until it is complete.
@@ -36,8 +40,12 @@ pub(super) struct Home {
 /// Opens the working tree, or makes it.
 pub(super) fn open(mirror: &Mirror, place: &InPlace<'_>) -> Result<Home, GitFailure> {
     let what = || format!("open the working tree `{}`", place.path.display());
-    DirBuilder::new().recursive(true).mode(0o755).create(place.path).map_err(cannot(what()))?;
+    if let Err(err) = DirBuilder::new().recursive(true).mode(0o755).create(place.path) {
+        writable::judge_new(place.path)?;
+        return Err(cannot(what())(err));
+    }
     let path = place.path.canonicalize().map_err(cannot(what()))?;
+    writable::judge(&path)?;
     match fs::remove_dir_all(path.join(NEW)) {
         Ok(()) => (),
         Err(err) if err.kind() == io::ErrorKind::NotFound => (),
@@ -88,11 +96,23 @@ fn adopt(mirror: &Mirror, path: PathBuf, remote: &Remote, place: &InPlace<'_>) -
     if workdir.as_deref() != Some(&path) {
         return Err(foreign(&path, remote, place, "its repository is bare, or has its files elsewhere"));
     }
+    writable::judge(repo.path())?;
     let origin = our_remote(&repo, remote);
     if origin.is_none() && !shares_a_commit(&repo, mirror) {
         return Err(foreign(&path, remote, place, "it is a clone of something else"));
     }
     Ok(Home { repo, path, origin })
+}
+
+/// The refs of a working tree that an update moves.
+pub(super) fn refs(home: &Home, place: &InPlace<'_>) -> Vec<String> {
+    match place.ref_name {
+        Some(full @ RefName::Branch(name)) => {
+            let tracking = home.origin.iter().map(|it| format!("refs/remotes/{it}/{name}"));
+            tracking.chain([full.full()]).collect()
+        }
+        Some(RefName::Tag(_)) | None => Vec::new(),
+    }
 }
 
 /// The name of the remote that is ours.
@@ -115,10 +135,12 @@ fn shares_a_commit(repo: &Repository, mirror: &Mirror) -> bool {
 }
 
 fn foreign(path: &Path, remote: &Remote, place: &InPlace<'_>, why: &str) -> GitFailure {
-    let (path, url) = (path.display(), plain(url_without_credentials(remote).as_bytes()));
-    let name = place.ref_name.map_or("HEAD", |it| it.short());
+    let url = url_without_credentials(remote);
+    let (shown_url, shown) = (plain(url.as_bytes()), path.display());
+    let (url, name) = (word(&url), word(place.ref_name.map_or("HEAD", |it| it.short())));
+    let (old, path) = (word(&format!("{shown}.old")), path_word(path));
     GitFailure::permanent(format!(
-        "cannot deploy {url} into `{path}`: {why}. Move it away with `mv {path} {path}.old`, or make it a clone that \
+        "cannot deploy {shown_url} into `{shown}`: {why}. Move it away with `mv {path} {old}`, or make it a clone that \
          keeps its files with `cd {path} && rm -rf .git && git init && git remote add origin {url} && git fetch \
          origin {name} && git reset FETCH_HEAD`"
     ))

@@ -3,6 +3,8 @@
 //! Invariant: a local edit is overwritten only after it was saved, or where the hook says so; and whenever this is
 //! killed, the same order or a later one completes it without taking our own half-done work for an edit.
 
+mod writable;
+
 mod adopt;
 
 mod objects;
@@ -56,14 +58,19 @@ pub(super) struct Brought {
 pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -> Result<Brought, GitFailure> {
     let home = adopt::open(mirror, place)?;
     let before = home.repo.head().ok().and_then(|it| it.peel_to_commit().ok()).map(|it| it.id());
-    let mut under_way = under_way::UnderWay::begin(&home.repo)?;
+    let mut under_way = under_way::UnderWay::begin(&home.repo, &adopt::refs(&home, place))?;
     objects::bring(mirror, &home.repo, commit.id())?;
     let mut standing = standing::Standing::look(&home, &under_way)?;
     let plan = plan::make((mirror, place.scope.lfs), &home, &under_way, &mut standing, commit)?;
+    writable::judge_all(&home, &plan)?;
     let lost = save::lost_commits(mirror, &home, place.ref_name)?;
     let mut patch_saved = match place.dirty {
         Dirty::Save => save::save(&home, &plan, &lost, place.patch)?,
-        Dirty::Fail => save::refuse(&home, &plan, &lost).map(|()| false)?,
+        Dirty::Fail => {
+            save::refuse(&home, &plan, &lost)?;
+            within::refuse_all(mirror, &home, commit, place)?;
+            false
+        }
         Dirty::Overwrite => false,
     };
     under_way.note(commit.id())?;
@@ -84,4 +91,15 @@ pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -
     ));
     patch_saved |= within::bring_all(mirror, &home, commit, place)?;
     Ok(Brought { before, patch_saved })
+}
+
+/// Fails where [`bring`] would overwrite edits. No file is changed.
+fn refuse(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -> Result<(), GitFailure> {
+    let home = adopt::open(mirror, place)?;
+    let under_way = under_way::UnderWay::begin(&home.repo, &adopt::refs(&home, place))?;
+    objects::bring(mirror, &home.repo, commit.id())?;
+    let mut standing = standing::Standing::look(&home, &under_way)?;
+    let plan = plan::make((mirror, place.scope.lfs), &home, &under_way, &mut standing, commit)?;
+    save::refuse(&home, &plan, &save::lost_commits(mirror, &home, place.ref_name)?)?;
+    within::refuse_all(mirror, &home, commit, place)
 }

@@ -24,9 +24,10 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
 
 use super::{adopt::Home, under_way::UnderWay};
 use crate::keeper::git::{
-    GitFailure,
+    Cause, GitFailure,
     attributes::{Attributes, is_attributes},
     cannot, lfs,
+    shell::path_word,
     tree::{Entry, Kind, as_path},
 };
 
@@ -56,7 +57,10 @@ impl Standing {
             Err(err) if err.kind() == io::ErrorKind::NotFound => (0, 0),
             Err(err) => return Err(cannot(what())(err)),
         };
-        let mut index = Index::open(&copy).map_err(cannot(what()))?;
+        let mut index = Index::open(&copy).map_err(|err| {
+            let (why, path) = (err.why(), path_word(&original));
+            GitFailure::other(format!("cannot {}: {why}; it is made anew where it is missing: `rm {path}`", what()))
+        })?;
         let entries: Vec<IndexEntry> = index.iter().collect();
         let (mut conflicts, mut attributes) = (Vec::new(), Vec::new());
         for entry in &entries {

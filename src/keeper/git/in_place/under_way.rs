@@ -1,7 +1,8 @@
 //! That an update of a working tree is under way: for other processes, and for whoever comes after a crash.
 //!
-//! Invariant: `index.lock` is ours for the whole update, as it is git's own way to keep others off; one that somebody
-//! else left is removed only when its owner cannot be alive.
+//! Invariant: `index.lock` is ours for the whole update, as it is git's own way to keep others off, and when the first
+//! file changes nobody holds what else the update needs; a lock that somebody else left is removed only when its owner
+//! cannot be alive.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -14,10 +15,13 @@ use std::{
 
 use git2::{Oid, Repository};
 
-use crate::keeper::git::{GitFailure, cannot, mirror::lock_exclusively, progress::say};
+use crate::keeper::git::{GitFailure, cannot, mirror::lock_exclusively, progress::say, shell::path_word};
 
 /// What our `index.lock` says. Git's own begins with `DIRC`, or is empty.
 const OURS: &[u8] = b"landfall";
+
+/// What else an update writes under a lock, besides the refs that it moves.
+const OTHERS: [&str; 4] = ["HEAD", "packed-refs", "shallow", "config"];
 
 /// How long another git may hold the index: a person's `git status` does, for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,8 +38,8 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// Keeps all others off.
-    pub(super) fn begin(repo: &Repository) -> Result<Self, GitFailure> {
+    /// Keeps all others off, and waits for those who hold one of `refs`.
+    pub(super) fn begin(repo: &Repository, refs: &[String]) -> Result<Self, GitFailure> {
         let folder = repo.path().join("landfall");
         let what = format!("prepare `{}`", folder.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(cannot(&*what))?;
@@ -58,7 +62,16 @@ impl UnderWay {
         if !earlier.is_empty() {
             say("an earlier update broke off; completing it");
         }
-        Ok(Self { folder, earlier, index_lock, _lock: lock })
+        let under_way = Self { folder, earlier, index_lock, _lock: lock };
+        let others = OTHERS.iter().copied().chain(refs.iter().map(String::as_str));
+        for lock in others.map(|it| repo.path().join(format!("{it}.lock"))) {
+            wait_for_others(&lock, || match lock.symlink_metadata() {
+                Ok(_) => Ok(false),
+                Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(true),
+                Err(err) => Err(err),
+            })?;
+        }
+        Ok(under_way)
     }
 
     /// Notes what will be brought, before the first file changes.
@@ -95,30 +108,35 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 /// Makes `lock` ours. It comes into being with its text in it, by a link: no crash leaves an empty one.
 fn take(lock: &Path, claim: &Path) -> Result<(), GitFailure> {
-    let what = || format!("lock `{}`", lock.display());
-    fs::write(claim, OURS).map_err(cannot(what()))?;
-    let began = Instant::now();
-    let taken = loop {
-        match fs::hard_link(claim, lock) {
-            Ok(()) => break Ok(()),
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
-                if is_stale(lock) {
-                    say(&format!("removing `{}`, which nobody holds any more", lock.display()));
-                    remove_if_there(lock).map_err(cannot(what()))?;
-                } else if began.elapsed() > PATIENCE {
-                    let lock = lock.display();
-                    break Err(GitFailure::other(format!(
-                        "another git is at work: `{lock}` is there. If none is, remove it with `rm {lock}`"
-                    )));
-                } else {
-                    thread::sleep(Duration::from_millis(50));
-                }
-            }
-            Err(err) => break Err(cannot(what())(err)),
-        }
-    };
-    remove_if_there(claim).map_err(cannot(what()))?;
+    fs::write(claim, OURS).map_err(cannot(format!("lock `{}`", lock.display())))?;
+    let taken = wait_for_others(lock, || match fs::hard_link(claim, lock) {
+        Ok(()) => Ok(true),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(err) => Err(err),
+    });
+    remove_if_there(claim).map_err(cannot(format!("lock `{}`", lock.display())))?;
     taken
+}
+
+/// Tries until it works, as long as somebody may hold the lock for a moment; one that nobody can hold any more goes.
+fn wait_for_others(lock: &Path, attempt: impl Fn() -> io::Result<bool>) -> Result<(), GitFailure> {
+    let what = || format!("lock `{}`", lock.display());
+    let began = Instant::now();
+    while !attempt().map_err(cannot(what()))? {
+        if is_stale(lock) {
+            say(&format!("removing `{}`, which nobody holds any more", lock.display()));
+            remove_if_there(lock).map_err(cannot(what()))?;
+        } else if began.elapsed() > PATIENCE {
+            return Err(GitFailure::other(format!(
+                "another git is at work: `{}` is there. If none is, remove it with `rm {}`",
+                lock.display(),
+                path_word(lock)
+            )));
+        } else {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
 }
 
 /// Whether the owner of a lock cannot be alive: it is one of ours (and we hold the lock that every one of us holds for

@@ -12,7 +12,7 @@ use std::{
 
 use git2::Commit;
 
-use super::{InPlace, adopt::Home, bring};
+use super::{InPlace, adopt::Home, bring, refuse};
 use crate::{
     keeper::git::{
         GitFailure, cannot,
@@ -32,20 +32,51 @@ pub(super) fn bring_all(
     commit: &Commit<'_>,
     place: &InPlace<'_>,
 ) -> Result<bool, GitFailure> {
+    let mut has_saved = false;
+    visit(mirror, home, commit, place, |path, inner, commit, within| {
+        make_folder(&home.path, path)?;
+        say(&format!("submodule `{}`", plain(path)));
+        has_saved |= bring(inner, commit, within)?.patch_saved;
+        Ok(())
+    })?;
+    Ok(has_saved)
+}
+
+/// Fails where one has edits that would be overwritten.
+pub(super) fn refuse_all(
+    mirror: &Mirror,
+    home: &Home,
+    commit: &Commit<'_>,
+    place: &InPlace<'_>,
+) -> Result<(), GitFailure> {
+    visit(mirror, home, commit, place, |_, inner, commit, within| {
+        match within.path.join(".git").symlink_metadata() {
+            Ok(_) => refuse(inner, commit, within),
+            // There is nothing yet.
+            Err(_) => Ok(()),
+        }
+    })
+}
+
+fn visit(
+    mirror: &Mirror,
+    home: &Home,
+    commit: &Commit<'_>,
+    place: &InPlace<'_>,
+    mut each: impl FnMut(&[u8], &Mirror, &Commit<'_>, &InPlace<'_>) -> Result<(), GitFailure>,
+) -> Result<(), GitFailure> {
     match place.scope.submodules {
-        Submodules::Off => return Ok(false),
+        Submodules::Off => return Ok(()),
         Submodules::On | Submodules::Recursive => (),
     }
     let tree = tree_of(mirror, commit.id())?;
     let links = Listing::of(mirror, &tree, None)?.submodules().collect();
     let scope = submodules::scope_within(place.scope);
-    let mut has_saved = false;
     for Within { path, commit, remote } in submodules::resolve(mirror, &tree, links, place.remote)? {
         let inner = Mirror::for_reading(&submodules::mirror_beside(mirror.folder.path(), &remote))?;
-        let folder = folder(&home.path, &path).map_err(|failure| submodules::failed(&path, failure))?;
         let patch = patch_within(place.patch, &path)?;
         let within = InPlace {
-            path: &folder,
+            path: &home.path.join(as_path(&path)),
             outer: Some(place.outer.unwrap_or(&home.path)),
             remote: &remote,
             ref_name: None,
@@ -53,24 +84,24 @@ pub(super) fn bring_all(
             scope: &scope,
             ..*place
         };
-        say(&format!("submodule `{}`", plain(&path)));
         let commit =
             inner.repo.find_commit(commit).map_err(cannot(format!("find commit {commit:.7} in the mirror")))?;
-        let brought = bring(&inner, &commit, &within).map_err(|failure| submodules::failed(&path, failure))?;
-        has_saved |= brought.patch_saved;
+        each(&path, &inner, &commit, &within).map_err(|failure| submodules::failed(&path, failure))?;
     }
-    Ok(has_saved)
+    Ok(())
 }
 
-/// The folder of one, which no link leads out of the working tree.
-fn folder(home: &Path, path: &[u8]) -> Result<PathBuf, GitFailure> {
-    let folder = home.join(as_path(path));
-    let what = || format!("open `{}`", folder.display());
-    DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(cannot(what()))?;
-    match folder.canonicalize().map_err(cannot(what()))? {
-        real if real == folder => Ok(folder),
-        real => Err(GitFailure::permanent(format!("`{}` leads to `{}`", folder.display(), real.display()))),
+/// Makes the folder of one, unless a link or a file is in its place or above it.
+fn make_folder(home: &Path, path: &[u8]) -> Result<(), GitFailure> {
+    for relative in as_path(path).ancestors().filter(|it| !it.as_os_str().is_empty()) {
+        let folder = home.join(relative);
+        if folder.symlink_metadata().is_ok_and(|it| !it.is_dir()) {
+            return Err(GitFailure::permanent(format!("`{}` is not a folder", folder.display())));
+        }
     }
+    let folder = home.join(as_path(path));
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&folder);
+    made.map_err(cannot(format!("make `{}`", folder.display())))
 }
 
 /// Where the edits of one are saved: among the files that are saved of the outer one.

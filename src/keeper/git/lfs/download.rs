@@ -147,7 +147,7 @@ impl Server {
         let body = serde_json::to_vec(&request).expect("a request is strings and numbers");
         let mut url = https::below(&self.base, "objects/batch");
         for _ in 0..=REDIRECTS_MAX {
-            let request = self.client.post(url.clone()).header(ACCEPT, MEDIA_TYPE).header(CONTENT_TYPE, MEDIA_TYPE);
+            let request = self.guide.post(&url)?.header(ACCEPT, MEDIA_TYPE).header(CONTENT_TYPE, MEDIA_TYPE);
             let answer = https::send(self.with_login(request, &self.headers).body(body.clone()), &url)?;
             if answer.status().is_redirection() {
                 url = https::redirected(&url, &answer)?;
@@ -176,7 +176,7 @@ impl Server {
         let mut url = parse(&action.href).ok_or_else(|| failed(path, "the server names no web address for it"))?;
         let mut headers = Some(&action.header);
         for _ in 0..=REDIRECTS_MAX {
-            let request = self.client.get(url.clone());
+            let request = self.guide.get(&url)?;
             let request = match headers {
                 Some(headers) if url.origin() == self.base.origin() => self.with_login(request, headers),
                 Some(headers) => headers.iter().fold(request, |request, (name, value)| request.header(name, value)),

@@ -4,13 +4,16 @@
 
 use std::{collections::BTreeMap, io::Read, path::PathBuf};
 
-use reqwest::{Url, blocking::Client};
+use reqwest::Url;
 use serde::Deserialize;
 
+use super::stranger::Guide;
 use crate::keeper::git::{
     Door, GitFailure, https,
     library::{Journey, Trouble},
+    progress::say,
     remote::Remote,
+    shell::quoted,
     ssh,
 };
 
@@ -27,7 +30,7 @@ pub(super) enum Source {
 
 /// A server that speaks the batch API.
 pub(super) struct Server {
-    pub(super) client: Client,
+    pub(super) guide: Guide,
     /// The batch API is below it.
     pub(super) base: Url,
     /// Header lines that the server itself wants to see again.
@@ -37,8 +40,17 @@ pub(super) struct Server {
 }
 
 /// Finds it out, as git-lfs does (<https://github.com/git-lfs/git-lfs/blob/main/docs/api/server-discovery.md>).
-pub(super) fn find(remote: &Remote, door: &Door) -> Result<Source, GitFailure> {
+///
+/// `configured` is what the tree's `.lfsconfig` says; only a web address is believed.
+pub(super) fn find(remote: &Remote, door: &Door, configured: Option<&str>) -> Result<Source, GitFailure> {
     let journey = Journey { remote: remote.clone(), door: door.clone(), trouble: Trouble::default() };
+    match configured.map(Remote::parse) {
+        Some(Ok(Remote::Http { url, .. })) => return named_by_the_tree(&journey, url),
+        Some(Ok(Remote::Ssh { .. } | Remote::Local(_)) | Err(_)) => {
+            say("warning: `lfs.url` in `.lfsconfig` is no web address, and left out");
+        }
+        None => (),
+    }
     match remote {
         Remote::Local(path) => {
             let git = path.join(".git");
@@ -51,10 +63,21 @@ pub(super) fn find(remote: &Remote, door: &Door) -> Result<Source, GitFailure> {
             let suffix = if path.ends_with(".git") { "/info/lfs" } else { ".git/info/lfs" };
             base.set_path(&format!("{path}{suffix}"));
             let login = https::login(&journey);
-            Ok(Source::Server(Server { client: https::client()?, base, headers: BTreeMap::new(), login }))
+            Ok(Source::Server(Server { guide: Guide::of_host()?, base, headers: BTreeMap::new(), login }))
         }
         Remote::Ssh { path, .. } => authenticate(&journey, path),
     }
+}
+
+/// A server that the tree names. Only the remote's own host sees our login; where another one may be is bounded.
+fn named_by_the_tree(journey: &Journey, base: Url) -> Result<Source, GitFailure> {
+    let is_ours = matches!(&journey.remote, Remote::Http { url, .. } if url.origin() == base.origin());
+    say(&format!("`.lfsconfig` says that the files are at {}", https::shown(&base)));
+    let (guide, login) = match is_ours {
+        true => (Guide::of_host()?, https::login(journey)),
+        false => (Guide::of_stranger(&journey.remote)?, None),
+    };
+    Ok(Source::Server(Server { guide, base, headers: BTreeMap::new(), login }))
 }
 
 #[derive(Deserialize)]
@@ -68,7 +91,7 @@ struct FileAuthentication {
 fn authenticate(journey: &Journey, path: &str) -> Result<Source, GitFailure> {
     let shown = journey.remote.shown();
     let mut words = Vec::new();
-    let answer = ssh::ask(journey, &format!("git-lfs-authenticate {} download", ssh::quoted(path)));
+    let answer = ssh::ask(journey, &format!("git-lfs-authenticate {} download", quoted(path)));
     let read = answer.and_then(|answer| {
         answer.take(WORDS_MAX).read_to_end(&mut words).map_err(|err| GitFailure::fetch(err.to_string()))
     });
@@ -85,5 +108,5 @@ fn authenticate(journey: &Journey, path: &str) -> Result<Source, GitFailure> {
         .map_err(|err| GitFailure::permanent(format!("`{shown}` does not answer as Git LFS does: {err}")))?;
     let base = Url::parse(&answer.href).ok().filter(|it| matches!(it.scheme(), "https" | "http"));
     let base = base.ok_or_else(|| GitFailure::permanent(format!("`{shown}` keeps its Git LFS at no web address")))?;
-    Ok(Source::Server(Server { client: https::client()?, base, headers: answer.header, login: None }))
+    Ok(Source::Server(Server { guide: Guide::of_host()?, base, headers: answer.header, login: None }))
 }

@@ -9,6 +9,8 @@ mod store;
 
 mod endpoint;
 
+mod stranger;
+
 mod download;
 
 use std::{
@@ -20,15 +22,19 @@ use git2::Oid;
 
 use super::{
     Fetch, GitFailure, cannot,
+    config::settings,
     listing::{Listing, tree_of},
     mirror::Mirror,
     progress::{plain, say},
     remote::Remote,
-    tree::Entry,
+    tree::{self, Entry},
 };
 use crate::model::{deploy::Lfs, push::CommitId, size::Size};
 
 pub(super) use pointer::{Pointer, pointer_of_file};
+
+/// The file in which a tree may say where its files are.
+const CONFIG_FILE: &str = ".lfsconfig";
 
 /// What is wanted of the store: each object once, with the first path that points to it.
 type Wanted = BTreeMap<Pointer, Vec<u8>>;
@@ -52,8 +58,20 @@ pub(super) fn pull(order: &Fetch, remote: &Remote, mirror: &Mirror, commit: &Com
     let bytes = missing.keys().fold(0_u64, |sum, it| sum.saturating_add(it.size));
     let files = if missing.len() == 1 { "file" } else { "files" };
     say(&format!("fetching {} {files} from Git LFS, {}", missing.len(), Size(bytes)));
-    let source = endpoint::find(remote, &order.door)?;
+    let source = endpoint::find(remote, &order.door, configured_url(mirror, id)?.as_deref())?;
     download::all(&source, &store, &missing)
+}
+
+/// Where the tree itself says that its files are.
+fn configured_url(mirror: &Mirror, commit: Oid) -> Result<Option<String>, GitFailure> {
+    let tree = tree_of(mirror, commit)?;
+    let Some(entry) = tree::entry_at(&tree, CONFIG_FILE.as_bytes()).filter(|it| it.kind.is_file()) else {
+        return Ok(None);
+    };
+    let text = tree::small_file(&mirror.repo, entry.id, CONFIG_FILE)?;
+    let mut settings = settings(&text).into_iter();
+    let url = settings.rfind(|it| it.section == b"lfs" && it.subsection.is_empty() && it.key == b"url");
+    Ok(url.and_then(|it| String::from_utf8(it.value).ok()))
 }
 
 fn wanted(mirror: &Mirror, commit: Oid, subdir: Option<&Path>) -> Result<Wanted, GitFailure> {

@@ -42,7 +42,7 @@ fn commit_large(room: &Room, name: &str) -> CommitId {
 }
 
 /// Has an order done by a child that ends where it takes more.
-fn within_limit(room: &Room, order: &Order) -> Output {
+pub(super) fn within_limit(room: &Room, order: &Order) -> Output {
     let mut command = Command::new("sh");
     let own = std::env::current_exe().expect("a test knows its program");
     command.args(["-c", "ulimit -d \"$0\" && exec \"$@\"", MEMORY_KIB_MAX]).arg(own);

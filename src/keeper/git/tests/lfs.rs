@@ -151,6 +151,64 @@ fn a_server_of_files_elsewhere_gets_the_forges_ticket_and_none_of_our_credential
 }
 
 #[test]
+fn a_server_that_lfsconfig_names_is_asked_instead_and_without_our_credentials() {
+    let mut room = Room::new();
+    let elsewhere = GitServer::plain(room.folder.path(), forge(&[b"abc"], None, None));
+    let config = format!("[lfs]\n\turl = http://{}/x/info/lfs\n", elsewhere.address);
+    let commit = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(b"abc")), (".lfsconfig", &config)]);
+    let own = served(&mut room, forge(&[], Some("hunter2"), None));
+    let tree = pull(&room, &commit, token("hunter2"), "tree").expect("pulled");
+    assert_eq!(fs::read(tree.join("a.bin")).expect("file"), b"abc");
+    assert_eq!((batches(&own), batches(&elsewhere)), (0, 1));
+    assert!(elsewhere.seen().iter().all(|it| it.authorization.is_none()));
+}
+
+#[test]
+fn a_server_that_lfsconfig_names_on_the_remotes_own_host_sees_our_credentials() {
+    let mut room = Room::new();
+    let own = served(&mut room, forge(&[b"abc"], Some("hunter2"), None));
+    let config = format!("[lfs]\n\turl = http://{}/other/info/lfs\n", own.address);
+    let commit = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(b"abc")), (".lfsconfig", &config)]);
+    pull(&room, &commit, token("hunter2"), "tree").expect("pulled");
+    let asked: Vec<String> = own.seen().into_iter().map(|it| it.target).filter(|it| it.ends_with("/batch")).collect();
+    assert_eq!(asked, ["/other/info/lfs/objects/batch"]);
+}
+
+#[test]
+fn a_repository_sends_nobody_into_a_private_network_that_its_remote_is_not_in() {
+    let mut room = Room::new();
+    room.scope.lfs = Lfs::Pull;
+    let inside = GitServer::plain(room.folder.path(), forge(&[b"abc"], None, None));
+    let port = inside.address.port();
+    for host in ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1"] {
+        let config = format!("[lfs]\n\turl = http://{host}:{port}/x/info/lfs\n");
+        let commit = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(b"abc")), (".lfsconfig", &config)]);
+        let failure = room.stage_fresh(&commit, "tree").expect_err(host);
+        assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
+        assert!(failure.reason.contains("private network"), "{}", failure.reason);
+        assert!(failure.reason.contains("`.lfsconfig`"), "{}", failure.reason);
+    }
+    assert_eq!(inside.seen(), []);
+}
+
+#[test]
+fn an_lfsconfig_that_names_no_web_address_is_left_out_and_a_huge_one_is_refused() {
+    let mut room = Room::new();
+    for url in ["ssh://127.0.0.1:1/x", "file:///etc", "/etc", "ext::sh -c x", "http://"] {
+        let config = format!("[lfs]\n\turl = {url}\n");
+        let content = url.as_bytes();
+        let commit = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(content)), (".lfsconfig", &config)]);
+        let own = served(&mut room, forge(&[content], None, None));
+        pull(&room, &commit, Door::Open, &format!("tree{}", content.len())).expect(url);
+        assert_eq!(batches(&own), 1);
+    }
+    let commit = room.commit(&[("a.bin", &pointer(b"xyz")), (".lfsconfig", &"#".repeat(2 << 20))]);
+    let failure = pull(&room, &commit, Door::Open, "none").expect_err("huge");
+    assert_eq!(failure.class, FailureClass::Permanent);
+    assert!(failure.reason.contains("`.lfsconfig` of the tree has 2 MiB"), "{}", failure.reason);
+}
+
+#[test]
 fn a_file_that_is_not_what_its_pointer_says_lands_nowhere() {
     let mut room = Room::new();
     let commit = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(b"abc"))]);

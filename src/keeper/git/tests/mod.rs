@@ -28,6 +28,10 @@ mod kill;
 
 mod large;
 
+mod hostile;
+
+mod unlucky;
+
 mod server;
 
 mod ssh;
@@ -46,6 +50,7 @@ use std::{
 
 use tempfile::TempDir;
 
+use self::ssh::SshRoom;
 use super::{
     Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Scope, Stage, Staged, decode_fetched,
     encode_order, serve,

@@ -40,6 +40,8 @@ pub(super) enum Verdict {
     Answer(String),
     /// A good answer with this body.
     Body(Vec<u8>),
+    /// A list of refs that does not end until the client goes away.
+    Refs,
     /// Git answers, and the connection stalls for good after half of it.
     Stall,
 }
@@ -131,6 +133,16 @@ fn answer(stream: impl Read + Write, root: &Path, seen: &Mutex<Vec<Request>>, ju
         )?;
         stream.write_all(&body)?;
         return stream.flush();
+    }
+    if matches!(verdict, Verdict::Refs) {
+        let kind = "application/x-git-upload-pack-advertisement";
+        stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n").as_bytes())?;
+        stream.write_all(b"001e# service=git-upload-pack\n0000")?;
+        let id = "ab".repeat(20);
+        let lines = |from: usize| -> String {
+            (from..from + 1000).map(|it| format!("{:04x}{id} refs/heads/{it:010}\n", 67)).collect()
+        };
+        return (0..).try_for_each(|it| stream.write_all(lines(it * 1000).as_bytes()));
     }
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let mut backend = Command::new("git");

@@ -12,29 +12,29 @@ use crate::{
 };
 
 /// A room and an sshd, with a file of known hosts to fill.
-struct SshRoom {
-    room: Room,
-    sshd: Sshd,
+pub(super) struct SshRoom {
+    pub(super) room: Room,
+    pub(super) sshd: Sshd,
     known_hosts: PathBuf,
 }
 
 impl SshRoom {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let room = Room::new();
         let sshd = Sshd::start(room.folder.path());
         let known_hosts = room.path("known hosts");
         Self { room, sshd, known_hosts }
     }
 
-    fn knows(&self, line: &str) {
+    pub(super) fn knows(&self, line: &str) {
         fs::write(&self.known_hosts, line).expect("written");
     }
 
-    fn door(&self) -> Door {
+    pub(super) fn door(&self) -> Door {
         Door::SshKey { key: self.sshd.key.clone(), known_hosts: Some(self.known_hosts.clone()) }
     }
 
-    fn remote(&self) -> String {
+    pub(super) fn remote(&self) -> String {
         format!("ssh://127.0.0.1:{}{}", self.sshd.port, self.room.source().display())
     }
 

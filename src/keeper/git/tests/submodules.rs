@@ -1,6 +1,6 @@
 //! Promises about repositories within a repository.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::{
     Place, Room, contents, git, git_command,
@@ -167,6 +167,7 @@ fn submodules_of_a_working_tree_are_working_trees_and_follow_its_commits() {
         "{}",
         failure.reason
     );
+    assert_eq!(git(&room.home(), &["rev-parse", "HEAD"]), commit.as_str(), "nothing was changed");
     let staged = room.bring(&second, SAVE).expect("second");
     assert!(staged.patch_saved);
     let patch = fs::read_to_string(room.path("edits.patch.files/vendor/lib.patch")).expect("a patch");
@@ -193,14 +194,16 @@ fn a_clone_with_submodules_that_a_person_made_is_adopted() {
 }
 
 #[test]
-fn a_link_in_place_of_a_submodule_leads_nowhere() {
-    let (mut room, commit) = nested();
-    room.bring(&commit, FAIL).expect("without them");
-    fs::remove_dir(room.home().join("vendor/lib")).expect("an empty folder");
-    fs::create_dir(room.path("elsewhere")).expect("a folder");
-    std::os::unix::fs::symlink(room.path("elsewhere"), room.home().join("vendor/lib")).expect("a link");
-    room.scope.submodules = Submodules::On;
-    let failure = room.bring(&commit, FAIL).expect_err("a link");
-    assert!(failure.reason.contains("leads to"), "{}", failure.reason);
-    assert_eq!(fs::read_dir(room.path("elsewhere")).expect("a folder").count(), 0);
+fn a_link_in_place_of_a_submodule_or_above_it_leads_nowhere() {
+    for link in ["vendor/lib", "vendor"] {
+        let (mut room, commit) = nested();
+        room.bring(&commit, FAIL).expect("without them");
+        fs::remove_dir_all(room.home().join(link)).expect("empty folders");
+        fs::create_dir(room.path("elsewhere")).expect("a folder");
+        symlink(room.path("elsewhere"), room.home().join(link)).expect("a link");
+        room.scope.submodules = Submodules::On;
+        let failure = room.bring(&commit, FAIL).expect_err("a link");
+        assert!(failure.reason.contains("is not a folder"), "{}", failure.reason);
+        assert_eq!(fs::read_dir(room.path("elsewhere")).expect("a folder").count(), 0);
+    }
 }
