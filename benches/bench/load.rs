@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use landfall::model::push::CommitId;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -119,11 +120,20 @@ fn is_whole(answer: &[u8]) -> bool {
 
 /// Sends one push over a connection of its own, and gives the time just before it was sent.
 pub fn push_once(address: SocketAddr, pushes: &Pushes) -> Result<Instant> {
+    send_once(address, |request| pushes.write_next(request))
+}
+
+/// The same with a push of this commit.
+pub fn push_commit(address: SocketAddr, pushes: &Pushes, commit: &CommitId) -> Result<Instant> {
+    send_once(address, |request| pushes.write_push_of(commit, request))
+}
+
+fn send_once(address: SocketAddr, write: impl FnOnce(&mut String)) -> Result<Instant> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut connection = Connection::open(address).await?;
         let mut request = String::new();
-        pushes.write_next(&mut request);
+        write(&mut request);
         let begin = Instant::now();
         connection.ask(&request, "202").await.context("push")?;
         Ok(begin)

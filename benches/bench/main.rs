@@ -25,7 +25,9 @@ mod hooks;
 
 mod output;
 
+mod forest;
 mod git;
+mod live;
 
 use std::{path::Path, process::ExitCode};
 
@@ -45,6 +47,7 @@ const SUBJECTS: &[(&str, Measure)] = &[
     ("hooks", hooks::rows),
     ("output", output::rows),
     ("git", git::rows),
+    ("live", live::rows),
 ];
 
 fn main() -> ExitCode {

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use hmac::{Hmac, KeyInit, Mac};
+use landfall::model::push::CommitId;
 use serde_json::Value;
 use sha2::Sha256;
 
@@ -80,8 +81,16 @@ impl Pushes {
     /// Writes the next one, as a request on a connection that stays open. The buffer is emptied first.
     pub fn write_next(&self, request: &mut String) {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        self.write(number, &format!("{:08x}{number:032x}", self.series), request);
+    }
+
+    /// The same, of this commit.
+    pub fn write_push_of(&self, commit: &CommitId, request: &mut String) {
+        self.write(self.sent.fetch_add(1, Ordering::Relaxed), commit.as_str(), request);
+    }
+
+    fn write(&self, number: u64, commit: &str, request: &mut String) {
         let path = &self.paths[usize::try_from(number).unwrap_or(0) % self.paths.len()];
-        let commit = format!("{:08x}{number:032x}", self.series);
         let end = format!("{commit}{}{commit}{}", self.middle, self.tail);
         let signature = hex::encode(self.signed_head.clone().chain_update(&end).finalize().into_bytes());
         request.clear();

@@ -17,10 +17,10 @@ use crate::{
         Exit, Reach,
         client::{Client, Trouble},
         log::follow,
-        show::{escape, fetch_run, state_word},
+        show::{escape, fetch_run, path_of_run, state_word},
         table::{clean, conclude, print_json},
     },
-    web::views::{ActRequest, DeployRequest, Done, Run, SendRequest, Sent},
+    web::views::{ActRequest, DeployRequest, Done, Run, RunInFull, SendRequest, Sent},
 };
 
 /// Options of `deploy`.
@@ -168,12 +168,12 @@ pub(super) fn send(options: &SendOptions) -> Exit {
 
 /// Waits for a run's end, printing its log meanwhile; the exit code tells the outcome.
 pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_log: bool) -> Result<Exit, Trouble> {
-    let began = Instant::now();
-    let is_out_of_time = || limit.is_some_and(|limit| began.elapsed() >= limit);
+    let until = limit.map(|limit| Instant::now() + limit);
+    let is_out_of_time = || until.is_some_and(|until| until <= Instant::now());
     let mut printed = 0;
     let ended = loop {
-        printed = follow(client, run, printed, with_log)?;
-        let run = fetch_run(client, run)?;
+        printed = follow(client, run, printed, with_log, until)?;
+        let run = client.get_patiently::<RunInFull>(&path_of_run(run), until)?.run;
         if run.state == "finished" {
             break run;
         }
@@ -184,7 +184,7 @@ pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_
             ));
         }
     };
-    follow(client, run, printed, with_log)?;
+    follow(client, run, printed, with_log, until)?;
     tell(&ended);
     Ok(exit_of(&ended))
 }

@@ -7,9 +7,11 @@ use std::{
     io,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
+use anstream::eprintln;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, client::conn::http1};
@@ -23,10 +25,13 @@ use crate::{
     web::views::Refusal,
 };
 
-/// Where hooks.yaml is looked for when no one says.
-const CONFIGS: [&str; 2] = ["hooks.yaml", "/etc/landfall/hooks.yaml"];
+/// The hooks.yaml of the packaged daemon.
+const PACKAGED_CONFIG: &str = "/etc/landfall/hooks.yaml";
 
-/// Where the packaged daemon listens.
+/// Where hooks.yaml is looked for when no one says.
+const CONFIGS: [&str; 2] = ["hooks.yaml", PACKAGED_CONFIG];
+
+/// Where the packaged daemon listens; its state folder is the service manager's to choose.
 const PACKAGED_SOCKET: &str = "/run/landfall/landfall.sock";
 
 /// No answer of the daemon takes longer; a followed log is asked for again and again.
@@ -39,6 +44,12 @@ pub(super) fn config_of(given: Option<&Path>) -> Option<PathBuf> {
         None => CONFIGS.iter().map(PathBuf::from).find(|it| it.exists()),
     }
 }
+
+/// How long a daemon may be away while somebody waits for a run: one that a deploy restarts takes its `grace` to end.
+const ABSENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often a daemon that is away is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A daemon that answers.
 pub(super) struct Client {
@@ -77,6 +88,26 @@ impl Client {
     /// Asks for something.
     pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Trouble> {
         self.ask(Method::GET, path, Bytes::new())
+    }
+
+    /// Asks for something again and again while no daemon is there, since the run that is waited for may be what
+    /// restarts it. Not beyond this moment, if one is given.
+    pub(super) fn get_patiently<T: DeserializeOwned>(&self, path: &str, until: Option<Instant>) -> Result<T, Trouble> {
+        let mut away_since = None;
+        loop {
+            let trouble = match self.get(path) {
+                Err(trouble) if trouble.exit == Exit::Unreachable => trouble,
+                answer => return answer,
+            };
+            let now = Instant::now();
+            if away_since.is_none() {
+                eprintln!("the daemon does not answer; its runs go on, and the next daemon is waited for");
+            }
+            if *away_since.get_or_insert(now) + ABSENCE_MAX <= now || until.is_some_and(|it| it <= now) {
+                return Err(trouble);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Asks for something to be done.
@@ -167,10 +198,13 @@ fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
         }
         looked_at.push(socket.display().to_string());
     }
-    if reach.config.is_none() && Path::new(PACKAGED_SOCKET).exists() {
-        return Ok(PACKAGED_SOCKET.into());
+    // Who names another file means another daemon.
+    if reach.config.as_deref().is_none_or(|it| it == Path::new(PACKAGED_CONFIG)) {
+        if Path::new(PACKAGED_SOCKET).exists() {
+            return Ok(PACKAGED_SOCKET.into());
+        }
+        looked_at.push(PACKAGED_SOCKET.into());
     }
-    looked_at.push(PACKAGED_SOCKET.into());
     Err(Trouble::new(
         Exit::Unreachable,
         format!(

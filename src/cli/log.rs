@@ -2,7 +2,10 @@
 //!
 //! Invariant: lines are printed as they were stored, so the output can be piped; remarks of Landfall are told apart.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Instant,
+};
 
 use anstream::stdout;
 use clap::Args;
@@ -49,7 +52,10 @@ pub(super) fn log(options: &Options) -> Exit {
 fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
     let mut next = 0;
     loop {
-        let piece = piece(client, options.run, next, options.follow)?;
+        let path = path_of(options.run, next, options.follow);
+        // Only who follows has a reason to wait for a daemon that is away, and only one that was there.
+        let is_patient = options.follow && next > 0;
+        let piece: LogPiece = if is_patient { client.get_patiently(&path, None) } else { client.get(&path) }?;
         if print_lines(&piece.lines, options.times).is_err() {
             // Whoever read us has gone, as `| head` does: nothing is wrong.
             return Ok(());
@@ -64,7 +70,7 @@ fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
 fn whole(client: &Client, run: i64) -> Result<Vec<LogLine>, Trouble> {
     let (mut lines, mut next) = (Vec::new(), 0);
     loop {
-        let piece = piece(client, run, next, false)?;
+        let piece: LogPiece = client.get(&path_of(run, next, false))?;
         if piece.lines.is_empty() {
             return Ok(lines);
         }
@@ -74,9 +80,16 @@ fn whole(client: &Client, run: i64) -> Result<Vec<LogLine>, Trouble> {
 }
 
 /// Prints what has come since `next`, waiting a little for something to come; gives where the next piece begins.
-pub(super) fn follow(client: &Client, run: i64, mut next: u64, is_shown: bool) -> Result<u64, Trouble> {
+/// Where the daemon is away it is waited for, until this moment if one is given.
+pub(super) fn follow(
+    client: &Client,
+    run: i64,
+    mut next: u64,
+    is_shown: bool,
+    until: Option<Instant>,
+) -> Result<u64, Trouble> {
     loop {
-        let piece = piece(client, run, next, true)?;
+        let piece: LogPiece = client.get_patiently(&path_of(run, next, true), until)?;
         next = piece.next;
         if is_shown {
             // A reader that has gone must not end the wait for the run.
@@ -88,8 +101,8 @@ pub(super) fn follow(client: &Client, run: i64, mut next: u64, is_shown: bool) -
     }
 }
 
-fn piece(client: &Client, run: i64, from: u64, is_waiting: bool) -> Result<LogPiece, Trouble> {
-    client.get(&format!("/v1/runs/{run}/log?from={from}&wait={is_waiting}"))
+fn path_of(run: i64, from: u64, is_waiting: bool) -> String {
+    format!("/v1/runs/{run}/log?from={from}&wait={is_waiting}")
 }
 
 fn print_lines(lines: &[LogLine], with_times: bool) -> io::Result<()> {

@@ -16,7 +16,7 @@ use crate::{
         table::{BOLD, Cell, DIM, cell, clean, colour, conclude, local_time, painted, print, print_json},
     },
     model::size::Size,
-    web::views::{ActRequest, Done, Release, RollbackRequest},
+    web::views::{ActRequest, Done, Release, Releases, RollbackRequest},
 };
 
 /// Options of `releases`.
@@ -73,7 +73,9 @@ struct Waiting {
 /// `landfall releases`.
 pub(super) fn releases(options: &ReleasesOptions) -> Exit {
     let path = format!("/v1/hooks/{}/releases", escape(&options.hook));
-    conclude(Client::find(&options.reach).and_then(|client| client.get::<Vec<Release>>(&path)).map(|releases| {
+    conclude(Client::find(&options.reach).and_then(|client| client.get::<Releases>(&path)).map(|found| {
+        let Releases { releases, remarks } = found;
+        remarks.iter().for_each(|it| eprintln!("{}", clean(it)));
         if options.json {
             return print_json(&releases);
         }

@@ -103,7 +103,7 @@ pub(super) fn runs(options: &RunsOptions) -> Exit {
 
 /// `landfall show`.
 pub(super) fn show(options: &ShowOptions) -> Exit {
-    let path = format!("/v1/runs/{}", options.run);
+    let path = path_of_run(options.run);
     conclude(Client::find(&options.reach).and_then(|client| client.get::<RunInFull>(&path)).map(|full| {
         if options.json {
             return print_json(&full);
@@ -129,7 +129,12 @@ pub(super) fn deliveries(options: &DeliveriesOptions) -> Exit {
 
 /// Asks the daemon for one run.
 pub(super) fn fetch_run(client: &Client, run: i64) -> Result<Run, Trouble> {
-    client.get::<RunInFull>(&format!("/v1/runs/{run}")).map(|full| full.run)
+    client.get::<RunInFull>(&path_of_run(run)).map(|full| full.run)
+}
+
+/// Where the daemon tells of a run.
+pub(super) fn path_of_run(run: i64) -> String {
+    format!("/v1/runs/{run}")
 }
 
 /// The text with everything but plain characters escaped for a URL's query or path.
@@ -255,10 +260,12 @@ fn print_run(full: &RunInFull) {
     if let Some(reason) = &run.reason {
         line("why", reason.clone());
     }
-    line(
-        "commit",
-        format!("{} {}", run.sha.as_deref().unwrap_or("not known yet"), run.subject.as_deref().unwrap_or("")),
-    );
+    match (&run.sha, run.state.as_str()) {
+        (Some(sha), _) => line("commit", format!("{sha} {}", run.subject.as_deref().unwrap_or("")).trim_end().into()),
+        // It began with a branch alone, and never looked where that is.
+        (None, "finished") => line("commit", "none was fetched".into()),
+        (None, _) => line("commit", "not known yet".into()),
+    }
     line("ref", run.ref_name.clone().unwrap_or_else(|| "-".into()));
     line("repository", format!("{} to {}", run.repo, run.environment));
     line("trigger", format!("{} by {}, attempt {}", run.trigger, run.actor, run.attempt));

@@ -24,7 +24,10 @@ const VERSION: u32 = 1;
 /// A job as JSON.
 pub fn encode(job: &Job) -> String {
     let stored = Stored { version: VERSION, job: StoredJob::from(job) };
-    serde_json::to_string(&stored).expect("a job is strings, numbers and maps with string keys")
+    // Most are smaller; one that has to be moved while it grows costs more than the room.
+    let mut text = Vec::with_capacity(2048);
+    serde_json::to_writer(&mut text, &stored).expect("a job is strings, numbers and maps with string keys");
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
 /// The job that [`encode`] wrote.

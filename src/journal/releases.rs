@@ -1,7 +1,8 @@
 //! What is known of the releases in a folder: `.landfall/releases.jsonl`, one line each, in the order of making.
 //!
 //! Whoever opens the file by hand can read it, and no daemon is needed for that. It is written whole, beside itself,
-//! and takes its place in one step.
+//! and takes its place in one step. A line that cannot be read is passed over, and the file that has it is kept: one torn
+//! line must not stand between people and the way back.
 //!
 //! Invariant: a release is good because it was written down as good after it had been live, never because its folder
 //! is there.
@@ -9,7 +10,9 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
+    iter::successors,
     os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
 };
 
 use jiff::Timestamp;
@@ -45,6 +48,8 @@ pub struct Release {
     pub run: RunId,
     /// When it was complete.
     pub at: Timestamp,
+    /// The release in whose place it was to go live; `None`: there was none, or none that is known.
+    pub after: Option<ReleaseName>,
     /// What is known of it.
     pub verdict: Verdict,
     /// First line of the commit's message.
@@ -65,6 +70,8 @@ pub struct History {
     pub releases: Vec<Release>,
     /// The one that `current` points to.
     pub live: Option<ReleaseName>,
+    /// The numbers of the lines that cannot be read.
+    damaged: Vec<usize>,
 }
 
 impl History {
@@ -73,21 +80,42 @@ impl History {
     pub fn read(site: &Site) -> Result<Self, Unreadable> {
         let live = match site.standing() {
             Ok(Standing::Link(link)) => site.name_in(&link),
-            Ok(Standing::Nothing | Standing::Folder) => None,
-            Err(err) => return Err(unreadable(&err)),
+            Ok(Standing::Nothing | Standing::Folder | Standing::Other) => None,
+            Err(err) => return Err(Unreadable::new("link to the live release", says(&site.current(), &err))),
         };
-        let text = match read_records(site) {
-            Err(err) if err.kind() == io::ErrorKind::NotFound => String::new(),
-            result => result.map_err(|err| unreadable(&err))?,
+        let bytes = match read_records(site) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Vec::new(),
+            result => result.map_err(|err| unreadable(site, &err))?,
         };
-        let mut releases = text.lines().map(decode).collect::<Result<Vec<_>, _>>()?;
+        let (mut releases, mut damaged) = (Vec::new(), Vec::new());
+        for (number, line) in (1..).zip(bytes.split(|it| *it == b'\n')).filter(|(_, line)| !line.is_empty()) {
+            match str::from_utf8(line).ok().and_then(|it| decode(it).ok()) {
+                Some(release) => releases.push(release),
+                None => damaged.push(number),
+            }
+        }
         // Whoever died between the switch and its record had switched.
         for release in releases.iter_mut().filter(|it| Some(&it.name) == live.as_ref()) {
             if release.verdict == Verdict::Ready {
                 release.verdict = Verdict::Live;
             }
         }
-        Ok(Self { site: site.clone(), releases, live })
+        Ok(Self { site: site.clone(), releases, live, damaged })
+    }
+
+    /// What people should know of lines that cannot be read; a sentence without a full stop.
+    pub fn damage(&self) -> Option<String> {
+        let (path, kept) = (self.site.records(), damaged_copy(&self.site));
+        let lines = match self.damaged.as_slice() {
+            [] => return None,
+            [one] => format!("line {one} of `{}` is", path.display()),
+            [first, rest @ ..] => format!("line {first} and {} more of `{}` are", rest.len(), path.display()),
+        };
+        Some(format!(
+            "{lines} no release as JSON and passed over, so nobody goes back to what was there; the next run keeps the \
+             file as `{}`",
+            kept.display()
+        ))
     }
 
     /// The release of that name.
@@ -100,19 +128,37 @@ impl History {
         fs::symlink_metadata(self.site.release(name)).is_ok_and(|it| it.is_dir())
     }
 
-    /// Those that can be gone back to, newest first: good, still there, not live.
-    pub fn candidates(&self) -> impl Iterator<Item = &Release> {
-        let is_candidate = |it: &&Release| {
-            it.verdict == Verdict::Good && Some(&it.name) != self.live.as_ref() && self.is_there(&it.name)
-        };
-        self.releases.iter().rev().filter(is_candidate)
+    /// Why nobody goes back to this one, if so; a clause.
+    pub fn obstacle(&self, release: &Release) -> Option<&'static str> {
+        if self.live.as_ref() == Some(&release.name) {
+            return Some("is live already");
+        }
+        if !self.is_there(&release.name) {
+            return Some("is no longer there: it was put away to make room, or removed by hand");
+        }
+        match release.verdict {
+            Verdict::Good => None,
+            Verdict::Ready | Verdict::Live | Verdict::Bad => Some("has never been found good"),
+        }
     }
 
-    /// Those of them that were made before the live one, newest first.
+    /// Those that can be gone back to, newest first: good, still there, not live.
+    pub fn candidates(&self) -> impl Iterator<Item = &Release> {
+        self.releases.iter().rev().filter(|it| self.obstacle(it).is_none())
+    }
+
+    /// Those of them that the live one came after, nearest first. What people have left by going back is beside that way.
     pub fn way_back(&self) -> impl Iterator<Item = &Release> {
         let live = self.releases.iter().position(|it| Some(&it.name) == self.live.as_ref());
-        let before = live.unwrap_or(self.releases.len());
-        self.candidates().filter(move |it| self.releases[..before].contains(it))
+        let way = successors(self.before(live.unwrap_or(self.releases.len())), |at| self.before(*at));
+        way.map(|at| &self.releases[at]).filter(|it| self.obstacle(it).is_none())
+    }
+
+    /// Where the one is that this one came after; where that is not known, the one that was made before it.
+    fn before(&self, at: usize) -> Option<usize> {
+        let after = self.releases.get(at).and_then(|it| it.after.as_ref());
+        let known = after.and_then(|name| self.releases[..at].iter().position(|it| it.name == *name));
+        known.or(at.checked_sub(1))
     }
 
     /// Notes another one.
@@ -137,12 +183,16 @@ impl History {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
+        if !self.damaged.is_empty() {
+            fs::copy(&path, damaged_copy(&self.site))?;
+            self.damaged.clear();
+        }
         fs::rename(&draft, path)?;
         File::open(self.site.own())?.sync_all()
     }
 }
 
-fn read_records(site: &Site) -> io::Result<String> {
+fn read_records(site: &Site) -> io::Result<Vec<u8>> {
     let folder = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(site.root(), folder, Mode::empty())?;
     let own = openat(&root, ".landfall", folder | OFlags::NOFOLLOW, Mode::empty())?;
@@ -151,13 +201,29 @@ fn read_records(site: &Site) -> io::Result<String> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a plain file"));
     }
-    let mut text = String::new();
-    file.take(BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        return Err(io::Error::other("it is too large to be one"));
+    }
+    Ok(bytes)
 }
 
-fn unreadable(err: &io::Error) -> Unreadable {
-    Unreadable::new("record of releases", err)
+/// Where a record is kept that has lines which cannot be read.
+fn damaged_copy(site: &Site) -> PathBuf {
+    site.own().join("releases.jsonl.damaged")
+}
+
+fn unreadable(site: &Site, err: &io::Error) -> Unreadable {
+    let help = match err.kind() {
+        io::ErrorKind::PermissionDenied => "give it to the user of the hook",
+        _ => "move it away: the next deploy begins a new one, and nobody goes back to what the old one tells of",
+    };
+    Unreadable::new("record of releases", format!("{}; {help}", says(&site.records(), err)))
+}
+
+fn says(path: &Path, err: &io::Error) -> String {
+    format!("`{}`: {err}", path.display())
 }
 
 /// A release as one line of JSON, without its end.
@@ -167,6 +233,7 @@ pub fn encode(release: &Release) -> String {
         commit: release.commit.as_ref().map(CommitId::to_string),
         run: release.run.0,
         at: release.at.to_string(),
+        after: release.after.as_ref().map(ReleaseName::to_string),
         verdict: release.verdict.word().into(),
         subject: release.subject.clone(),
         author: release.author.clone(),
@@ -184,11 +251,13 @@ pub fn decode(line: &str) -> Result<Release, Unreadable> {
         None => None,
         Some(text) => Some(CommitId::parse(&text).ok_or_else(|| damaged("a commit is not one"))?),
     };
+    let name = |text: &str| ReleaseName::parse(text).ok_or_else(|| damaged("a release's name is not one"));
     Ok(Release {
-        name: ReleaseName::parse(&stored.release).ok_or_else(|| damaged("a release's name is not one"))?,
+        name: name(&stored.release)?,
         commit,
         run: RunId(stored.run),
         at: stored.at.parse().map_err(|_| damaged("a time is not one"))?,
+        after: stored.after.as_deref().map(name).transpose()?,
         verdict: Verdict::parse(&stored.verdict).ok_or_else(|| damaged("a verdict is not one"))?,
         subject: stored.subject,
         author: stored.author,
@@ -203,6 +272,7 @@ struct Stored {
     commit: Option<String>,
     run: i64,
     at: String,
+    after: Option<String>,
     verdict: String,
     subject: String,
     author: String,
@@ -233,6 +303,7 @@ mod tests {
             commit,
             run: RunId(run),
             at: Timestamp::from_second(run).expect("in range"),
+            after: None,
             verdict,
             subject: "a \"subject\"\nand more".into(),
             author: "Ana".into(),
@@ -284,6 +355,44 @@ mod tests {
     }
 
     #[test]
+    fn what_people_left_by_going_back_is_not_on_the_way_back() {
+        let (_folder, site, mut history) = site(&[Verdict::Good; 5]);
+        let name = |run: i64| release(run, Verdict::Good).name;
+        // One, two, three; back to one; then four in its place, and five.
+        for (run, after) in [(2, Some(1)), (3, Some(2)), (4, Some(1)), (5, Some(4))] {
+            history.releases[run - 1].after = after.map(name);
+        }
+        let way = |history: &History, live: i64| {
+            let history = History { live: Some(name(live)), ..history.clone() };
+            history.way_back().map(|it| it.run.0).collect::<Vec<_>>()
+        };
+        assert_eq!((way(&history, 5), way(&history, 4)), (vec![4, 1], vec![1]));
+        assert_eq!((way(&history, 3), way(&history, 1)), (vec![2, 1], vec![]));
+        // The way goes on beyond one that is gone, and one that was never found good.
+        fs::remove_dir(site.release(&name(4))).expect("removed");
+        assert_eq!(way(&history, 5), [1]);
+        // A record that was mended by hand leads nobody in circles.
+        history.releases[0].after = Some(name(5));
+        assert_eq!(way(&history, 5), [1]);
+    }
+
+    #[test]
+    fn a_torn_line_costs_one_release_and_the_file_that_had_it_is_kept() {
+        let (_folder, site, _) = site(&[Verdict::Good, Verdict::Good, Verdict::Good]);
+        let text = fs::read_to_string(site.records()).expect("a file");
+        let torn = [&text.as_bytes()[..text.len() - 20], b"\n\xff\xfe\n"].concat();
+        fs::write(site.records(), &torn).expect("written");
+        let mut history = History::read(&site).expect("readable");
+        assert_eq!(history.releases.len(), 2);
+        let damage = history.damage().expect("a sentence");
+        assert!(damage.starts_with(&format!("line 3 and 1 more of `{}` are", site.records().display())), "{damage}");
+        history.write().expect("written");
+        assert_eq!(fs::read(site.own().join("releases.jsonl.damaged")).expect("kept"), torn);
+        let history = History::read(&site).expect("readable");
+        assert_eq!((history.damage(), history.releases.len()), (None, 2));
+    }
+
+    #[test]
     fn a_link_in_the_records_place_is_not_followed_and_nothing_of_it_is_told() {
         let (folder, site, _) = site(&[]);
         let hidden = folder.path().join("hidden");
@@ -293,6 +402,7 @@ mod tests {
         assert!(!History::read(&site).expect_err("refused").to_string().contains("password"));
         fs::remove_file(site.records()).expect("removed");
         fs::write(site.records(), "password=x\n").expect("written");
-        assert!(!History::read(&site).expect_err("refused").to_string().contains("password"));
+        let damage = History::read(&site).expect("readable").damage().expect("a sentence");
+        assert!(damage.starts_with("line 1 of `") && !damage.contains("password"), "{damage}");
     }
 }

@@ -32,8 +32,10 @@ pub enum Standing {
     Nothing,
     /// A link of this text.
     Link(PathBuf),
-    /// Something that is no link: a folder that has not been adopted.
+    /// A folder that has not been adopted.
     Folder,
+    /// Something that is neither.
+    Other,
 }
 
 impl Site {
@@ -108,7 +110,8 @@ impl Site {
     pub fn standing(&self) -> io::Result<Standing> {
         match fs::symlink_metadata(self.current()) {
             Ok(metadata) if metadata.is_symlink() => Ok(Standing::Link(fs::read_link(self.current())?)),
-            Ok(_) => Ok(Standing::Folder),
+            Ok(metadata) if metadata.is_dir() => Ok(Standing::Folder),
+            Ok(_) => Ok(Standing::Other),
             Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 Ok(Standing::Nothing)
             }
@@ -127,7 +130,9 @@ impl Site {
                 let own = switches.iter().rev().find(|it| it.link == link);
                 own.map_or_else(|| Left::Before { link: link.clone() }, |it| Left::Switched(it.clone()))
             }
-            Ok(Standing::Nothing | Standing::Folder) => Left::Unknown { why: "`current` is no link".into() },
+            Ok(Standing::Nothing | Standing::Folder | Standing::Other) => {
+                Left::Unknown { why: "`current` is no link".into() }
+            }
             Err(err) => Left::Unknown { why: format!("`current` cannot be read: {err}") },
         }
     }

@@ -7,7 +7,7 @@
 //! Invariant: a group whose folder is gone is empty: the kernel removes no other. Only its living keeper makes it anew.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -71,15 +71,25 @@ impl Cgroup {
         &self.folder
     }
 
+    /// Its folder, for a process that is forked into it.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        self.be_there()?;
+        File::open(&self.folder).map(OwnedFd::from)
+    }
+
     /// What a process writes [`Self::MYSELF`] to, to be in the group from then on.
     pub fn door(&self) -> io::Result<OwnedFd> {
-        // systemd clears away whatever group of a service is empty when the service is stopped, and so it may be between
-        // two steps; its keeper goes on.
-        match fs::create_dir(&self.folder) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
-            Ok(()) | Err(_) => (),
-        }
+        self.be_there()?;
         OpenOptions::new().write(true).open(self.folder.join("cgroup.procs")).map(OwnedFd::from)
+    }
+
+    /// Makes it anew if it is gone: a keeper removes a group whose members it killed, and systemd clears away whatever
+    /// group of a service is empty when the service is stopped, while the keeper goes on.
+    fn be_there(&self) -> io::Result<()> {
+        match fs::create_dir(&self.folder) {
+            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// How the process that writes is named; see cgroups(7).

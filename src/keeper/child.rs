@@ -9,10 +9,14 @@
 use std::{
     collections::BTreeMap,
     ffi::{CString, OsString},
+    fs::File,
     io::{self, Write},
-    os::{fd::OwnedFd, unix::ffi::OsStrExt, unix::process::CommandExt},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{ffi::OsStrExt, process::CommandExt},
+    },
     path::Path,
-    process::{Command, Stdio},
+    process::Command,
     rc::Rc,
 };
 
@@ -21,18 +25,23 @@ use nix::{
         signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask},
         stat::{Mode, umask},
     },
-    unistd::{chdir, setgid, setgroups, setsid, setuid},
+    unistd::{chdir, setsid},
 };
 use rustix::{
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Gid, Pid, PidfdFlags, Uid, pidfd_open},
+    thread::{set_thread_gid, set_thread_groups, set_thread_uid},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::unix::pipe,
 };
 
-use crate::keeper::{cgroup::Cgroup, user::Account};
+use crate::keeper::{
+    cgroup::Cgroup,
+    fork::{Program, fork_into},
+    user::Account,
+};
 
 /// What a script may print before it has to wait for us. The most the kernel gives to any user.
 const PIPE_BYTES: usize = 1024 * 1024;
@@ -78,37 +87,48 @@ fn try_start(plan: Plan<'_>, group: Option<&Rc<Cgroup>>) -> io::Result<Child> {
     let (output, printed) = pipe_with(PipeFlags::CLOEXEC)?;
     // Smaller where the system's allowance is used up; that only costs speed.
     let _ = fcntl_setpipe_size(&printed, PIPE_BYTES);
+    let (stdin, to_stdin, stdout, answer) = if plan.order.is_some() {
+        let (stdin, to_stdin) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (answer, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        (stdin, Some(File::from(to_stdin)), stdout, Some(pipe::Receiver::from_owned_fd(answer)?))
+    } else {
+        (File::open("/dev/null")?.into(), None, printed.try_clone()?, None)
+    };
+    let raw = fork(&plan, [stdin, stdout, printed], group)?;
+    let pid = Pid::from_raw(raw).ok_or_else(|| io::Error::other("the child has no number"))?;
+    if let (Some(order), Some(mut to_stdin)) = (plan.order, to_stdin) {
+        // A child that ends without reading says why by itself.
+        let _ = to_stdin.write_all(order.as_bytes());
+    }
+    // It is reaped by its family.
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    // SAFETY: an owned descriptor stays the same and open until it is dropped, together with its registration.
+    #[allow(unsafe_code)]
+    let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
+    Ok(Child { pid: raw, ended, output: pipe::Receiver::from_owned_fd(output)?, answer, group: group.cloned() })
+}
+
+/// Forks it into its group, or, where the kernel does not do that, forks it and lets it go there. These are its standard
+/// descriptors. Gives its number.
+fn fork(plan: &Plan<'_>, [stdin, stdout, stderr]: [OwnedFd; 3], group: Option<&Rc<Cgroup>>) -> io::Result<i32> {
+    if let Some(group) = group {
+        let folder = group.open()?;
+        let program = Program::new(&plan.argv, &plan.env)?;
+        let stdio = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+        if let Some(pid) = fork_into(folder.as_fd(), &program, stdio, &mut becoming(plan.account, plan.cwd, None)?)? {
+            return Ok(pid);
+        }
+    }
     let mut command = Command::new(&plan.argv[0]);
     command.args(&plan.argv[1..]).env_clear().envs(&plan.env);
-    let answer = if plan.order.is_some() {
-        let (answer, answered) = pipe_with(PipeFlags::CLOEXEC)?;
-        command.stdin(Stdio::piped()).stdout(answered).stderr(printed);
-        Some(pipe::Receiver::from_owned_fd(answer)?)
-    } else {
-        command.stdin(Stdio::null()).stdout(printed.try_clone()?).stderr(printed);
-        None
-    };
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
     let become_it = becoming(plan.account, plan.cwd, group.map(|it| it.door()).transpose()?)?;
     // SAFETY: the closure makes system calls only: it takes no lock, and allocates and frees nothing.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(become_it);
     }
-    let mut started = command.spawn()?;
-    // The command holds our ends of the pipes that are the child's.
-    drop(command);
-    let raw = i32::try_from(started.id()).map_err(io::Error::other)?;
-    let pid = Pid::from_raw(raw).ok_or_else(|| io::Error::other("the child has no number"))?;
-    if let (Some(order), Some(mut stdin)) = (plan.order, started.stdin.take()) {
-        // A child that ends without reading says why by itself.
-        let _ = stdin.write_all(order.as_bytes());
-    }
-    // It is reaped by its family; `started` has no part in that.
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    // SAFETY: an owned descriptor stays the same and open until it is dropped, together with its registration.
-    #[allow(unsafe_code)]
-    let ended = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE)? };
-    Ok(Child { pid: raw, ended, output: pipe::Receiver::from_owned_fd(output)?, answer, group: group.cloned() })
+    i32::try_from(command.spawn()?.id()).map_err(io::Error::other)
 }
 
 /// What the child does between fork and exec.
@@ -119,7 +139,8 @@ fn becoming(
 ) -> io::Result<impl FnMut() -> io::Result<()> + Send + Sync + 'static> {
     let cwd = CString::new(cwd.as_os_str().as_bytes())?;
     let is_own = account.is_own();
-    let (uid, gid, groups) = (account.uid, account.gid, account.groups.clone());
+    let (uid, gid) = (Uid::from_raw(account.uid.as_raw()), Gid::from_raw(account.gid.as_raw()));
+    let groups: Vec<_> = account.groups.iter().map(|it| Gid::from_raw(it.as_raw())).collect();
     Ok(move || {
         // First, and as who we are: where the group is gone, its run is over, and so is this child.
         if let Some(door) = &door {
@@ -137,9 +158,10 @@ fn becoming(
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         umask(Mode::from_bits_truncate(0o022));
         if !is_own {
-            setgroups(&groups)?;
-            setgid(gid)?;
-            setuid(uid)?;
+            // The kernel's own calls: libc would tell threads of it, and after the fork there are none.
+            set_thread_groups(&groups)?;
+            set_thread_gid(gid)?;
+            set_thread_uid(uid)?;
         }
         chdir(cwd.as_c_str())?;
         Ok(())

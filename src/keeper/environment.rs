@@ -34,7 +34,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const FACT_BYTES_MAX: usize = 8 * 1024;
 
 /// What git work needs of the daemon's own environment to reach a remote.
-const FOR_REMOTES: [&str; 11] = [
+const FOR_REMOTES: &[&str] = &[
     "SSH_AUTH_SOCK",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -46,6 +46,9 @@ const FOR_REMOTES: [&str; 11] = [
     "HTTPS_PROXY",
     "NO_PROXY",
     "ALL_PROXY",
+    // A crash may have to be placed in there.
+    #[cfg(feature = "failpoints")]
+    "FAILPOINTS",
 ];
 
 /// What is known of a run beyond its spec; it grows on the way.

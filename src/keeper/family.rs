@@ -127,6 +127,11 @@ impl Family {
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(if is_reported { 500 } else { 20 }));
         }
+        // Since 6.14 the kernel kills whoever is forked from outside into a group that was killed before. It is made
+        // anew for the next child.
+        if let Some(group) = &self.group {
+            let _ = group.remove();
+        }
     }
 
     fn living(&self) -> Vec<Process> {

@@ -84,7 +84,7 @@ async fn fall_back(
     (name, commit): (&ReleaseName, Option<&CommitId>),
     outcome: Outcome,
 ) -> Outcome {
-    let Some((failure, is_cancel)) = what_went_wrong(&outcome) else { return outcome };
+    let Some((failure, kind)) = what_went_wrong(&outcome) else { return outcome };
     // The way back has a time of its own: the run's may be what ran out.
     run.whole = Limit::from_now(run.spec.job.hook.timeout.min(TIME_MAX));
     let result = match (scene.keeping.rollback, &scene.before) {
@@ -97,24 +97,39 @@ async fn fall_back(
         Err(why) => {
             run.remark(&why);
             let failure = Failure { reason: format!("{}; {why}", failure.reason), ..failure };
-            if is_cancel { cancelled(failure) } else { Outcome::Failed(failure) }
+            match kind {
+                Wrong::Failed => Outcome::Failed(failure),
+                Wrong::TimedOut => Outcome::TimedOut(failure),
+                Wrong::Cancelled => cancelled(failure),
+            }
         }
-        Ok(Ok(back)) if is_cancel => {
-            cancelled(Failure { reason: format!("{}; {back} is live again", failure.reason), ..failure })
-        }
-        Ok(Ok(_)) => Outcome::RolledBack(failure),
+        Ok(Ok(back)) => match kind {
+            Wrong::Failed | Wrong::TimedOut => Outcome::RolledBack(failure),
+            Wrong::Cancelled => {
+                cancelled(Failure { reason: format!("{}; {back} is live again", failure.reason), ..failure })
+            }
+        },
         Ok(Err(why)) => Outcome::RollbackFailed { failure, why },
     }
 }
 
-/// What went wrong after the switch, and whether that was a person's wish.
-fn what_went_wrong(outcome: &Outcome) -> Option<(Failure, bool)> {
+/// How something went wrong after the switch.
+enum Wrong {
+    Failed,
+    TimedOut,
+    /// A person wished it.
+    Cancelled,
+}
+
+/// What went wrong after the switch, and how.
+fn what_went_wrong(outcome: &Outcome) -> Option<(Failure, Wrong)> {
     match outcome {
-        Outcome::Failed(failure) | Outcome::TimedOut(failure) => Some((failure.clone(), false)),
+        Outcome::Failed(failure) => Some((failure.clone(), Wrong::Failed)),
+        Outcome::TimedOut(failure) => Some((failure.clone(), Wrong::TimedOut)),
         Outcome::Cancelled { step, reason } => {
             let step = step.unwrap_or(RunStep::Switch);
             let failure = Failure { step, exit_code: None, class: FailureClass::Other, reason: reason.clone() };
-            Some((failure, true))
+            Some((failure, Wrong::Cancelled))
         }
         Outcome::Succeeded
         | Outcome::RolledBack(_)

@@ -70,11 +70,14 @@ impl fmt::Display for Stop {
     }
 }
 
-/// Wishes that the run should end: one TERM each. The run's folder says whose wish it is.
+/// Wishes that the run should end: one TERM each. The run's folder says whose wish it is, and the same wish counts once,
+/// since a daemon that is started in between passes on what it cannot know to be known.
 #[derive(Debug)]
 pub struct Cancel {
     signal: Signal,
     dir: RunDir,
+    /// What the folder said at the last wish that it says anything about.
+    heard: Option<(Option<String>, Option<RunId>)>,
     /// A push that came too late, until somebody has said so in the log.
     turned_down: Option<RunId>,
     is_going_live: bool,
@@ -84,7 +87,7 @@ impl Cancel {
     /// Listens from now on; before, a TERM would end the keeper.
     pub fn listen(dir: &RunDir) -> std::io::Result<Self> {
         let signal = signal(SignalKind::terminate())?;
-        Ok(Self { signal, dir: dir.clone(), turned_down: None, is_going_live: false })
+        Ok(Self { signal, dir: dir.clone(), heard: None, turned_down: None, is_going_live: false })
     }
 
     /// From here on only a person ends the run: half a switch is worse than a late one.
@@ -98,7 +101,12 @@ impl Cancel {
             if self.signal.recv().await.is_none() {
                 std::future::pending::<()>().await;
             }
-            match (self.dir.read_cancel(), self.dir.read_yield()) {
+            let said = (self.dir.read_cancel(), self.dir.read_yield());
+            if said != (None, None) && self.heard.as_ref() == Some(&said) {
+                continue;
+            }
+            self.heard = Some(said.clone());
+            match said {
                 (None, Some(to)) if self.is_going_live => self.turned_down = Some(to),
                 (Some(_), _) | (None, _) => return,
             }

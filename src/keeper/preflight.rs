@@ -11,7 +11,7 @@ use rustix::fs::statvfs;
 
 use crate::{
     keeper::user::Account,
-    model::{deploy::Strategy, hook::Hook},
+    model::{deploy::Strategy, hook::Hook, size::Size},
 };
 
 /// Why a run cannot begin.
@@ -61,10 +61,10 @@ pub fn room(hook: &Hook, state: &Path) -> Result<(), Obstacle> {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         if free < needed {
             return Err(Obstacle::ForNow(format!(
-                "only {} MiB are free at `{}`, and `min_free` asks for {} MiB",
-                free >> 20,
+                "only {} are free at `{}`, and `min_free` asks for {}",
+                Size(free),
                 existing.display(),
-                needed.div_ceil(1 << 20)
+                Size(needed)
             )));
         }
     }

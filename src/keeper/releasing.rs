@@ -55,6 +55,14 @@ impl Before {
         self.release.as_ref()?.commit.as_ref()
     }
 
+    /// The commit that was live, if it was found good.
+    pub fn good_commit(&self) -> Option<&CommitId> {
+        match self.release.as_ref()?.verdict {
+            Verdict::Good => self.commit(),
+            Verdict::Ready | Verdict::Live | Verdict::Bad => None,
+        }
+    }
+
     /// What people call it.
     pub fn name(&self) -> String {
         self.release.as_ref().map_or_else(|| self.link.display().to_string(), |it| it.name.to_string())
@@ -84,6 +92,7 @@ pub async fn look(run: &mut Run) -> Result<(), Outcome> {
         Answer::Done | Answer::Adopted(_) | Answer::Tidied(_) => Looked::default(),
     };
     scene.before = link.map(|link| Before { link, release: live });
+    find_good(run, &mut scene).await;
     if let Some(before) = &scene.before {
         run.facts.previous_release = Some(scene.site.root().join(&before.link));
         run.facts.previous = before.commit().cloned().or(run.facts.previous.take());
@@ -99,10 +108,25 @@ pub async fn look(run: &mut Run) -> Result<(), Outcome> {
     Ok(())
 }
 
+/// What is live may have been found good, and the disk had no room for the word. The store has it: the commit is that of
+/// a run that succeeded, and nothing has gone wrong since.
+async fn find_good(run: &mut Run, scene: &mut Scene) {
+    let Some(release) = scene.before.as_mut().and_then(|it| it.release.as_mut()) else { return };
+    let has_succeeded = !run.spec.is_disturbed && release.commit.is_some() && release.commit == run.spec.live;
+    match release.verdict {
+        Verdict::Live if has_succeeded => (),
+        Verdict::Ready | Verdict::Live | Verdict::Good | Verdict::Bad => return,
+    }
+    release.verdict = Verdict::Good;
+    let name = release.name.clone();
+    run.remark(&format!("release {name} was found good, which could not be written down then"));
+    judge(run, &scene.site, &name, Verdict::Good, None).await;
+}
+
 /// Makes the folders that a new tree needs; gives the one it is staged in.
 pub async fn prepare(run: &mut Run, path: &Path) -> Result<PathBuf, Outcome> {
     let site = Site::at(path);
-    errand(run, RunStep::Stage, &site, Order::Prepare).await?;
+    errand(run, RunStep::Stage, &site, Order::Prepare { run: run.spec.run }).await?;
     Ok(site.staging(run.spec.run))
 }
 
@@ -115,7 +139,8 @@ pub async fn furnish(run: &mut Run, scene: &Scene, commit: &CommitId) -> Result<
 
 /// Gives the staged tree its final name.
 pub async fn seal(run: &mut Run, scene: &Scene, commit: &CommitId) -> Result<Release, Outcome> {
-    let release = describe(run, Some(commit))?;
+    let after = scene.before.as_ref().and_then(|it| scene.site.name_in(&it.link));
+    let release = Release { after, ..describe(run, Some(commit))? };
     errand(run, RunStep::Seal, &scene.site, Order::Seal { release: release.clone() }).await?;
     run.facts.tree = Some(scene.site.release(&release.name));
     Ok(release)
@@ -169,7 +194,8 @@ pub async fn put_away(run: &mut Run) {
     spared.extend(scene.before.as_ref().and_then(|it| scene.site.name_in(&it.link)));
     run.remark("cleanup");
     let (good, failed) = (scene.keeping.good as usize, scene.keeping.failed as usize);
-    let troubles = match errand(run, RunStep::Cleanup, &scene.site, Order::Tidy { good, failed, spared }).await {
+    let order = Order::Tidy { run: run.spec.run, good, failed, spared };
+    let troubles = match errand(run, RunStep::Cleanup, &scene.site, order).await {
         Ok(Answer::Tidied(troubles)) => troubles,
         Ok(Answer::Done | Answer::Looked(_) | Answer::Adopted(_)) => Vec::new(),
         Err(outcome) => outcome.reason().into_iter().collect(),
@@ -193,6 +219,7 @@ fn describe(run: &Run, commit: Option<&CommitId>) -> Result<Release, Outcome> {
         commit: commit.cloned(),
         run: run.spec.run,
         at,
+        after: None,
         verdict: if commit.is_some() { Verdict::Ready } else { Verdict::Good },
         subject: head.map(|it| it.subject.clone()).unwrap_or_default(),
         author: head.map(|it| it.author.clone()).unwrap_or_default(),

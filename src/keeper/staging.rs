@@ -11,7 +11,7 @@ use crate::{
         environment,
         family::Exit,
         git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
-        releasing,
+        releasing::{self, Before},
         run::{Run, failed},
         user::Account,
     },
@@ -41,17 +41,21 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
 /// What the commit is held against.
 fn against(run: &Run) -> Against {
     let spec = &run.spec;
+    let there = run.scene.as_ref().and_then(|it| it.before.as_ref());
+    // Where the state folder was lost, the record of the releases still knows.
+    let live = spec.live.clone().or_else(|| there.and_then(Before::good_commit).cloned());
     // A folder that is not what a deploy makes of it is not what was live, whatever ran before.
-    let is_missing = match &spec.job.hook.deploy.strategy {
+    let is_another = match &spec.job.hook.deploy.strategy {
         Strategy::InPlace { path, .. } => !path.join(".git").exists(),
-        Strategy::Releases { path, .. } => !path.join("current").exists(),
+        // Somebody may have switched by hand.
+        Strategy::Releases { .. } => there.and_then(Before::commit) != live.as_ref(),
         Strategy::Checkout { .. } | Strategy::None { .. } => false,
     };
-    let is_disturbed = spec.is_disturbed || is_missing;
+    let is_disturbed = spec.is_disturbed || is_another;
     let hook = &spec.job.hook;
     let paths = hook.paths.as_ref().map_or_else(Vec::new, |it| it.texts().to_vec());
     let filter = Filter { paths, skip_markers: hook.skip_markers.clone() };
-    Against { live: spec.live.clone(), is_disturbed, asked: spec.job.asked, filter }
+    Against { live, is_disturbed, asked: spec.job.asked, filter }
 }
 
 fn obey(run: &mut Run, verdict: Verdict) -> Result<(), Outcome> {

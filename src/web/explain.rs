@@ -93,10 +93,18 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
 /// What keeps the jobs of a hook from running, whatever they are.
 async fn obstacles(api: &Api, name: &HookName) -> Result<Vec<String>, Refused> {
     let mut sentences = Vec::new();
-    let hook = api.hooks.borrow().hook(name).cloned();
-    if hook.as_ref().is_some_and(|it| !it.enabled) {
+    let is_off = api.hooks.borrow().hook(name).is_some_and(|it| !it.enabled);
+    if is_off {
         sentences.push("the hook is not enabled: deliveries are stored and nothing runs".into());
     }
+    sentences.extend(waits(api, name).await?);
+    Ok(sentences)
+}
+
+/// What the jobs of a hook wait for until a person has acted, whoever asked for them.
+pub(super) async fn waits(api: &Api, name: &HookName) -> Result<Vec<String>, Refused> {
+    let mut sentences = Vec::new();
+    let hook = api.hooks.borrow().hook(name).cloned();
     let holds = api.store.holds().await?;
     for hold in holds.iter().filter(|it| it.hook.as_ref().is_none_or(|it| it == name)) {
         let what = if hold.hook.is_some() { "the hook is" } else { "all hooks are" };

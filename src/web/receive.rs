@@ -77,10 +77,14 @@ impl Reception {
             Place::Nowhere => Reply::NotFound,
             Place::Health => self.health(request.method()),
             Place::Delivery(path) => {
-                let span = info_span!("delivery", path = %path, sender = field::Empty, number = field::Empty);
+                let sender = address::of_sender(peer, request.headers(), &hooks.server.trusted_proxies);
+                let shown = sender.unwrap_or(peer);
+                let span = info_span!("delivery", path = %path, sender = %shown, number = field::Empty);
                 let reply = match hooks.sources.get(&path) {
                     None => Reply::NotFound,
-                    Some(source) => self.receive(&hooks, source, peer, request).instrument(span.clone()).await,
+                    Some(source) => {
+                        self.receive(&hooks, source, (peer, sender), request).instrument(span.clone()).await
+                    }
                 };
                 span.in_scope(|| debug!("answered `{}`", reply.word()));
                 reply
@@ -104,13 +108,18 @@ impl Reception {
         *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
     }
 
-    async fn receive(&self, hooks: &Arc<Hooks>, source: &Source, peer: IpAddr, request: Request<Incoming>) -> Reply {
+    /// Takes a delivery from a peer, and from the sender that stands behind it as far as that can be told.
+    async fn receive(
+        &self,
+        hooks: &Arc<Hooks>,
+        source: &Source,
+        (peer, sender): (IpAddr, Option<IpAddr>),
+        request: Request<Incoming>,
+    ) -> Reply {
         if request.method() != Method::POST {
             return Reply::MethodNotAllowed { allowed: "POST" };
         }
         let (head, body) = request.into_parts();
-        let sender = address::of_sender(peer, &head.headers, &hooks.server.trusted_proxies);
-        Span::current().record("sender", field::display(sender.unwrap_or(peer)));
         if !address::is_allowed(sender, &[&hooks.server.allow_from, &source.allow_from]) {
             return self.refuse_address(sender.unwrap_or(peer));
         }

@@ -15,35 +15,50 @@ use tracing::info;
 use crate::{
     journal::{
         releases::{self, History},
-        site::Site,
+        site::{Site, Standing},
     },
-    model::{
-        deploy::Strategy,
-        hook::Hook,
-        job::Target,
-        push::CommitId,
-        release::{ReleaseName, Verdict},
-        run::Outcome,
-    },
+    model::{deploy::Strategy, hook::Hook, job::Target, push::CommitId, release::ReleaseName, run::Outcome},
     route,
     store::{RunFilter, RunStage, RunState, RunView},
     web::{
         api::{Answer, Api, find_hook},
         describe::time,
+        explain,
         reply::Refused,
-        views::{ActRequest, Done, Release, RollbackRequest},
+        views::{ActRequest, Done, Release, Releases, RollbackRequest},
     },
 };
+
+/// How many releases are named in a sentence.
+const NAMED_MAX: usize = 5;
 
 /// How many runs back an earlier success is looked for, where there are no releases.
 const LOOK_BACK_RUNS: u32 = 1000;
 
 /// `GET /v1/hooks/{hook}/releases`: those whose trees are there, newest first.
-pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Answer<Vec<Release>> {
+pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Answer<Releases> {
     let hook = find_hook(&api, &name)?;
     let history = history(&hook).await?;
     let there = history.releases.iter().rev().filter(|it| history.is_there(&it.name));
-    Ok(Json(there.map(|it| describe(&history, it)).collect()))
+    let releases: Vec<_> = there.map(|it| describe(&history, it)).collect();
+    let mut remarks: Vec<_> = history.damage().into_iter().collect();
+    if releases.iter().all(|it| !it.is_live) {
+        remarks.extend(what_stands(&site(&hook)?));
+    }
+    Ok(Json(Releases { releases, remarks }))
+}
+
+/// What stands at `current`, where that is no release on record; a sentence.
+fn what_stands(site: &Site) -> Option<String> {
+    let current = site.current();
+    let what = match site.standing().ok()? {
+        Standing::Nothing => return None,
+        Standing::Link(to) if current.is_dir() => format!("leads to `{}`, which is no release on record", to.display()),
+        Standing::Link(to) => format!("leads to `{}`, which is not there", to.display()),
+        Standing::Folder => "is a folder and no link to a release".to_owned(),
+        Standing::Other => "is neither a link nor a folder".to_owned(),
+    };
+    Some(format!("none of the releases is live: `{}` {what}", current.display()))
 }
 
 /// `POST /v1/hooks/{hook}/rollback`.
@@ -61,9 +76,19 @@ pub(super) async fn rollback(
             return Err(Refused::Conflict(format!("hook {name} deploys no code, so there is nothing to go back to")));
         }
     };
+    let first = what_comes_first(&api, &hook).await?;
     let run = api.store.enqueue(route::back(&hook, target, &request.actor), Timestamp::now()).await?;
     info!(run.id = %run, hook.name = %name, "run {run} of {name} {what}, asked by {}", request.actor);
-    Ok(Json(Done { run: run.0, message: format!("run {run} of {name} {what}") }))
+    Ok(Json(Done { run: run.0, message: format!("run {run} of {name} {what}{first}") }))
+}
+
+/// Why it does not begin at once, for people in a hurry; the end of a sentence.
+async fn what_comes_first(api: &Api, hook: &Hook) -> Result<String, Refused> {
+    let mut clauses = explain::waits(api, &hook.name).await?;
+    if let Some(active) = api.store.hook_summary(&hook.name).await?.active {
+        clauses.push(format!("run {} is under way and ends first", active.id));
+    }
+    Ok(if clauses.is_empty() { String::new() } else { format!("; it waits: {}", clauses.join("; ")) })
 }
 
 /// `POST /v1/hooks/{hook}/adopt`.
@@ -111,7 +136,7 @@ fn describe(history: &History, release: &releases::Release) -> Release {
         author: release.author.clone(),
         verdict: release.verdict.word().into(),
         is_live,
-        is_candidate: !is_live && release.verdict == Verdict::Good,
+        is_candidate: history.obstacle(release).is_none(),
         size_bytes: release.size_bytes,
         note: release.note.clone(),
     }
@@ -137,6 +162,15 @@ impl Wish {
         }
     }
 
+    /// The releases of this name, or of a commit with these digits, newest first.
+    fn named<'a>(&self, name: &str, history: &'a History) -> impl Iterator<Item = &'a releases::Release> {
+        let (name, digits) = (ReleaseName::parse(name), self.digits());
+        history.releases.iter().rev().filter(move |it| {
+            let is_of = |digits: &String| it.commit.as_ref().is_some_and(|it| it.as_str().starts_with(digits));
+            Some(&it.name) == name.as_ref() || digits.as_ref().is_some_and(is_of)
+        })
+    }
+
     /// The digits of a commit, if that is what was named.
     fn digits(&self) -> Option<String> {
         match self {
@@ -153,31 +187,41 @@ fn back_to_release(history: &History, wish: &Wish, reason: Option<String>) -> Re
     let found = match wish {
         Wish::Back(count) => history.way_back().nth(count - 1),
         Wish::Named(name) => {
-            let digits = wish.digits();
-            let is_of = |it: &&releases::Release| match (&digits, &it.commit) {
-                (Some(digits), Some(commit)) => commit.as_str().starts_with(digits),
-                (Some(_) | None, _) => false,
-            };
-            let name = ReleaseName::parse(name);
-            history.candidates().find(|it| Some(&it.name) == name.as_ref()).or_else(|| history.candidates().find(is_of))
+            let named: Vec<_> = wish.named(name, history).collect();
+            let good = named.iter().find(|it| history.obstacle(it).is_none());
+            good.or(named.first()).copied()
         }
     };
-    let Some(release) = found else { return Err(no_way_back(history, wish)) };
+    let Some(release) = found else { return Err(no_way_back(history, wish, None)) };
+    if let Some(why) = history.obstacle(release) {
+        return Err(no_way_back(history, wish, Some(format!("release {} {why}", release.name))));
+    }
     let (name, commit) = (release.name.clone(), release.commit.clone());
     let what = format!("goes back to release {name}: {}", release.subject);
     Ok((Target::Release { name, commit, reason }, what.trim_end_matches([':', ' ']).to_owned()))
 }
 
-fn no_way_back(history: &History, wish: &Wish) -> Refused {
+fn no_way_back(history: &History, wish: &Wish, obstacle: Option<String>) -> Refused {
     let candidates: Vec<_> = history.candidates().map(|it| it.name.as_str()).collect();
-    let there = match candidates.as_slice() {
-        [] => "there is none to go back to".to_owned(),
-        names => format!("there are: {}", names.join(", ")),
-    };
-    Refused::NotFound(match wish {
-        Wish::Back(count) => format!("there are not {count} good releases before the live one; {there}"),
-        Wish::Named(name) => format!("no good release is `{name}`, or it is live already; {there}"),
-    })
+    let there = there_are(&candidates);
+    let why = obstacle.unwrap_or_else(|| match wish {
+        Wish::Back(1) => "there is no good release before the live one".to_owned(),
+        Wish::Back(count) => format!("there are not {count} good releases before the live one"),
+        Wish::Named(name) => format!("no release on record is `{name}`, and none is of a commit that begins so"),
+    });
+    Refused::NotFound(format!("{why}; {there}"))
+}
+
+/// What can be gone back to, newest first; a clause.
+fn there_are(names: &[&str]) -> String {
+    match names.split_at_checked(NAMED_MAX) {
+        Some((newest, more @ [_, ..])) => {
+            let newest = newest.join(", ");
+            format!("there are: {newest}, and {} more, which `landfall releases` lists", more.len())
+        }
+        Some(_) | None if names.is_empty() => "there is none to go back to".to_owned(),
+        Some(_) | None => format!("there are: {}", names.join(", ")),
+    }
 }
 
 /// Where there are no releases: the commit of an earlier success, which is deployed again.
@@ -218,5 +262,19 @@ fn is_good(view: &RunView) -> bool {
     match &view.state {
         RunState::Finished { outcome, .. } => *outcome == Outcome::Succeeded,
         RunState::Queued { .. } | RunState::Running { .. } => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::there_are;
+
+    #[test]
+    fn of_many_releases_only_the_newest_are_named() {
+        assert_eq!(there_are(&[]), "there is none to go back to");
+        assert_eq!(there_are(&["b", "a"]), "there are: b, a");
+        assert_eq!(there_are(&["e", "d", "c", "b", "a"]), "there are: e, d, c, b, a");
+        let many = there_are(&["g", "f", "e", "d", "c", "b", "a"]);
+        assert_eq!(many, "there are: g, f, e, d, c, and 2 more, which `landfall releases` lists");
     }
 }

@@ -218,6 +218,15 @@ pub struct Done {
     pub message: String,
 }
 
+/// The releases of a hook.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Releases {
+    /// Those whose trees are there, newest first.
+    pub releases: Vec<Release>,
+    /// What people should know besides; sentences.
+    pub remarks: Vec<String>,
+}
+
 /// A release whose tree is there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Release {

@@ -169,6 +169,29 @@ read -r word < $GATE
 }
 
 #[test]
+fn a_run_from_before_a_reboot_is_interrupted_and_whoever_has_its_numbers_now_is_left_alone() {
+    let Scene { mut house, sink, commit } = scene();
+    let run = house.queue(&commit);
+    until("the script prints", || (house.output(run).len() == 200).then_some(()));
+    house.kill();
+    let begin = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun");
+    let keeper = nix::unistd::Pid::from_raw(begin.pid);
+    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    // The script goes on in the same group, with the token of its run: in the eyes of the next boot, somebody else.
+    let journal = house.run_dir(run).journal();
+    let entries = fs::read_to_string(&journal).expect("a journal");
+    let another_boot = "00000000-0000-4000-8000-000000000000";
+    fs::write(&journal, entries.replace(&begin.boot_id, another_boot)).expect("written");
+    house.start();
+    let view = house.ended(run);
+    assert_eq!((&view["outcome"], &view["step"]), (&"interrupted".into(), &"run".into()), "{view}");
+    until("people are told", || sink.messages().iter().any(|it| it.contains("interrupted")).then_some(()));
+    open_gate(&house);
+    until("the script has come to its end", || (house.file("done") == format!("{run}\n")).then_some(()));
+    house.stop();
+}
+
+#[test]
 fn under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper_was_killed() {
     if !has_group("under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper_was_killed") {
         return;

@@ -1,6 +1,11 @@
 //! What an operator can rely on: starting, checking, reloading, stopping, and being told clearly.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use landfall::journal::progress;
 use serde_json::{Value, json};
@@ -167,6 +172,11 @@ fn a_command_without_a_daemon_says_where_it_looked_and_what_to_do() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("landfall.sock") && said.contains("landfall serve"), "{said}");
+    let packaged = said.contains("/run/landfall");
+    let named = house.hooks_file();
+    let output = house.landfall(&["status", "--config", named.to_str().expect("plain")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((packaged, said.contains("/run/landfall")), (true, false), "only what was looked at is named: {said}");
     let output = house.landfall(&["status", "--config", "nowhere.yaml"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), said.matches("nowhere.yaml").count()), (Some(2), 1), "{said}");
@@ -186,6 +196,29 @@ fn a_daemon_that_is_stopped_leaves_its_runs_to_their_keepers() {
     house.start();
     assert_eq!(house.ended(run)["outcome"], "succeeded");
     assert_eq!(house.output(run), ["through"]);
+}
+
+#[test]
+fn a_deploy_that_replaces_landfall_and_restarts_it_completes_and_is_watched_to_its_end() {
+    let lines = "on: {push: main}\ndeploy: {strategy: none}\nrun: sh ./renew.sh\nenv: {PROGRAM: \"{folder}/landfall\"}";
+    let mut house = House::with("server: {listen: \"127.0.0.1:0\", grace: 1s}", lines);
+    let renew = "old=$(cat .landfall/landfall.lock)\necho before\ncp $PROGRAM new\nmv new $PROGRAM\nkill -TERM $old\n\
+                 until new=$(cat .landfall/landfall.lock) && [ \"$new\" != \"$old\" ]; do sleep 0.05; done\necho after\n";
+    fs::write(house.folder.path().join("renew.sh"), renew).expect("written");
+    let copy = house.folder.path().join("landfall");
+    fs::copy(&house.program, &copy).expect("copied");
+    house.program = copy;
+    house.start();
+    let waiting = house.command(&["deploy", "site", "--wait"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let waiting = waiting.expect("the command runs");
+    // As the service manager does it.
+    house.stopped().start();
+    let output = waiting.wait_with_output().expect("the command ends");
+    let (shown, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<_> = shown.lines().filter(|it| ["before", "after"].contains(it)).collect();
+    assert_eq!((output.status.code(), lines), (Some(0), vec!["before", "after"]), "{shown}{said}");
+    assert!(said.contains("the next daemon is waited for") && said.contains("run 1 succeeded"), "{said}");
+    assert_eq!(house.ended(1)["outcome"], "succeeded");
 }
 
 #[test]

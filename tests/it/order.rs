@@ -103,7 +103,10 @@ fn a_push_that_changes_only_what_the_hook_does_not_care_for_is_skipped_and_the_n
     assert_eq!(deploy(&[("docs/x", "1")]).0, "succeeded", "nothing was live");
     let (outcome, reason) = deploy(&[("docs/x", "2")]);
     assert_eq!(outcome, "skipped");
-    assert_eq!(reason, "`paths`: the one file that differs from what is live is not in [**, !docs/**]");
+    let rule = "`paths`: the one file that differs from what is live is not in [**, !docs/**]";
+    assert_eq!(reason, rule);
+    let why = |run: &str| house.json(&["why", run])["sentences"].to_string();
+    assert!(why("2").contains(rule), "{}", why("2"));
     assert_eq!(deploy(&[("page", "three")]).0, "succeeded");
     assert_eq!(fs::read_to_string(house.live().join("docs/x")).expect("deployed"), "2");
     house.repo.git(&["commit", "--quiet", "--allow-empty", "-m", "words [skip deploy]"]);
@@ -111,6 +114,7 @@ fn a_push_that_changes_only_what_the_hook_does_not_care_for_is_skipped_and_the_n
     let (outcome, reason) = end(&house, house.queue(&house.repo.head()));
     let rule = "`skip_markers`: the message of the new commit has `[skip deploy]`";
     assert_eq!((outcome, reason.as_str()), (json!("skipped"), rule));
+    assert!(why("4").contains(rule) && why("site").contains(rule), "{} {}", why("4"), why("site"));
     let output = house.landfall(&["deploy", "site", "--wait"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }

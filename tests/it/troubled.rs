@@ -1,11 +1,6 @@
 //! What becomes of runs when the machine does not do its part: no room to start one, files pulled away from under it.
 
-use std::{
-    fs,
-    io::Write,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf};
 
 use landfall::journal::progress;
 use nix::{
@@ -16,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::{
     keeper::root::is_root,
-    world::{house::House, inbox::SlackSink, until},
+    world::{disk::SmallDisk, house::House, inbox::SlackSink, until},
 };
 
 /// A hook whose script says hello, waits until a file is there, and says good-bye.
@@ -209,34 +204,6 @@ fn a_state_folder_that_is_taken_away_is_answered_with_503_until_it_is_back() {
     let run = scene.house.queue(&scene.commit);
     assert_eq!(scene.house.ended(run)["outcome"], "succeeded");
     scene.house.stop();
-}
-
-/// A small disk of its own below a folder, as long as it lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn at(folder: &Path) -> Self {
-        fs::create_dir_all(folder).expect("a folder");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=8m,mode=0700", "none"]).arg(folder).status();
-        assert!(mount.expect("mount").success());
-        Self(folder.to_owned())
-    }
-
-    fn fill(&self) {
-        let mut file = fs::File::create(self.0.join("filler")).expect("a file");
-        while file.write(&[0; 4096]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).expect("removed");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a test that failed may have left somebody in there.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 #[test]

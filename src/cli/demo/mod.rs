@@ -119,10 +119,10 @@ fn follow(client: &Client, run: i64) -> Result<Run> {
     let began = Instant::now();
     let mut next = 0;
     loop {
-        next = log::follow(client, run, next, true).map_err(said)?;
+        next = log::follow(client, run, next, true, None).map_err(said)?;
         let run = fetch_run(client, run).map_err(said)?;
         if run.state == "finished" {
-            log::follow(client, run.id, next, true).map_err(said)?;
+            log::follow(client, run.id, next, true, None).map_err(said)?;
             return Ok(run);
         }
         ensure!(began.elapsed() < PATIENCE, "run {} did not end within {} s", run.id, PATIENCE.as_secs());

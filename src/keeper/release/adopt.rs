@@ -24,8 +24,10 @@ pub(super) fn adopt(site: &Site, release: &Release) -> Result<Release, Trouble> 
     let (current, tree) = (site.current(), site.release(&release.name));
     let what = || format!("make `{}` a release", current.display());
     match site.standing().map_err(cannot(what()))? {
-        Standing::Folder if current.is_dir() => (),
-        Standing::Folder => return Err(Trouble::permanent(format!("cannot {}: it is not a folder", what()))),
+        Standing::Folder => (),
+        Standing::Other => {
+            return Err(Trouble::permanent(format!("cannot {}: it is not a folder; move it away", what())));
+        }
         Standing::Nothing => {
             return Err(Trouble::permanent(format!("cannot {}: there is nothing; the first deploy makes one", what())));
         }
@@ -39,7 +41,7 @@ pub(super) fn adopt(site: &Site, release: &Release) -> Result<Release, Trouble> 
     }
     prepare(site)?;
     let said = fs::read_to_string(current.join("REVISION")).unwrap_or_default();
-    let size_bytes = size_of(&current).map_err(cannot(what()))?;
+    let size_bytes = size_of(&current);
     let release = Release { commit: CommitId::parse(said.trim()), size_bytes, ..release.clone() };
     let mut history = History::read(site)?;
     history.add(release.clone());

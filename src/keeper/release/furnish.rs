@@ -19,6 +19,9 @@ use crate::{
 pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[SharedPath]) -> Result<(), Trouble> {
     let tree = site.staging(run);
     for item in shared {
+        shared::fits(&tree, item)?;
+    }
+    for item in shared {
         shared::link(site, &tree, item)?;
     }
     write_revision(&tree.join("REVISION"), commit).map_err(cannot("write REVISION"))

@@ -9,17 +9,13 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-use super::{Looked, Trouble, cannot, shared};
+use super::{Looked, Trouble, cannot, say, shared};
 use crate::{
     journal::{
         releases::{History, Release},
         site::{Site, Standing},
     },
-    model::{
-        deploy::SharedPath,
-        name::HookName,
-        release::{ReleaseName, Verdict},
-    },
+    model::{deploy::SharedPath, name::HookName, release::ReleaseName},
 };
 
 /// Does the order.
@@ -33,6 +29,9 @@ pub(super) fn look(
     shared::look(site, shared)?;
     let link = live_link(site, hook)?;
     let history = History::read(site)?;
+    if let Some(damage) = history.damage() {
+        say(&damage);
+    }
     let live = history.live.as_ref().and_then(|it| history.find(it)).cloned();
     let wanted = wanted.map(|it| find_good(&history, it)).transpose()?;
     Ok(Looked { link, live, wanted })
@@ -73,20 +72,17 @@ fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, Trouble> {
             "`{}` is no link, so it cannot be switched in one step; make it the first release: landfall adopt {hook}",
             current.display()
         ))),
+        Standing::Other => Err(Trouble::permanent(format!(
+            "`{}` is neither a link nor a folder, and stands where the link to the live release belongs; move it away",
+            current.display()
+        ))),
     }
 }
 
 fn find_good(history: &History, name: &ReleaseName) -> Result<Release, Trouble> {
     let refuse = |why: &str| Err(Trouble::permanent(format!("release {name} {why}")));
-    match history.find(name) {
-        None => refuse("is not on record"),
-        Some(_) if history.live.as_ref() == Some(name) => refuse("is live already"),
-        Some(_) if !history.is_there(name) => refuse("is no longer there: it was put away to make room"),
-        Some(release) => match release.verdict {
-            Verdict::Good => Ok(release.clone()),
-            Verdict::Ready | Verdict::Live | Verdict::Bad => refuse("has never been found good"),
-        },
-    }
+    let Some(release) = history.find(name) else { return refuse("is not on record") };
+    history.obstacle(release).map_or_else(|| Ok(release.clone()), refuse)
 }
 
 /// The kind of an error that says that something is not there.

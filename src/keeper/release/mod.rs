@@ -90,8 +90,11 @@ pub enum Order {
         /// The release that is to be gone back to.
         wanted: Option<ReleaseName>,
     },
-    /// Make the folders that a new tree needs.
-    Prepare,
+    /// Make the folders that a new tree needs, and room for it.
+    Prepare {
+        /// Whose tree it is to be.
+        run: RunId,
+    },
     /// Link what is shared into the tree in the making, and write its REVISION.
     Furnish {
         /// Whose tree it is.
@@ -129,6 +132,8 @@ pub enum Order {
     },
     /// Put away what is not kept.
     Tidy {
+        /// By which run.
+        run: RunId,
         /// How many good ones are kept.
         good: usize,
         /// How many broken ones are kept.
@@ -199,13 +204,15 @@ fn run(errand: &Errand) -> Result<Answer, Trouble> {
     let site = Site::at(&errand.root);
     match &errand.order {
         Order::Look { hook, shared, wanted } => look::look(&site, hook, shared, wanted.as_ref()).map(Answer::Looked),
-        Order::Prepare => prepare(&site).map(|()| Answer::Done),
+        Order::Prepare { run } => prepare(&site).and_then(|()| make_room(&site, *run)).map(|()| Answer::Done),
         Order::Furnish { run, commit, shared } => furnish::furnish(&site, *run, commit, shared).map(|()| Answer::Done),
         Order::Seal { release } => seal::seal(&site, release).map(|()| Answer::Done),
         Order::Switch { run, link } => switch::switch(&site, *run, link).map(|()| Answer::Done),
         Order::Judge { name, verdict, note } => judge(&site, name, *verdict, note.clone()).map(|()| Answer::Done),
         Order::Adopt { release } => adopt::adopt(&site, release).map(Answer::Adopted),
-        Order::Tidy { good, failed, spared } => Ok(Answer::Tidied(tidy::tidy(&site, (*good, *failed), spared))),
+        Order::Tidy { run, good, failed, spared } => {
+            Ok(Answer::Tidied(tidy::tidy(&site, *run, (*good, *failed), spared)))
+        }
     }
 }
 
@@ -215,6 +222,12 @@ fn prepare(site: &Site) -> Result<(), Trouble> {
         make_folder(&folder)?;
     }
     Ok(())
+}
+
+/// A tree of that run's number may be there where the state folder was lost, and numbers began anew.
+fn make_room(site: &Site, run: RunId) -> Result<(), Trouble> {
+    let staging = site.staging(run);
+    if fs::symlink_metadata(&staging).is_ok() { tidy::set_aside(site, &staging, run) } else { Ok(()) }
 }
 
 /// Writes down what is known of a release by now.

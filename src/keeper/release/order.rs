@@ -83,13 +83,13 @@ struct PipedErrand {
 #[serde(rename_all = "snake_case")]
 enum PipedOrder {
     Look { hook: String, shared: Vec<PipedShared>, wanted: Option<String> },
-    Prepare,
+    Prepare { run: i64 },
     Furnish { run: i64, commit: String, shared: Vec<PipedShared> },
     Seal { release: String },
     Switch { run: i64, link: PathBuf },
     Judge { name: String, verdict: String, note: Option<String> },
     Adopt { release: String },
-    Tidy { good: usize, failed: usize, spared: Vec<String> },
+    Tidy { run: i64, good: usize, failed: usize, spared: Vec<String> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,7 +118,7 @@ impl From<&Order> for PipedOrder {
                 shared: piped_shared(shared),
                 wanted: wanted.as_ref().map(ReleaseName::to_string),
             },
-            Order::Prepare => Self::Prepare,
+            Order::Prepare { run } => Self::Prepare { run: run.0 },
             Order::Furnish { run, commit, shared } => {
                 Self::Furnish { run: run.0, commit: commit.to_string(), shared: piped_shared(shared) }
             }
@@ -128,8 +128,9 @@ impl From<&Order> for PipedOrder {
                 Self::Judge { name: name.to_string(), verdict: verdict.word().into(), note: note.clone() }
             }
             Order::Adopt { release } => Self::Adopt { release: releases::encode(release) },
-            Order::Tidy { good, failed, spared } => {
-                Self::Tidy { good: *good, failed: *failed, spared: spared.iter().map(ToString::to_string).collect() }
+            Order::Tidy { run, good, failed, spared } => {
+                let spared = spared.iter().map(ToString::to_string).collect();
+                Self::Tidy { run: run.0, good: *good, failed: *failed, spared }
             }
         }
     }
@@ -147,7 +148,7 @@ impl TryFrom<PipedOrder> for Order {
                 shared: plain_shared(shared),
                 wanted: wanted.as_deref().map(name).transpose()?,
             },
-            PipedOrder::Prepare => Self::Prepare,
+            PipedOrder::Prepare { run } => Self::Prepare { run: RunId(run) },
             PipedOrder::Furnish { run, commit, shared } => Self::Furnish {
                 run: RunId(run),
                 commit: CommitId::parse(&commit).ok_or_else(|| format!("`{commit}` is not a commit"))?,
@@ -161,8 +162,9 @@ impl TryFrom<PipedOrder> for Order {
                 note,
             },
             PipedOrder::Adopt { release: text } => Self::Adopt { release: release(&text)? },
-            PipedOrder::Tidy { good, failed, spared } => {
-                Self::Tidy { good, failed, spared: spared.iter().map(|it| name(it)).collect::<Result<_, _>>()? }
+            PipedOrder::Tidy { run, good, failed, spared } => {
+                let spared = spared.iter().map(|it| name(it)).collect::<Result<_, _>>()?;
+                Self::Tidy { run: RunId(run), good, failed, spared }
             }
         })
     }

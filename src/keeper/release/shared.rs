@@ -17,6 +17,7 @@ use crate::{journal::site::Site, model::deploy::SharedPath};
 
 /// Looks whether what is required is there, and whether what is there stays inside.
 pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
+    leads_back(site, shared)?;
     let mut missing = Vec::new();
     for item in shared {
         let place = site.shared().join(&item.path);
@@ -34,11 +35,23 @@ pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
     }
 }
 
+/// The links in the trees say `../../shared`, and the kernel goes up from where a folder really is.
+fn leads_back(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
+    let (Ok(releases), Ok(root)) = (site.releases().canonicalize(), site.root().canonicalize()) else { return Ok(()) };
+    if shared.is_empty() || releases.parent() == Some(root.as_path()) {
+        return Ok(());
+    }
+    Err(Trouble::permanent(format!(
+        "`{}` leads to `{}`, from where releases would not find what they share; mount that folder there instead",
+        site.releases().display(),
+        releases.display()
+    )))
+}
+
 /// Links one path of the tree to what is shared.
 pub(super) fn link(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
     let (ours, place) = (tree.join(&item.path), site.shared().join(&item.path));
     stays_inside(&site.shared(), &item.path)?;
-    stays_inside(tree, item.path.parent().unwrap_or(Path::new("")))?;
     if !exists(&place)? {
         begin(site, tree, item)?;
     }
@@ -109,6 +122,22 @@ fn stays_inside(folder: &Path, path: &Path) -> Result<(), Trouble> {
         }
     }
     Ok(())
+}
+
+/// Refuses a path of which a folder is a link of the commit's, even where that stays inside: two shared paths might be
+/// one then, and the way up to `shared/` is another. To be asked of all paths before the first is linked.
+pub(super) fn fits(tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
+    let path = &item.path;
+    stays_inside(tree, path.parent().unwrap_or(Path::new("")))?;
+    let folders = path.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty());
+    let Some(link) = folders.filter(|it| tree.join(it).is_symlink()).last() else { return Ok(()) };
+    let leads = fs::read_link(tree.join(link)).unwrap_or_default();
+    Err(Trouble::permanent(format!(
+        "`{}` cannot be shared, as `{}` of the commit is a link to `{}`; share the path that it leads to",
+        path.display(),
+        link.display(),
+        leads.display()
+    )))
 }
 
 fn make_parents(base: &Path, path: &Path) -> Result<(), Trouble> {

@@ -5,8 +5,14 @@
 
 use std::{
     fs,
+    os::unix::fs::symlink,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
 };
 
 use fail::FailScenario;
@@ -32,7 +38,7 @@ struct Yard {
 impl Yard {
     fn new() -> Self {
         let yard = Self { folder: tempfile::tempdir().expect("a folder") };
-        yard.order(Order::Prepare);
+        yard.order(Order::Prepare { run: RunId(1) });
         yard.deploy(1);
         yard
     }
@@ -49,18 +55,27 @@ impl Yard {
         run(&Errand { root: self.root(), order }).expect("it is done")
     }
 
-    /// From a staged tree to a good release.
-    fn deploy(&self, number: i64) {
+    /// A staged tree.
+    fn stage(&self, number: i64) {
         let staging = self.site().staging(RunId(number));
         fs::create_dir(&staging).expect("made");
         fs::write(staging.join("index.html"), number.to_string()).expect("a file");
-        self.order(Order::Seal { release: release(number) });
-        self.order(Order::Switch { run: RunId(number), link: Site::link_to(&release(number).name) });
-        self.order(Order::Judge { name: release(number).name, verdict: Verdict::Good, note: None });
+    }
+
+    /// From a staged tree to a good release.
+    fn deploy(&self, number: i64) {
+        self.deploy_as(release(number));
+    }
+
+    fn deploy_as(&self, release: Release) {
+        self.stage(release.run.0);
+        self.order(Order::Seal { release: release.clone() });
+        self.order(Order::Switch { run: release.run, link: Site::link_to(&release.name) });
+        self.order(Order::Judge { name: release.name, verdict: Verdict::Good, note: None });
     }
 
     fn tidy(&self) -> Answer {
-        self.order(Order::Tidy { good: 1, failed: 0, spared: Vec::new() })
+        self.order(Order::Tidy { run: RunId(99), good: 1, failed: 0, spared: Vec::new() })
     }
 
     /// Does something that dies at this point.
@@ -92,6 +107,7 @@ fn release(number: i64) -> Release {
         commit: None,
         run: RunId(number),
         at: Timestamp::UNIX_EPOCH,
+        after: None,
         verdict: Verdict::Ready,
         subject: String::new(),
         author: String::new(),
@@ -126,6 +142,68 @@ fn tidying_that_dies_never_leaves_half_a_release() {
     yard.is_sane("tidy-renamed");
     assert_eq!(yard.tidy(), Answer::Tidied(Vec::new()));
     assert_eq!(fs::read_dir(yard.root().join(".landfall/trash")).expect("readable").count(), 0);
+    scenario.teardown();
+}
+
+#[test]
+fn a_switch_that_reads_otherwise_is_not_taken_for_done() {
+    let scenario = FailScenario::setup();
+    let yard = Yard::new();
+    let current = yard.site().current();
+    fail::cfg_callback("switch-renamed", move || {
+        fs::remove_file(&current).expect("somebody removes it");
+        symlink("releases/elsewhere", &current).expect("and has other ideas");
+    })
+    .expect("a known point");
+    yard.order(Order::Prepare { run: RunId(2) });
+    yard.stage(2);
+    yard.order(Order::Seal { release: release(2) });
+    let link = Site::link_to(&release(2).name);
+    let result = run(&Errand { root: yard.root(), order: Order::Switch { run: RunId(2), link } });
+    assert!(result.expect_err("refused").reason.ends_with("it was done, and reads otherwise"));
+    scenario.teardown();
+}
+
+#[test]
+fn a_clock_that_was_set_back_changes_nothing_about_what_comes_after_what() {
+    let scenario = FailScenario::setup();
+    let yard = Yard::new();
+    let name = |hour: i64| ReleaseName::parse(&format!("20260101T{hour:02}0000Z-r{}", 20 - hour)).expect("a name");
+    for number in 2..=4 {
+        yard.deploy_as(Release { name: name(20 - number), ..release(number) });
+    }
+    let history = History::read(&yard.site()).expect("readable");
+    let way: Vec<_> = history.way_back().map(|it| it.run.0).collect();
+    assert_eq!((history.live.clone(), way), (Some(name(16)), vec![3, 2, 1]));
+    yard.order(Order::Tidy { run: RunId(4), good: 2, failed: 0, spared: Vec::new() });
+    assert!(history.is_there(&name(16)) && history.is_there(&name(17)) && !history.is_there(&name(18)));
+    scenario.teardown();
+}
+
+#[test]
+fn what_is_served_is_served_at_every_instant_of_an_adoption() {
+    let scenario = FailScenario::setup();
+    let yards: Vec<Yard> = (0..300).map(|_| Yard { folder: tempfile::tempdir().expect("a folder") }).collect();
+    for yard in &yards {
+        fs::create_dir(yard.site().current()).expect("made");
+        fs::write(yard.site().current().join("index.html"), "1").expect("a file");
+    }
+    let pages: Vec<PathBuf> = yards.iter().map(|it| it.site().current().join("index.html")).collect();
+    let at = Arc::new(AtomicUsize::new(0));
+    let reader = {
+        let at = Arc::clone(&at);
+        thread::spawn(move || {
+            let looks = (0..).map_while(|_| pages.get(at.load(Ordering::SeqCst)));
+            looks.map(|it| fs::metadata(it).map(drop)).collect::<Result<Vec<_>, _>>()
+        })
+    };
+    for yard in &yards {
+        yard.order(Order::Adopt { release: Release { verdict: Verdict::Good, ..release(1) } });
+        assert_eq!(fs::read_link(yard.site().current()).expect("a link"), Site::link_to(&release(1).name));
+        at.fetch_add(1, Ordering::SeqCst);
+    }
+    let looks = reader.join().expect("a reader").expect("it is there whenever somebody looks").len();
+    assert!(looks > yards.len(), "{looks}");
     scenario.teardown();
 }
 

@@ -6,6 +6,7 @@
 //! Invariant: a tree loses its name before it loses a file, so a half-removed one is never taken for a whole one.
 
 use std::{
+    cmp::Reverse,
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// Does the order; returns sentences about what could not be done.
-pub(super) fn tidy(site: &Site, (good, failed): (usize, usize), spared: &[ReleaseName]) -> Vec<String> {
+pub(super) fn tidy(site: &Site, run: RunId, (good, failed): (usize, usize), spared: &[ReleaseName]) -> Vec<String> {
     let mut troubles = Vec::new();
     let mut note = |result: Result<(), super::Trouble>| {
         if let Err(trouble) = result {
@@ -35,7 +36,7 @@ pub(super) fn tidy(site: &Site, (good, failed): (usize, usize), spared: &[Releas
     match History::read(site) {
         Ok(mut history) => {
             note(remove_idle_links(site, &history));
-            for tree in too_many(site, &history, (good, failed), spared) {
+            for tree in too_many((site, &history), run, (good, failed), spared) {
                 note(put_away(site, &tree));
             }
             note(write_down(&mut history));
@@ -52,10 +53,9 @@ fn set_broken_aside(site: &Site) -> Result<(), super::Trouble> {
     for entry in entries(&site.releases()).map_err(cannot(what()))? {
         let name = entry.file_name().and_then(|it| it.to_str()).unwrap_or_default().to_owned();
         let Some(run) = name.strip_prefix(".staging-r") else { continue };
-        make_folder(&site.failed())?;
-        let place = site.failed().join(format!("r{run}"));
-        remove(&place).and_then(|()| fs::rename(&entry, &place)).map_err(cannot(what()))?;
-        say(&format!("the broken tree is kept in {}", place.display()));
+        if let Ok(run) = run.parse() {
+            set_aside(site, &entry, RunId(run))?;
+        }
     }
     // A link that a run died beside.
     for entry in entries(site.root()).map_err(cannot(what()))? {
@@ -64,6 +64,16 @@ fn set_broken_aside(site: &Site) -> Result<(), super::Trouble> {
             remove(&entry).map_err(cannot(what()))?;
         }
     }
+    Ok(())
+}
+
+/// A tree of that run, which never came to its final name.
+pub(super) fn set_aside(site: &Site, tree: &Path, run: RunId) -> Result<(), super::Trouble> {
+    make_folder(&site.failed())?;
+    let place = site.failed().join(format!("r{run}"));
+    let moved = remove(&place).and_then(|()| fs::rename(tree, &place));
+    moved.map_err(cannot(format!("set `{}` aside", tree.display())))?;
+    say(&format!("the broken tree is kept in {}", place.display()));
     Ok(())
 }
 
@@ -78,7 +88,12 @@ fn remove_idle_links(site: &Site, history: &History) -> Result<(), super::Troubl
 }
 
 /// The trees that are beyond what is kept.
-fn too_many(site: &Site, history: &History, (good, failed): (usize, usize), spared: &[ReleaseName]) -> Vec<PathBuf> {
+fn too_many(
+    (site, history): (&Site, &History),
+    run: RunId,
+    (good, failed): (usize, usize),
+    spared: &[ReleaseName],
+) -> Vec<PathBuf> {
     let is_spared = |it: &ReleaseName| history.live.as_ref() == Some(it) || spared.contains(it);
     let there = || history.releases.iter().rev().filter(|it| history.is_there(&it.name));
     let is_good = |it: &Release| match it.verdict {
@@ -92,7 +107,8 @@ fn too_many(site: &Site, history: &History, (good, failed): (usize, usize), spar
         let run = entry.file_name().and_then(|it| it.to_str()).and_then(|it| it.strip_prefix('r')?.parse().ok());
         broken.extend(run.map(|run| (RunId(run), entry)));
     }
-    broken.sort_by_key(|(run, _)| std::cmp::Reverse(*run));
+    // A number beyond ours is of a time before the state folder was lost, when numbers began anew.
+    broken.sort_by_key(|(it, _)| (*it > run, Reverse(*it)));
     let old = old.filter(|it| !is_spared(&it.name)).map(|it| site.release(&it.name));
     old.chain(broken.into_iter().skip(failed).map(|(_, tree)| tree)).collect()
 }
@@ -105,15 +121,26 @@ fn put_away(site: &Site, tree: &Path) -> Result<(), super::Trouble> {
     remove(&trash.join(name)).and_then(|()| fs::rename(tree, trash.join(name))).map_err(cannot(what()))?;
     say(&format!("{} is put away", name.to_string_lossy()));
     fail::fail_point!("tidy-renamed", |_| Ok(()));
-    remove(&trash.join(name)).map_err(cannot(what()))
+    discard(&trash.join(name))
 }
 
 fn empty_trash(site: &Site) -> Result<(), super::Trouble> {
     let what = || format!("empty `{}`", trash(site).display());
     for entry in entries(&trash(site)).map_err(cannot(what()))? {
-        remove(&entry).map_err(cannot(what()))?;
+        discard(&entry)?;
     }
     Ok(())
+}
+
+/// Removes what is in the trash. What other users have written into it is theirs to remove, or root's.
+fn discard(path: &Path) -> Result<(), super::Trouble> {
+    remove(path).map_err(|err| {
+        let help = match err.kind() {
+            io::ErrorKind::PermissionDenied => "; other users have files in it: sudo rm -r",
+            _ => "; look what keeps it, then: rm -r",
+        };
+        super::Trouble::other(format!("cannot remove `{0}`: {err}{help} {0}", path.display()))
+    })
 }
 
 fn trash(site: &Site) -> PathBuf {

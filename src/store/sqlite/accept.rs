@@ -269,15 +269,27 @@ fn note_runs(
         "INSERT INTO delivery_run (delivery, run, hook) VALUES (?1, ?2, (SELECT hook FROM hook WHERE name = ?3))
          ON CONFLICT DO NOTHING",
     )?;
-    // Replaced, not updated: the numbers of `seen` then rise with time, which is what retention goes by.
-    let mut remember = tx.prepare_cached(
-        "INSERT OR REPLACE INTO seen (hook, key, run, at) VALUES ((SELECT hook FROM hook WHERE name = ?1), ?2, ?3, ?4)",
-    )?;
     for (run, hook) in runs {
         tie.execute(params![delivery, run.0, hook.as_str()])?;
         for key in keys.unwrap_or_default() {
-            remember.execute(params![hook.as_str(), key_bytes(key), run.0, millis(now)])?;
+            remember(tx, hook, &key_bytes(key), *run, now)?;
         }
+    }
+    Ok(())
+}
+
+/// Ties a key to a run. It hardly ever was tied to another before, and `OR REPLACE` would copy pages for that.
+fn remember(tx: &Connection, hook: &HookName, key: &[u8], run: RunId, now: Timestamp) -> Result<(), StoreError> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR IGNORE INTO seen (hook, key, run, at)
+         VALUES ((SELECT hook FROM hook WHERE name = ?1), ?2, ?3, ?4)",
+    )?;
+    let seen = params![hook.as_str(), key, run.0, millis(now)];
+    if insert.execute(seen)? == 0 {
+        // Replaced, not updated: the numbers of `seen` then rise with time, which is what retention goes by.
+        let forget = "DELETE FROM seen WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND key = ?2";
+        tx.execute(forget, params![hook.as_str(), key])?;
+        insert.execute(seen)?;
     }
     Ok(())
 }

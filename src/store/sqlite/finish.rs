@@ -100,7 +100,7 @@ pub(in crate::store) fn finish(
         None
     };
     if let Some(commit) = commit {
-        hold::judge_commit(tx, (right.run, held.hook), &commit, outcome, now)?;
+        hold::judge_commit(tx, (right.run, held.hook), (job, &commit), outcome, now)?;
     }
     if let Some(commit) = live {
         note_live(tx, right.run, held.hook, job, commit.as_str())?;

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     model::{
+        job::Job,
         name::HookName,
         push::CommitId,
         run::{Outcome, RunId},
@@ -86,15 +87,17 @@ pub(in crate::store) fn holds(tx: &Connection) -> Result<Vec<Hold>, StoreError> 
     Ok(holds)
 }
 
-/// Remembers a commit that went live and did not come up, and forgets one that did.
+/// Remembers a commit that went live and did not come up, and forgets one that did. A release that a person goes back to
+/// was good before, and is not at fault alone if it is not now.
 pub(super) fn judge_commit(
     tx: &Connection,
     (run, hook): (RunId, i64),
-    commit: &CommitId,
+    (job, commit): (&Job, &CommitId),
     outcome: &Outcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     match outcome {
+        Outcome::RolledBack(_) | Outcome::RollbackFailed { .. } if !job.target.is_fetched() => (),
         Outcome::RolledBack(_) | Outcome::RollbackFailed { .. } => {
             let mut statement = tx.prepare_cached(
                 "INSERT OR REPLACE INTO bad_commit (hook, commit_id, run, at) VALUES (?1, ?2, ?3, ?4)",

@@ -9,6 +9,7 @@ use crate::{
     model::{
         name::HookName,
         push::{CommitId, RefName},
+        run::Outcome,
     },
     store::{
         StoreError,
@@ -25,7 +26,7 @@ pub(in crate::store) fn live(
     Ok(find(tx, hook, ref_name)?.map(|(commit, _)| commit))
 }
 
-/// Whether a run after the one that brought what is live may have changed that, and did not succeed.
+/// Whether the run that brought what is live did not succeed, or one after it may have changed that, and did not succeed.
 ///
 /// A run of another ref counts too: what its scripts did is not known to be elsewhere. Only runs since then are
 /// looked at, from the newest on.
@@ -36,13 +37,15 @@ pub(in crate::store) fn is_disturbed(
 ) -> Result<bool, StoreError> {
     let Some((_, since)) = find(tx, hook, ref_name)? else { return Ok(false) };
     let mut statement = tx.prepare_cached(
-        "SELECT outcome FROM run WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND run > ?2
+        "SELECT outcome, run FROM run WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND run >= ?2
              AND started_at IS NOT NULL AND outcome IS NOT NULL ORDER BY run DESC",
     )?;
     let mut rows = statement.query(params![hook.as_str(), since])?;
     while let Some(row) = rows.next()? {
+        let brought_it = row.get::<_, i64>(1)? == since;
+        let disturbs = |it: Outcome| if brought_it { it != Outcome::Succeeded } else { it.may_have_changed() };
         // One that cannot be read may have been anything.
-        if journal::outcome::decode(&row.get::<_, String>(0)?).map_or(true, |it| it.may_have_changed()) {
+        if journal::outcome::decode(&row.get::<_, String>(0)?).map_or(true, disturbs) {
             return Ok(true);
         }
     }

@@ -119,8 +119,9 @@ fn connect(database: &Path, folder: &Path) -> Result<Connection, OpenError> {
     // What a savepoint needs in order to be undone: a batch of a few hundred would spill it to a file.
     writer.pragma_update(None, "temp_store", "memory").map_err(failed)?;
     writer.pragma_update(None, "journal_size_limit", 64 << 20).map_err(failed)?;
-    // 16 MiB of log: pages that change again and again are brought home once, with two flushes, and not four times.
-    writer.pragma_update(None, "wal_autocheckpoint", 4096).map_err(failed)?;
+    // 32 MiB of log: pages that change again and again are brought home once, with two flushes, and not eight times. A
+    // longer log would be felt at the start after a kill, when it is read.
+    writer.pragma_update(None, "wal_autocheckpoint", 8192).map_err(failed)?;
     migrate(&mut writer, database, folder)?;
     Ok(writer)
 }

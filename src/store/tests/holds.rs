@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use super::{World, all, commit_id, failed, in_lane, latest};
 use crate::{
-    model::run::{Failure, FailureClass, Outcome, RunStep},
+    model::{
+        job::Target,
+        release::ReleaseName,
+        run::{Failure, FailureClass, Outcome, RunStep},
+    },
     store::{Accepted, Hold, RunState, Verdict},
 };
 
@@ -85,6 +89,17 @@ async fn a_commit_that_did_not_come_up_is_not_queued_again_until_a_person_allows
     assert_eq!(world.store.hook_summary(&hook.name).await.expect("a read").bad_commits.len(), 1);
     assert!(world.store.forgive(&hook.name, &commit_id('a')).await.expect("allowed"));
     assert_eq!(world.deliver("id-4", "body 4", &hook, 'a').await.accepted, Accepted::Queued);
+}
+
+#[tokio::test]
+async fn the_commit_of_a_release_that_was_gone_back_to_in_vain_is_not_held() {
+    let world = World::new();
+    let hook = all("site");
+    let name = ReleaseName::parse("x-r1").expect("a name");
+    let target = Target::Release { name, commit: Some(commit_id('a')), reason: None };
+    world.store.enqueue(crate::route::back(&hook, target, "ana"), world.now).await.expect("queued");
+    world.carry_out(rolled_back()).await;
+    assert_eq!(world.deliver("id-1", "body 1", &hook, 'a').await.accepted, Accepted::Queued);
 }
 
 #[tokio::test]

@@ -47,6 +47,15 @@ async fn what_is_live_is_disturbed_by_a_run_that_may_have_changed_it_and_not_by_
     assert!(world.store.is_disturbed(&hook.name, main.as_ref()).await.expect("a read"));
     ends('b', Outcome::Succeeded).await;
     assert!(!is_disturbed().await);
+    // It went live, and its keeper died before anybody knew whether it came up.
+    world.queue(&hook, 'a').await;
+    let (step, reason) = (Some(RunStep::Activate), "its keeper died".into());
+    let facts = RunFacts { live: Some(commit_id('a')), ..RunFacts::default() };
+    let claim = world.claim().await;
+    world.store.start(&claim, world.now).await.expect("started");
+    world.store.finish(claim, Outcome::Interrupted { step, reason }, facts, world.now).await.expect("finished");
+    assert_eq!(world.store.live(&hook.name, None).await.expect("a read"), Some(commit_id('a')));
+    assert!(is_disturbed().await, "what is live was never found good");
 }
 
 #[tokio::test]

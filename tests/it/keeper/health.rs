@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use landfall::model::{
@@ -94,6 +94,16 @@ fn stable_wants_good_answers_in_a_row() {
     (wanted.stable, wanted.attempts) = (2, 9);
     assert_eq!(running("true").hook(|it| it.health = vec![wanted]).finish().outcome(), Outcome::Succeeded);
     assert_eq!(server.asked(), 4);
+}
+
+#[test]
+fn the_first_question_comes_after_start_after_and_the_next_after_interval() {
+    let server = Server::answering(&[(503, ""), (200, "")]);
+    let mut slow = server.probe(None);
+    (slow.start_after, slow.interval) = (Duration::from_millis(700), Duration::from_millis(600));
+    let began = Instant::now();
+    assert_eq!(running("true").hook(|it| it.health = vec![slow]).finish().outcome(), Outcome::Succeeded);
+    assert!(server.asked() == 2 && began.elapsed() >= Duration::from_millis(1300), "{:?}", began.elapsed());
 }
 
 #[test]

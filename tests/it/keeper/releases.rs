@@ -142,6 +142,15 @@ fn with_rollback_off_a_release_that_does_not_come_up_stays() {
 }
 
 #[test]
+fn a_time_limit_with_nothing_to_go_back_to_is_told_as_one() {
+    let mut shop = Shop::activating("sleep 1000");
+    shop.hook.timeout = Duration::from_secs(2);
+    shop.commit(&[("index.html", "one\n")]);
+    let (word, reason) = shop.deploy().said();
+    assert!(word == "timed_out" && reason.contains("there is nothing to go back to"), "{word}: {reason}");
+}
+
+#[test]
 fn a_way_back_that_fails_too_says_both() {
     let mut shop = Shop::activating("test ! -e $DEPLOY_SHARED_PATH/down");
     let good = shop.good(&[("index.html", "one\n")]);
@@ -206,6 +215,49 @@ fn nobody_goes_back_to_what_was_never_found_good() {
     let ended = shop.go_back_to(&bad);
     assert_eq!(ended.said(), ("failed", format!("release {bad} has never been found good")));
     assert_eq!(ended.outcome().step(), Some(RunStep::Preflight));
+}
+
+#[test]
+fn the_way_back_from_what_came_after_a_way_back_leads_to_what_was_live_before_it() {
+    let mut shop = Shop::activating("true");
+    let names = ["one\n", "two\n", "three\n"].map(|page| shop.good(&[("index.html", page)]));
+    assert_eq!(shop.go_back_to(&names[0]).said().0, "succeeded");
+    shop.good(&[("index.html", "four\n")]);
+    let way: Vec<_> = shop.history().way_back().map(|it| it.name.clone()).collect();
+    assert_eq!(way, [names[0].clone()], "two and three were left by a person");
+}
+
+#[test]
+fn a_tree_that_a_lost_state_folder_left_in_the_making_gives_way() {
+    let mut shop = Shop::running("true");
+    fs::create_dir_all(shop.path("releases/.staging-r1/index.html")).expect("made");
+    shop.good(&[("index.html", "one\n")]);
+    assert_eq!((shop.served("index.html"), shop.names_in(".landfall/failed")), ("one\n".into(), vec!["r1".into()]));
+}
+
+#[test]
+fn files_of_another_user_in_a_tree_keep_nobody_from_going_live_and_who_removes_them_is_said() {
+    let name = "files_of_another_user_in_a_tree_keep_nobody_from_going_live_and_who_removes_them_is_said";
+    if !super::root::is_root(name) {
+        return;
+    }
+    let mut shop = Shop::running("mkdir -m 777 open");
+    let mut other = script("cache", "test \"$(cat index.html)\" = two || mkdir -m 700 -p open/cache/inner");
+    other.user = Some("daemon".into());
+    shop.hook.run.push(other);
+    shop.hook.user = Some("nobody".into());
+    shop.keeping().good = 1;
+    fs::create_dir(shop.path("")).expect("made");
+    std::os::unix::fs::chown(shop.path(""), Some(65534), Some(65534)).expect("given");
+    let first = shop.good(&[("index.html", "one")]);
+    shop.good(&[("index.html", "two")]);
+    shop.commit(&[("index.html", "two"), ("more", "")]);
+    let ended = shop.deploy();
+    assert_eq!(ended.outcome(), Outcome::Succeeded, "{:#?}", ended.whole_log());
+    let left = shop.path(".landfall/trash").join(first.as_str());
+    let help = format!("other users have files in it: sudo rm -r {}", left.display());
+    assert!(ended.has_remark(&format!("cleanup: cannot remove `{}`", left.display())), "{:#?}", ended.whole_log());
+    assert!(ended.whole_log().iter().any(|it| format!("{it:?}").contains(&help)), "{:#?}", ended.whole_log());
 }
 
 #[test]

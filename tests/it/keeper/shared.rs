@@ -99,6 +99,37 @@ fn a_link_that_leads_out_of_shared_is_refused_before_anything_changes() {
 }
 
 #[test]
+fn shared_paths_that_are_one_by_a_link_of_the_commit_are_refused() {
+    for items in [[shared("a/b"), shared("c")], [shared("c"), shared("a/b")]] {
+        let mut shop = sharing(items.to_vec());
+        let remote = shop.state.path().join("remote");
+        fs::create_dir(remote.join("c")).expect("made");
+        fs::write(remote.join("c/d"), "").expect("a file");
+        symlink("c", remote.join("a")).expect("a link");
+        shop.commit_all();
+        let ended = shop.deploy();
+        let (word, reason) = ended.said();
+        assert!(word == "failed" && reason.contains("`a` of the commit is a link to `c`"), "{reason}");
+        assert_eq!((ended.outcome().step(), shop.live()), (Some(RunStep::Shared), None));
+    }
+}
+
+#[test]
+fn releases_that_would_not_find_what_they_share_are_refused_before_anything_changes() {
+    let mut shop = sharing(vec![shared("storage")]);
+    let elsewhere = shop.state.path().join("big/disk/releases");
+    for folder in [elsewhere.clone(), shop.path("")] {
+        fs::create_dir_all(folder).expect("made");
+    }
+    symlink(&elsewhere, shop.path("releases")).expect("a link");
+    shop.commit(&[("index.html", "one\n")]);
+    let ended = shop.deploy();
+    let (word, reason) = ended.said();
+    assert!(word == "failed" && reason.ends_with("mount that folder there instead"), "{reason}");
+    assert_eq!((ended.outcome().step(), shop.names_in("")), (Some(RunStep::Preflight), vec!["releases".to_owned()]));
+}
+
+#[test]
 fn a_link_of_the_commit_leads_neither_a_shared_path_nor_a_seed_out_of_the_tree() {
     let seeded = |seed: &str| SharedPath { seed: Some(PathBuf::from(seed)), ..shared("storage/key") };
     type Trick = fn(&std::path::Path);

@@ -77,6 +77,32 @@ fn a_release_that_a_process_works_in_is_spared_until_it_ends() {
 }
 
 #[test]
+fn a_release_that_a_process_was_started_from_is_spared_until_it_ends() {
+    let mut shop = Shop::running("cp /bin/cat worker");
+    shop.keeping().good = 1;
+    let first = good(&mut shop, 1).remove(0);
+    let mut process = Command::new(shop.path("current/worker"));
+    process.current_dir("/").stdin(Stdio::piped());
+    let mut process = process.spawn().expect("started");
+    good(&mut shop, 3);
+    assert!(shop.names_in("releases").contains(&first), "{:?}", shop.names_in("releases"));
+    drop(process.stdin.take());
+    process.wait().expect("ended");
+    good(&mut shop, 1);
+    assert!(!shop.names_in("releases").contains(&first));
+}
+
+#[test]
+fn a_broken_tree_of_a_time_before_the_state_folder_was_lost_makes_room_for_the_newest() {
+    let mut shop = Shop::running("test ! -e bad");
+    good(&mut shop, 1);
+    fs::create_dir_all(shop.path(".landfall/failed/r90")).expect("made");
+    shop.commit(&[("bad", "")]);
+    shop.deploy();
+    assert_eq!(shop.names_in(".landfall/failed"), ["r2"]);
+}
+
+#[test]
 fn what_landfall_did_not_make_it_does_not_remove() {
     let mut shop = Shop::running("true");
     shop.keeping().good = 1;

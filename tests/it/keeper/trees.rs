@@ -11,7 +11,7 @@ use landfall::{
 };
 use rustix::process::Signal;
 
-use super::bench::{begin, is_alive, log, pid_in, running, script};
+use super::bench::{Keeper, begin, is_alive, log, pid_in, running, script};
 
 /// A script that ignores TERM, beside a grandchild that does so too, in a session of its own, below nobody.
 const STUBBORN: &str = r#"
@@ -47,6 +47,31 @@ fn a_cancel_says_who_and_why_and_lets_a_script_clean_up() {
     assert_eq!(ended.said(), ("cancelled", "anna: wrong branch".into()));
     assert_eq!(ended.outcome().step(), Some(RunStep::Run));
     assert_eq!(ended.output(), ["ready", "cleaned"]);
+}
+
+#[test]
+fn a_cancel_that_is_passed_on_again_does_not_end_the_last_steps_and_another_one_does() {
+    let ticking = "n=0; until [ -e gate ]; do n=$((n + 1)); echo tick $n; sleep 0.02; done; echo tidied";
+    let bench = || running("echo ready; sleep 1000").hook(|it| it.finally.push(script("tidy", ticking)));
+    let cancel = |keeper: &Keeper, reason: &str| {
+        keeper.bench.dir.write_cancel(reason).expect("reason");
+        keeper.signal(Signal::TERM);
+    };
+    let mut keeper = bench().start();
+    cancel(keeper.until_line("ready"), "anna: wrong branch");
+    cancel(keeper.until_line("tick 1"), "anna: wrong branch");
+    // Whoever keeps these lines has heard the signal before them.
+    let heard = log(&keeper.bench.dir).len() + 10;
+    keeper.until("ten more lines", |it| log(&it.dir).len() >= heard);
+    std::fs::write(keeper.bench.path("gate"), "").expect("opened");
+    let ended = keeper.finish();
+    assert_eq!(ended.said(), ("cancelled", "anna: wrong branch".into()));
+    assert_eq!(ended.output().last().map(String::as_str), Some("tidied"));
+
+    let mut keeper = bench().start();
+    cancel(keeper.until_line("ready"), "anna: wrong branch");
+    cancel(keeper.until_line("tick 1"), "anna: now, please");
+    assert_eq!(keeper.finish().said().0, "cancelled");
 }
 
 #[test]

@@ -2,7 +2,13 @@
 
 use std::fs;
 
-use crate::world::house::House;
+use landfall::journal::progress;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::world::{house::House, until};
 
 const HOOK: &str = r#"on: {push: main}
 deploy: {strategy: releases, path: "{live}", remote: "{remote}", keep: 2}
@@ -64,6 +70,46 @@ fn is_whole(house: &House, commits: &[String]) -> String {
     let live: Vec<_> = releases.iter().filter(|it| it["is_live"] == true).collect();
     assert!(live.len() == 1 && live[0]["sha"] == commit.as_str() && live[0]["verdict"] != "ready", "{releases:?}");
     commit
+}
+
+/// Lets the work on `current` stand still at this point, and kills daemon and keeper together. What stands still is
+/// left to the next daemon, as a process may survive its keeper.
+fn die_together(point: &str, has_come_to_it: impl Fn(&House) -> bool, has_switched: bool) {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    let mut commits = vec![commit_page(&house, "first", false)];
+    assert_eq!(house.ended(house.queue(&commits[0]))["outcome"], "succeeded");
+    house.variables.push(("FAILPOINTS".into(), format!("{point}=pause")));
+    house.stop().start();
+    commits.push(commit_page(&house, "1", false));
+    let run = house.queue(&commits[1]);
+    until(point, || has_come_to_it(&house).then_some(()));
+    let begin = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun");
+    house.kill();
+    kill(Pid::from_raw(begin.pid), Signal::SIGKILL).expect("the keeper is killed");
+    house.variables.pop();
+    house.start();
+    let view = house.ended(run);
+    let reason = view["reason"].as_str().unwrap_or_default();
+    let says = if has_switched { "to which it had switched" } else { "what was live before still is" };
+    assert!(view["outcome"] == "interrupted" && reason.contains(says), "{point}: {view}");
+    assert!(reason.contains("ended what it left behind"), "{point}: {view}");
+    assert_eq!(is_whole(&house, &commits), commits[usize::from(has_switched)], "{point}");
+    commits.push(commit_page(&house, "2", false));
+    assert_eq!(house.ended(house.queue(&commits[2]))["outcome"], "succeeded", "{point}");
+    assert_eq!(is_whole(&house, &commits), commits[2], "{point}");
+    assert!(!house.live().join(format!(".current-r{run}")).is_symlink(), "{point}: nothing of it is left");
+}
+
+#[test]
+fn a_daemon_and_a_keeper_killed_together_in_mid_switch_leave_the_old_or_the_new_live() {
+    let is_served = |house: &House, page: &str| {
+        fs::read_to_string(house.live().join("current/index.html")).is_ok_and(|it| it == page)
+    };
+    die_together("switch-linked", |house| house.live().join(".current-r2").is_symlink(), false);
+    die_together("switch-renamed", |house| is_served(house, "1"), true);
+    let record = |house: &House| fs::read_to_string(house.live().join(".landfall/releases.jsonl")).expect("a file");
+    die_together("switch-recorded", |house| record(house).contains("\"verdict\":\"live\""), true);
 }
 
 #[test]

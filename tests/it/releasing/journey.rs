@@ -11,12 +11,12 @@ const HOOK: &str = r#"on: {push: main}
 deploy: {strategy: releases, path: "{live}", remote: "{remote}"}
 activate: test ! -e bad"#;
 
-fn served(house: &House) -> String {
+pub fn served(house: &House) -> String {
     fs::read_to_string(house.live().join("current/index.html")).unwrap_or_default()
 }
 
 /// Pushes a page that must be live afterwards; gives its commit.
-fn publish(house: &House, page: &str) -> String {
+pub fn publish(house: &House, page: &str) -> String {
     let commit = house.repo.commit(&[("index.html", page)]);
     let run = house.ended(house.queue(&commit));
     assert_eq!(run["outcome"], "succeeded", "{run}");
@@ -24,12 +24,12 @@ fn publish(house: &House, page: &str) -> String {
     commit
 }
 
-fn releases(house: &House) -> Vec<Value> {
+pub fn releases(house: &House) -> Vec<Value> {
     house.json(&["releases", "site"]).as_array().expect("an array").clone()
 }
 
 /// Runs a command that queues a run; gives the run as it ended.
-fn acted(house: &House, arguments: &[&str]) -> Value {
+pub fn acted(house: &House, arguments: &[&str]) -> Value {
     let output = house.landfall(arguments);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "landfall {arguments:?}: {said}");
@@ -37,7 +37,7 @@ fn acted(house: &House, arguments: &[&str]) -> Value {
 }
 
 /// Runs a command that is refused; gives its exit code and what it said.
-fn refused(house: &House, arguments: &[&str]) -> (Option<i32>, String) {
+pub fn refused(house: &House, arguments: &[&str]) -> (Option<i32>, String) {
     let output = house.landfall(arguments);
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
@@ -107,13 +107,20 @@ fn a_list_of_releases_says_what_is_live_what_was_good_and_what_did_not_come_up()
     let mut house = House::with_hook(HOOK);
     house.start();
     publish(&house, "one");
-    publish(&house, "two");
+    let live = publish(&house, "two");
     house.ended(house.queue(&house.repo.commit(&[("bad", "")])));
     let output = house.landfall(&["releases", "site"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines: Vec<&str> = text.lines().skip(1).collect();
+    let (headings, lines) = text.split_once('\n').expect("two lines");
+    let headings: Vec<&str> = headings.split_whitespace().collect();
+    assert_eq!(headings, ["DATE", "RELEASE", "STATE", "COMMIT", "BY", "SIZE", "WHAT"]);
+    let lines: Vec<&str> = lines.lines().collect();
     let states = ["  bad  ", "  live  ", "  good  "];
     assert!(lines.len() == 3 && lines.iter().zip(states).all(|(line, state)| line.contains(state)), "{text}");
+    let year = releases(&house)[1]["at"].as_str().expect("a time")[..4].to_owned();
+    let cells: Vec<&str> = lines[1].split("  ").map(str::trim).filter(|it| !it.is_empty()).collect();
+    assert!(cells[0].starts_with(&year) && cells[0].len() == "2026-01-01 00:00:00".len(), "{text}");
+    assert_eq!(cells[2..], ["live", &live[..7], "Ana", "44 B", "a commit"], "{text}");
     assert!(lines[0].contains("step `test ! -e bad` of `activate` ended with exit code 1"), "{text}");
 }
 
@@ -172,8 +179,25 @@ fn a_push_that_waits_is_not_replaced_by_a_way_back() {
     house.run_once(slow, "running");
     let waiting = house.queue(&house.repo.commit(&[("index.html", "four")]));
     let output = house.landfall(&["rollback", "site"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("it waits: run {slow} is under way and ends first")), "{said}");
     let back: i64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a run");
     fs::write(house.folder.path().join("go"), "").expect("a file");
     assert_eq!(house.ended(waiting)["outcome"], "succeeded");
     assert_eq!((&house.ended(back)["outcome"], served(&house)), (&"succeeded".into(), "one".into()));
+}
+
+#[test]
+fn a_way_back_that_has_to_wait_for_a_person_says_so_at_once() {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    publish(&house, "one");
+    publish(&house, "two");
+    assert!(house.landfall(&["hold", "site", "--reason", "a fire"]).status.success());
+    let output = house.landfall(&["rollback", "site"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it waits: the hook is on hold since") && said.contains("a fire"), "{said}");
+    assert!(house.landfall(&["resume", "site"]).status.success());
+    house.ended(3);
+    assert_eq!(served(&house), "one");
 }

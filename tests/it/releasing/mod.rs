@@ -5,4 +5,6 @@ mod crash;
 
 mod journey;
 
+mod accidents;
+
 mod serving;

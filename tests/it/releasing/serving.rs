@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
+use landfall::journal::entries::{self, Entry};
+
 use crate::world::{house::House, until};
 
 /// The two pages that take turns. Long enough to be sent in more than one piece.
@@ -21,6 +24,9 @@ const PAGES: [char; 2] = ['a', 'b'];
 const PAGE_BYTES: usize = 100_000;
 
 const SWITCHES: usize = 200;
+
+/// How many ask at once.
+const CLIENTS: usize = 3;
 
 /// nginx with `root <live>/current`.
 struct Nginx {
@@ -61,20 +67,47 @@ impl Drop for Nginx {
     }
 }
 
-/// Asks for the page until `stop`, each time anew; gives how often, or the first answer that is not a whole page.
-fn ask_on(address: SocketAddr, stop: &AtomicBool) -> Result<usize, String> {
-    let mut asked = 0;
+/// A request that was answered with a whole page.
+struct Asked {
+    began: Timestamp,
+    ended: Timestamp,
+    page: char,
+}
+
+/// Asks for the page until `stop`, each time anew; gives all requests, or the first answer that is not a whole page.
+fn ask_on(address: SocketAddr, stop: &AtomicBool) -> Result<Vec<Asked>, String> {
+    let mut asked = Vec::new();
     while !stop.load(Ordering::SeqCst) {
-        let answer = ask(address).map_err(|err| format!("request {asked}: {err}"))?;
+        let began = Timestamp::now();
+        let answer = ask(address).map_err(|err| format!("request {}: {err}", asked.len()))?;
+        let ended = Timestamp::now();
         let (head, body) = answer.split_once("\r\n\r\n").ok_or("no head")?;
-        let first = body.chars().next().unwrap_or('?');
-        let is_whole = body.len() == PAGE_BYTES && PAGES.contains(&first) && body.chars().all(|it| it == first);
+        let page = body.chars().next().unwrap_or('?');
+        let is_whole = body.len() == PAGE_BYTES && PAGES.contains(&page) && body.chars().all(|it| it == page);
         if !head.starts_with("HTTP/1.1 200 ") || !is_whole {
-            return Err(format!("request {asked}: {} with {} bytes", head.lines().next().unwrap_or(""), body.len()));
+            let first = head.lines().next().unwrap_or_default();
+            return Err(format!("request {}: {first} with {} bytes", asked.len(), body.len()));
         }
-        asked += 1;
+        asked.push(Asked { began, ended, page });
     }
     Ok(asked)
+}
+
+/// When each run of a house said that it was about to switch, and that it had.
+fn switches(house: &House, runs: std::ops::RangeInclusive<i64>) -> Vec<(Timestamp, Timestamp)> {
+    let of = |run| {
+        let entries = entries::read(&house.run_dir(run)).expect("a journal");
+        let from = entries.iter().find_map(|it| match it {
+            Entry::Switching { at, .. } => Some(*at),
+            _ => None,
+        });
+        let to = entries.iter().find_map(|it| match it {
+            Entry::Switched { at, .. } => Some(*at),
+            _ => None,
+        });
+        from.zip(to).expect("it has switched")
+    };
+    runs.map(of).collect()
 }
 
 fn ask(address: SocketAddr) -> std::io::Result<String> {
@@ -97,7 +130,7 @@ fn not_one_request_fails_while_releases_take_turns() {
     }
     let nginx = Nginx::serving(&house.live().join("current"), &house.folder.path().join("nginx"));
     let stop = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = (0..2)
+    let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (address, stop) = (nginx.address, Arc::clone(&stop));
             thread::spawn(move || ask_on(address, &stop))
@@ -112,9 +145,24 @@ fn not_one_request_fails_while_releases_take_turns() {
         let output = house.landfall(&["rollback", "site", "--to", &names[turn % 2], "--wait"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
+    // The last switch was seen once each client has asked after it.
+    let last = PAGES[(SWITCHES - 1) % 2];
+    until("the last switch is seen", || ask(nginx.address).ok().filter(|it| it.ends_with(last)));
     stop.store(true, Ordering::SeqCst);
-    let asked: Vec<_> = clients.into_iter().map(|it| it.join().expect("a client")).collect();
-    let total: usize = asked.iter().map(|it| *it.as_ref().expect("not one request fails")).sum();
-    println!("{total} requests during {SWITCHES} switches, not one failed");
-    assert!(total > SWITCHES);
+    let asked = clients.into_iter().map(|it| it.join().expect("a client").expect("not one request fails"));
+    let asked: Vec<Vec<Asked>> = asked.collect();
+    let first_run = i64::try_from(PAGES.len()).expect("small") + 1;
+    let switches = switches(&house, first_run..=first_run - 1 + i64::try_from(SWITCHES).expect("small"));
+    let mut overlaps = 0;
+    for (from, to) in &switches {
+        let during = asked.iter().flatten().filter(|it| it.began < *to && it.ended > *from).count();
+        assert!(during >= CLIENTS, "each client asks all the time, also during the switch at {from}");
+        overlaps += during;
+    }
+    for asked in &asked {
+        let turns = asked.windows(2).filter(|it| it[0].page != it[1].page).count();
+        assert!((SWITCHES - 1..=SWITCHES).contains(&turns), "a client saw the page change {turns} times");
+    }
+    let total: usize = asked.iter().map(Vec::len).sum();
+    println!("{total} requests, {overlaps} of them during one of {} switches, not one failed", switches.len());
 }

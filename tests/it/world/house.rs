@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -36,6 +36,8 @@ pub struct House {
     pub folder: TempDir,
     pub repo: Repo,
     pub variables: Vec<(String, String)>,
+    /// The binary that it starts.
+    pub program: PathBuf,
     daemon: Option<Child>,
 }
 
@@ -50,7 +52,8 @@ impl House {
     pub fn with(top: &str, hook: &str) -> Self {
         let folder = TempDir::new().expect("a folder");
         let repo = Repo::make(folder.path());
-        let house = Self { folder, repo, variables: vec![("SECRET".into(), SECRET.into())], daemon: None };
+        let variables = vec![("SECRET".into(), SECRET.into())];
+        let house = Self { folder, repo, variables, program: env!("CARGO_BIN_EXE_landfall").into(), daemon: None };
         house.write_hooks(top, hook);
         house
     }
@@ -115,10 +118,21 @@ impl House {
 
     /// Waits until the daemon has ended by itself, and not well.
     pub fn crashed(&mut self) -> &mut Self {
-        let mut daemon = self.daemon.take().expect("a daemon");
-        let status = until("the daemon crashes", || daemon.try_wait().expect("a child"));
+        let status = self.end_of_daemon();
         assert!(!status.success(), "the daemon ended with {status}");
         self
+    }
+
+    /// Waits until the daemon has stopped, asked by somebody else.
+    pub fn stopped(&mut self) -> &mut Self {
+        let status = self.end_of_daemon();
+        assert!(status.success(), "the daemon ended with {status}: {}", self.log());
+        self
+    }
+
+    fn end_of_daemon(&mut self) -> ExitStatus {
+        let mut daemon = self.daemon.take().expect("a daemon");
+        until("the daemon ends", || daemon.try_wait().expect("a child"))
     }
 
     /// Asks the daemon to stop, and waits until it has.
@@ -147,7 +161,7 @@ impl House {
 
     /// A command of the same binary, with the house's environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
+        let mut command = Command::new(&self.program);
         command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
         command.env_remove("LANDFALL_SOCKET").env_remove("STATE_DIRECTORY").env_remove("RUNTIME_DIRECTORY");
         command.envs(self.variables.iter().cloned());

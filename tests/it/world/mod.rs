@@ -1,5 +1,6 @@
 //! The world the tests run in: a real daemon, real repositories, real listeners.
 
+pub mod disk;
 pub mod forge;
 pub mod house;
 pub mod inbox;

@@ -1,4 +1,6 @@
 -- Times are milliseconds since 1970. A column that may be NULL says so by what NULL means.
+-- Rows of `hook` and `lane` stay for ever, and only the transaction that has just looked one up writes its number: what
+-- every push writes is not held against them once more.
 
 CREATE TABLE hook (
     hook        INTEGER PRIMARY KEY,
@@ -79,8 +81,8 @@ CREATE INDEX lane_stopped ON lane (stopped_at) WHERE stopped_at IS NOT NULL;
 -- History. Small rows: the job stands beside it, and is never written again.
 CREATE TABLE run (
     run         INTEGER PRIMARY KEY AUTOINCREMENT,
-    hook        INTEGER NOT NULL REFERENCES hook,
-    lane        INTEGER NOT NULL REFERENCES lane,
+    hook        INTEGER NOT NULL,
+    lane        INTEGER NOT NULL,
     -- The delivery behind it, as long as it is kept; NULL: a person asked for it.
     delivery    INTEGER,
     created_at  INTEGER NOT NULL,
@@ -118,11 +120,11 @@ CREATE TABLE folder_to_remove (
 ) STRICT;
 
 CREATE TABLE pending (
-    lane       INTEGER NOT NULL REFERENCES lane,
+    lane       INTEGER NOT NULL,
     -- Its place. A retry has the place of the run it repeats.
     seq        INTEGER NOT NULL,
     run        INTEGER NOT NULL UNIQUE REFERENCES run,
-    hook       INTEGER NOT NULL REFERENCES hook,
+    hook       INTEGER NOT NULL,
     -- The full ref name; empty: none is known.
     ref        TEXT NOT NULL,
     -- Whose place it takes: nobody's, its hook's and ref's, or its hook's.
@@ -175,7 +177,7 @@ CREATE INDEX delivery_of_forge_id ON delivery (forge_id) WHERE forge_id IS NOT N
 CREATE TABLE delivery_run (
     delivery INTEGER NOT NULL REFERENCES delivery ON DELETE CASCADE,
     run      INTEGER NOT NULL,
-    hook     INTEGER NOT NULL REFERENCES hook,
+    hook     INTEGER NOT NULL,
     PRIMARY KEY (delivery, run)
 ) STRICT, WITHOUT ROWID;
 
@@ -188,7 +190,7 @@ CREATE TABLE body (
 -- Which deliveries a hook has seen. Its own table, because it outlives the runs and the deliveries.
 CREATE TABLE seen (
     seen INTEGER PRIMARY KEY,
-    hook INTEGER NOT NULL REFERENCES hook,
+    hook INTEGER NOT NULL,
     key  BLOB NOT NULL,
     run  INTEGER NOT NULL,
     at   INTEGER NOT NULL,
