@@ -102,6 +102,7 @@ impl Room {
             target: Target::Commit { commit: commit.clone(), ref_name: Some(branch.clone()) },
             scope: scope(),
             against,
+            silence: git::SILENCE,
         });
         let place = Place::InPlace {
             path: self.at("live"),

@@ -27,7 +27,8 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     let mirror = mirror(run, account, git)?;
     let target = run.spec.job.target.clone();
     let (remote, scope, against) = (git.remote.clone(), Scope::of(git), against(run));
-    let order = Order::Fetch(Fetch { mirror, remote, door, target, scope, against });
+    let silence = git::SILENCE;
+    let order = Order::Fetch(Fetch { mirror, remote, door, target, scope, against, silence });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
     let fetched = git::decode_fetched(&answer).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
     run.remark(&format!("commit {} {}", fetched.commit.short(), fetched.facts.subject));

@@ -10,7 +10,7 @@ use super::{
     Cause, Door, Fetch, Fetched, GitFailure, Verdict,
     ancestry::{self, Told},
     cannot, filter, lfs,
-    library::{Journey, Trouble, travel},
+    library::{Journey, travel},
     mirror::{self, Mirror},
     network::{self, Reach},
     packs, present,
@@ -57,7 +57,7 @@ fn try_fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
     }
     let mut mirror = Mirror::for_fetch(&order.mirror, &shown)?;
     let (mut fetched, freshness) = bring(order, &remote, &mirror)?;
-    let journey = Journey { remote, door: order.door.clone(), trouble: Trouble::default() };
+    let journey = Journey::new(order, &remote);
     // A repository of this machine may itself lack history; there is no more to be had of it.
     let mut reach = if mirror.repo.is_shallow() && !journey.remote.is_local() { Reach::Part } else { Reach::All };
     let mut times = 0;
@@ -73,7 +73,7 @@ fn try_fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
         }
     };
     if matches!(fetched.verdict, Verdict::GoAhead { .. }) {
-        lfs::pull(order, &journey.remote, &mirror, &fetched.commit)?;
+        lfs::pull(order, &journey, &mirror, &fetched.commit)?;
     }
     Ok(fetched)
 }
@@ -88,7 +88,7 @@ fn judge(
     let about = (&fetched.commit, fetched.ref_name.as_ref());
     let verdict = ancestry::judge((mirror, reach), &order.against, about, |ref_name| match freshness {
         Freshness::OfNow => Ok(present::commit_at(&mirror.repo, ref_name)),
-        Freshness::OfBefore => present::points_at(&mirror.repo, &journey.remote, &order.door, ref_name),
+        Freshness::OfBefore => present::points_at(&mirror.repo, journey, ref_name),
     })?;
     if !matches!(verdict, Told::Now(Verdict::GoAhead { .. })) {
         return Ok(verdict);
@@ -126,7 +126,7 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
     let offered = match remote {
         Remote::Local(path) => from_folder(&mirror.repo, path, order.target.commit())?,
         Remote::Http { .. } | Remote::Ssh { .. } => {
-            let journey = Journey { remote: remote.clone(), door: order.door.clone(), trouble: Trouble::default() };
+            let journey = Journey::new(order, remote);
             travel(&journey, || network::fetch(&mirror.repo, &journey, &order.target, order.scope.depth))?
         }
     };

@@ -30,9 +30,6 @@ use super::{
 /// Until the connection stands.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// Until the next byte arrives. Servers that pack for long send keep-alives.
-const SILENCE: Duration = Duration::from_secs(60);
-
 const REDIRECTS_MAX: usize = 5;
 
 /// Some servers tell git from browsers by this.
@@ -44,8 +41,7 @@ pub(super) struct Https {
     /// Moved by a redirect of the first request.
     base: RefCell<Url>,
     login: Option<(String, String)>,
-    remote: Remote,
-    trouble: Trouble,
+    journey: Journey,
 }
 
 impl Https {
@@ -53,10 +49,9 @@ impl Https {
         let Remote::Http { url, .. } = &journey.remote else {
             return Err(GitFailure::other("this remote is not one for HTTP"));
         };
-        let client = client().inspect_err(|failure| journey.trouble.note(failure))?;
+        let client = client(journey.silence).inspect_err(|failure| journey.trouble.note(failure))?;
         let login = login(journey);
-        let (base, remote) = (RefCell::new(url.clone()), journey.remote.clone());
-        Ok(Self { client, base, login, remote, trouble: journey.trouble.clone() })
+        Ok(Self { client, base: RefCell::new(url.clone()), login, journey: journey.clone() })
     }
 
     /// Asks for the refs, following redirects on the same host.
@@ -90,14 +85,14 @@ impl Https {
 }
 
 /// A client that follows no redirect by itself.
-pub(super) fn client() -> Result<Client, GitFailure> {
-    built(builder())
+pub(super) fn client(silence: Duration) -> Result<Client, GitFailure> {
+    built(builder(silence))
 }
 
 /// The beginning of such a client.
-pub(super) fn builder() -> ClientBuilder {
+pub(super) fn builder(silence: Duration) -> ClientBuilder {
     // In reqwest's blocking client the time-out is one of each wait, for an answer or for more of it.
-    let builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).timeout(SILENCE);
+    let builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT.min(silence)).timeout(silence);
     builder.user_agent(USER_AGENT)
 }
 
@@ -118,11 +113,11 @@ impl SmartSubtransport for Https {
     fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
         match service {
             Service::UploadPackLs => {
-                let answer = self.ask_for_refs().inspect_err(|failure| self.trouble.note(failure));
+                let answer = self.ask_for_refs().inspect_err(|failure| self.journey.trouble.note(failure));
                 let answer = answer.map_err(|failure| Error::from_str(&failure.reason))?;
                 let exchange = Exchange::Answered(Box::new(answer));
-                let refs = Some((self.remote.clone(), Advertised::new()));
-                Ok(Box::new(HttpStream { exchange, refs, trouble: self.trouble.clone() }))
+                let refs = Some(Advertised::new());
+                Ok(Box::new(HttpStream { exchange, refs, journey: self.journey.clone() }))
             }
             Service::UploadPack => {
                 let url = below(&self.base.borrow(), "git-upload-pack");
@@ -131,7 +126,7 @@ impl SmartSubtransport for Https {
                 let request = self.with_login(request.header(ACCEPT, "application/x-git-upload-pack-result"));
                 let has_login = self.login.is_some();
                 let exchange = Exchange::Asking { request: Box::new(request), url, body: Vec::new(), has_login };
-                Ok(Box::new(HttpStream { exchange, refs: None, trouble: self.trouble.clone() }))
+                Ok(Box::new(HttpStream { exchange, refs: None, journey: self.journey.clone() }))
             }
             Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("a mirror never pushes")),
         }
@@ -145,9 +140,9 @@ impl SmartSubtransport for Https {
 /// One request and its answer; libgit2 writes all of the one, then reads the other.
 struct HttpStream {
     exchange: Exchange,
-    /// Where the answer is a list of refs: whose, and how long it is so far.
-    refs: Option<(Remote, Advertised)>,
-    trouble: Trouble,
+    /// Where the answer is a list of refs: how long it is so far.
+    refs: Option<Advertised>,
+    journey: Journey,
 }
 
 enum Exchange {
@@ -169,21 +164,23 @@ impl Read for HttpStream {
         {
             let answer = send(request.body(body), &url)
                 .and_then(|answer| judge(answer, &url, "application/x-git-upload-pack-result", has_login));
-            self.exchange = Exchange::Answered(Box::new(answer.map_err(|failure| note(&self.trouble, failure))?));
+            self.exchange =
+                Exchange::Answered(Box::new(answer.map_err(|failure| note(&self.journey.trouble, failure))?));
         }
         match &mut self.exchange {
             Exchange::Answered(answer) => {
+                let (silence, trouble) = (self.journey.silence, &self.journey.trouble);
                 let host = answer.url().host_str().unwrap_or_default().to_owned();
                 let length = answer.read(buffer).map_err(|err| {
-                    let silent = || format!("`{host}` fell silent for {} seconds", SILENCE.as_secs());
+                    let silent = || format!("`{host}` fell silent for {} seconds", silence.as_secs_f32());
                     let broken = || format!("`{host}` broke off: {}", plain(err.to_string().as_bytes()));
                     let cause = err.get_ref().and_then(|it| it.downcast_ref::<reqwest::Error>());
                     let is_silence =
                         err.kind() == io::ErrorKind::TimedOut || cause.is_some_and(reqwest::Error::is_timeout);
-                    note(&self.trouble, GitFailure::fetch(if is_silence { silent() } else { broken() }))
+                    note(trouble, GitFailure::fetch(if is_silence { silent() } else { broken() }))
                 })?;
-                if let Some((remote, refs)) = &mut self.refs {
-                    refs.add(length, remote, &self.trouble)?;
+                if let Some(refs) = &mut self.refs {
+                    refs.add(length, &self.journey)?;
                 }
                 Ok(length)
             }

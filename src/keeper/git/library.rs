@@ -6,12 +6,13 @@ use std::{
     cell::RefCell,
     fs, io,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use git2::{Error, transport::Transport};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::{Cause, Door, GitFailure, https::Https, remote::Remote, ssh::Ssh};
+use super::{Cause, Door, Fetch, GitFailure, https::Https, remote::Remote, ssh::Ssh};
 use crate::model::size::Size;
 
 /// Where a fetch goes, for the transports that libgit2 makes on the way.
@@ -19,7 +20,17 @@ use crate::model::size::Size;
 pub(super) struct Journey {
     pub(super) remote: Remote,
     pub(super) door: Door,
+    /// How long the far side may say nothing.
+    pub(super) silence: Duration,
     pub(super) trouble: Trouble,
+}
+
+impl Journey {
+    /// The way to a remote, as the order wants it.
+    pub(super) fn new(order: &Fetch, remote: &Remote) -> Self {
+        let (remote, door) = (remote.clone(), order.door.clone());
+        Self { remote, door, silence: order.silence, trouble: Trouble::default() }
+    }
 }
 
 /// What went wrong on the way. libgit2 carries an error's text only, and often replaces it.
@@ -54,14 +65,15 @@ impl Advertised {
     }
 
     /// Counts so many bytes more, and fails at the limit.
-    pub(super) fn add(&mut self, length: usize, remote: &Remote, trouble: &Trouble) -> io::Result<()> {
+    pub(super) fn add(&mut self, length: usize, journey: &Journey) -> io::Result<()> {
         self.0 = self.0.saturating_add(length);
         if self.0 <= REFS_BYTES_MAX {
             return Ok(());
         }
         let limit = Size(REFS_BYTES_MAX as u64);
-        let failure = GitFailure::permanent(format!("`{}` has more refs than fit into {limit}", remote.shown()));
-        trouble.note(&failure);
+        let failure =
+            GitFailure::permanent(format!("`{}` has more refs than fit into {limit}", journey.remote.shown()));
+        journey.trouble.note(&failure);
         Err(io::Error::other(failure.reason))
     }
 }

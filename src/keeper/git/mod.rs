@@ -68,6 +68,7 @@ use std::{
     io::{self, Read, Write},
     path::PathBuf,
     process::ExitCode,
+    time::Duration,
 };
 
 use rustix::{fs::Mode, process::umask};
@@ -117,6 +118,9 @@ pub enum Order {
     Stage(Stage),
 }
 
+/// How long a remote may say nothing. Servers that pack for long send signs of life.
+pub const SILENCE: Duration = Duration::from_secs(60);
+
 /// Bring a commit into the mirror.
 #[derive(Clone, Debug)]
 pub struct Fetch {
@@ -132,6 +136,8 @@ pub struct Fetch {
     pub scope: Scope,
     /// What it is held against.
     pub against: Against,
+    /// How long the remote may say nothing.
+    pub silence: Duration,
 }
 
 /// What we show at the remote's door.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: both ends are the same program, so there is no version; a secret crosses only by this pipe.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -173,6 +173,7 @@ enum PipedOrder {
         target: PipedTarget,
         scope: PipedScope,
         against: PipedAgainst,
+        silence_ms: u64,
     },
     Stage {
         mirror: PathBuf,
@@ -235,6 +236,7 @@ impl From<&Order> for PipedOrder {
                 },
                 scope: (&order.scope).into(),
                 against: PipedAgainst::from(&order.against),
+                silence_ms: u64::try_from(order.silence.as_millis()).unwrap_or(u64::MAX),
             },
             Order::Stage(order) => Self::Stage {
                 mirror: order.mirror.clone(),
@@ -269,7 +271,7 @@ impl TryFrom<PipedOrder> for Order {
 
     fn try_from(piped: PipedOrder) -> Result<Self, String> {
         Ok(match piped {
-            PipedOrder::Fetch { mirror, remote, door, target, scope, against } => {
+            PipedOrder::Fetch { mirror, remote, door, target, scope, against, silence_ms } => {
                 let target = match target {
                     PipedTarget::Commit { commit, ref_name } => Target::Commit {
                         commit: commit_id(&commit)?,
@@ -287,7 +289,8 @@ impl TryFrom<PipedOrder> for Order {
                     PipedDoor::SshKey { key, known_hosts } => Door::SshKey { key, known_hosts },
                 };
                 let (scope, against) = (scope.try_into()?, against.try_into()?);
-                Self::Fetch(Fetch { mirror, remote, door, target, scope, against })
+                let silence = Duration::from_millis(silence_ms);
+                Self::Fetch(Fetch { mirror, remote, door, target, scope, against, silence })
             }
             PipedOrder::Stage { mirror, remote, commit, place, scope, previous, changed_files } => Self::Stage(Stage {
                 mirror,

@@ -6,9 +6,9 @@
 use git2::{Direction, Oid, Repository};
 
 use super::{
-    Door, GitFailure,
+    GitFailure,
     fetch::open_source,
-    library::{Journey, Trouble, travel},
+    library::{Journey, travel},
     network::{address, failure},
     progress::say,
     remote::Remote,
@@ -16,18 +16,12 @@ use super::{
 use crate::model::push::RefName;
 
 /// Where the remote has this ref now; `None`: it has no such ref.
-pub(super) fn points_at(
-    repo: &Repository,
-    remote: &Remote,
-    door: &Door,
-    ref_name: &RefName,
-) -> Result<Option<Oid>, GitFailure> {
-    say(&format!("asking {} for `{}`", remote.shown(), ref_name.short()));
-    match remote {
+pub(super) fn points_at(repo: &Repository, journey: &Journey, ref_name: &RefName) -> Result<Option<Oid>, GitFailure> {
+    say(&format!("asking {} for `{}`", journey.remote.shown(), ref_name.short()));
+    match &journey.remote {
         Remote::Local(path) => Ok(commit_at(&open_source(path)?, ref_name)),
         Remote::Http { .. } | Remote::Ssh { .. } => {
-            let journey = Journey { remote: remote.clone(), door: door.clone(), trouble: Trouble::default() };
-            travel(&journey, || listed(repo, &journey, ref_name)).map_err(|err| failure(&err, &journey))
+            travel(journey, || listed(repo, journey, ref_name)).map_err(|err| failure(&err, journey))
         }
     }
 }

@@ -27,8 +27,8 @@ use super::{
     shell::{path_word, quoted, word},
 };
 
-/// Until the next byte arrives, the first one included.
-const SILENCE: Duration = Duration::from_secs(60);
+/// Until the connection stands.
+const CONNECT: Duration = Duration::from_secs(30);
 
 /// Lines of ssh's standard error that a failure may quote.
 const QUOTED_LINES_MAX: usize = 20;
@@ -87,7 +87,7 @@ fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure
         return Err(GitFailure::other("this remote is not one for ssh"));
     };
     let mut command = Command::new("ssh");
-    command.args(options(&journey.door)).args(port.iter().flat_map(|it| ["-p".to_owned(), it.to_string()]));
+    command.args(options(journey)).args(port.iter().flat_map(|it| ["-p".to_owned(), it.to_string()]));
     let address = user.as_ref().map_or_else(|| host.clone(), |user| format!("{user}@{host}"));
     // ssh hands this one text to the far side's shell.
     command.arg("--").arg(address).arg(command_there);
@@ -106,18 +106,19 @@ fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure
     Ok(SshStream { child, input, output, refs, words: Some(words), journey: journey.clone() })
 }
 
-fn options(door: &Door) -> Vec<OsString> {
+fn options(journey: &Journey) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-T".into()];
     let mut set = |value: OsString| options.extend(["-o".into(), value]);
     // A shared connection would leave a process behind that holds our pipes. Whatever a person's own configuration
     // hands on to hosts they trust, a host that a repository names must not get.
-    let fixed =
-        ["BatchMode=yes", "ConnectTimeout=30", "ControlMaster=no", "ControlPath=none", "ClearAllForwardings=yes"];
+    let fixed = ["BatchMode=yes", "ControlMaster=no", "ControlPath=none", "ClearAllForwardings=yes"];
     let more = ["ForwardAgent=no", "ForwardX11=no", "GSSAPIDelegateCredentials=no", "PermitLocalCommand=no"];
     for value in fixed.into_iter().chain(more) {
         set(value.into());
     }
-    match door {
+    // In whole seconds, and none would be no limit.
+    set(format!("ConnectTimeout={}", CONNECT.min(journey.silence).as_secs().max(1)).into());
+    match &journey.door {
         Door::SshKey { key, known_hosts } => {
             set(file_option("IdentityFile", key));
             set("IdentitiesOnly=yes".into());
@@ -202,13 +203,15 @@ impl SshStream {
 
 impl Read for SshStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let limit = Timespec { tv_sec: SILENCE.as_secs().cast_signed(), tv_nsec: 0 };
+        // The first byte included.
+        let silence = self.journey.silence;
+        let limit = Timespec { tv_sec: silence.as_secs().cast_signed(), tv_nsec: silence.subsec_nanos().into() };
         let ready = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&limit))?;
         if ready == 0 {
             let failure = GitFailure::fetch(format!(
                 "`{}` fell silent for {} seconds",
                 self.journey.remote.shown(),
-                SILENCE.as_secs()
+                silence.as_secs_f32()
             ));
             self.trouble().note(&failure);
             return Err(io::Error::other(failure.reason));
@@ -218,7 +221,7 @@ impl Read for SshStream {
             self.judge_end();
         }
         if let Some(refs) = &mut self.refs {
-            refs.add(length, &self.journey.remote, &self.journey.trouble)?;
+            refs.add(length, &self.journey)?;
         }
         Ok(length)
     }
@@ -323,7 +326,7 @@ mod tests {
     use super::{file_option, meaning};
     use crate::{
         keeper::git::{
-            Door,
+            Door, SILENCE,
             library::{Journey, Trouble},
             remote::Remote,
         },
@@ -334,7 +337,7 @@ mod tests {
         let remote = Remote::parse("ssh://git@git.example.org:2222/acme/site").expect("ssh");
         let failure = meaning(
             &VecDeque::from([line.to_owned()]),
-            &Journey { remote, door: Door::Open, trouble: Trouble::default() },
+            &Journey { remote, door: Door::Open, silence: SILENCE, trouble: Trouble::default() },
         );
         (failure.class, failure.reason)
     }

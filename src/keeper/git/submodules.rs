@@ -141,6 +141,7 @@ pub(super) fn fetch(order: &Fetch, commit: &CommitId, depth: Depth<'_>) -> Resul
             remote,
             target: Target::Commit { commit, ref_name: None },
             scope: scope_within(&order.scope),
+            silence: order.silence,
             // That the outer commit has it is all that counts.
             against: Against { live: None, is_disturbed: false, asked: Asked::ByHand, filter: Filter::default() },
         };

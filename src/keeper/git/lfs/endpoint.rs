@@ -8,14 +8,7 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::stranger::Guide;
-use crate::keeper::git::{
-    Door, GitFailure, https,
-    library::{Journey, Trouble},
-    progress::say,
-    remote::Remote,
-    shell::quoted,
-    ssh,
-};
+use crate::keeper::git::{GitFailure, https, library::Journey, progress::say, remote::Remote, shell::quoted, ssh};
 
 /// What a server says of itself over ssh is short.
 const WORDS_MAX: u64 = 64 << 10;
@@ -42,16 +35,15 @@ pub(super) struct Server {
 /// Finds it out, as git-lfs does (<https://github.com/git-lfs/git-lfs/blob/main/docs/api/server-discovery.md>).
 ///
 /// `configured` is what the tree's `.lfsconfig` says; only a web address is believed.
-pub(super) fn find(remote: &Remote, door: &Door, configured: Option<&str>) -> Result<Source, GitFailure> {
-    let journey = Journey { remote: remote.clone(), door: door.clone(), trouble: Trouble::default() };
+pub(super) fn find(journey: &Journey, configured: Option<&str>) -> Result<Source, GitFailure> {
     match configured.map(Remote::parse) {
-        Some(Ok(Remote::Http { url, .. })) => return named_by_the_tree(&journey, url),
+        Some(Ok(Remote::Http { url, .. })) => return named_by_the_tree(journey, url),
         Some(Ok(Remote::Ssh { .. } | Remote::Local(_)) | Err(_)) => {
             say("warning: `lfs.url` in `.lfsconfig` is no web address, and left out");
         }
         None => (),
     }
-    match remote {
+    match &journey.remote {
         Remote::Local(path) => {
             let git = path.join(".git");
             let git = if git.is_dir() { git } else { path.clone() };
@@ -62,10 +54,10 @@ pub(super) fn find(remote: &Remote, door: &Door, configured: Option<&str>) -> Re
             let path = base.path().trim_end_matches('/').to_owned();
             let suffix = if path.ends_with(".git") { "/info/lfs" } else { ".git/info/lfs" };
             base.set_path(&format!("{path}{suffix}"));
-            let login = https::login(&journey);
-            Ok(Source::Server(Server { guide: Guide::of_host()?, base, headers: BTreeMap::new(), login }))
+            let login = https::login(journey);
+            Ok(Source::Server(Server { guide: Guide::of_host(journey)?, base, headers: BTreeMap::new(), login }))
         }
-        Remote::Ssh { path, .. } => authenticate(&journey, path),
+        Remote::Ssh { path, .. } => authenticate(journey, path),
     }
 }
 
@@ -74,8 +66,8 @@ fn named_by_the_tree(journey: &Journey, base: Url) -> Result<Source, GitFailure>
     let is_ours = matches!(&journey.remote, Remote::Http { url, .. } if url.origin() == base.origin());
     say(&format!("`.lfsconfig` says that the files are at {}", https::shown(&base)));
     let (guide, login) = match is_ours {
-        true => (Guide::of_host()?, https::login(journey)),
-        false => (Guide::of_stranger(&journey.remote)?, None),
+        true => (Guide::of_host(journey)?, https::login(journey)),
+        false => (Guide::of_stranger(journey)?, None),
     };
     Ok(Source::Server(Server { guide, base, headers: BTreeMap::new(), login }))
 }
@@ -108,5 +100,5 @@ fn authenticate(journey: &Journey, path: &str) -> Result<Source, GitFailure> {
         .map_err(|err| GitFailure::permanent(format!("`{shown}` does not answer as Git LFS does: {err}")))?;
     let base = Url::parse(&answer.href).ok().filter(|it| matches!(it.scheme(), "https" | "http"));
     let base = base.ok_or_else(|| GitFailure::permanent(format!("`{shown}` keeps its Git LFS at no web address")))?;
-    Ok(Source::Server(Server { guide: Guide::of_host()?, base, headers: answer.header, login: None }))
+    Ok(Source::Server(Server { guide: Guide::of_host(journey)?, base, headers: answer.header, login: None }))
 }

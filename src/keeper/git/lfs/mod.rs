@@ -23,10 +23,10 @@ use git2::Oid;
 use super::{
     Fetch, GitFailure, cannot,
     config::settings,
+    library::Journey,
     listing::{Listing, tree_of},
     mirror::Mirror,
     progress::{plain, say},
-    remote::Remote,
     tree::{self, Entry},
 };
 use crate::model::{deploy::Lfs, push::CommitId, size::Size};
@@ -40,7 +40,7 @@ const CONFIG_FILE: &str = ".lfsconfig";
 type Wanted = BTreeMap<Pointer, Vec<u8>>;
 
 /// Brings the files that a commit's pointers stand for into the mirror's store, if the hook says so.
-pub(super) fn pull(order: &Fetch, remote: &Remote, mirror: &Mirror, commit: &CommitId) -> Result<(), GitFailure> {
+pub(super) fn pull(order: &Fetch, journey: &Journey, mirror: &Mirror, commit: &CommitId) -> Result<(), GitFailure> {
     match order.scope.lfs {
         Lfs::Fail | Lfs::Ignore => return Ok(()),
         Lfs::Pull => (),
@@ -58,7 +58,7 @@ pub(super) fn pull(order: &Fetch, remote: &Remote, mirror: &Mirror, commit: &Com
     let bytes = missing.keys().fold(0_u64, |sum, it| sum.saturating_add(it.size));
     let files = if missing.len() == 1 { "file" } else { "files" };
     say(&format!("fetching {} {files} from Git LFS, {}", missing.len(), Size(bytes)));
-    let source = endpoint::find(remote, &order.door, configured_url(mirror, id)?.as_deref())?;
+    let source = endpoint::find(journey, configured_url(mirror, id)?.as_deref())?;
     download::all(&source, &store, &missing)
 }
 

@@ -14,7 +14,7 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
 };
 
-use crate::keeper::git::{GitFailure, https, remote::Remote};
+use crate::keeper::git::{GitFailure, https, library::Journey, remote::Remote};
 
 /// Makes requests to where one may go.
 pub(super) struct Guide {
@@ -24,17 +24,17 @@ pub(super) struct Guide {
 
 impl Guide {
     /// For a server that the remote's own host vouches for.
-    pub(super) fn of_host() -> Result<Self, GitFailure> {
-        Ok(Self { client: https::client()?, is_stranger: false })
+    pub(super) fn of_host(journey: &Journey) -> Result<Self, GitFailure> {
+        Ok(Self { client: https::client(journey.silence)?, is_stranger: false })
     }
 
     /// For a server that only the repository names.
-    pub(super) fn of_stranger(remote: &Remote) -> Result<Self, GitFailure> {
-        if is_in_private_network(remote) {
-            return Self::of_host();
+    pub(super) fn of_stranger(journey: &Journey) -> Result<Self, GitFailure> {
+        if is_in_private_network(&journey.remote) {
+            return Self::of_host(journey);
         }
         // A proxy would look up names by itself.
-        let builder = https::builder().dns_resolver(Arc::new(OpenNetwork)).no_proxy();
+        let builder = https::builder(journey.silence).dns_resolver(Arc::new(OpenNetwork)).no_proxy();
         Ok(Self { client: https::built(builder)?, is_stranger: true })
     }
 

@@ -32,6 +32,8 @@ mod hostile;
 
 mod unlucky;
 
+mod silent;
+
 mod server;
 
 mod ssh;
@@ -52,7 +54,7 @@ use tempfile::TempDir;
 
 use self::ssh::SshRoom;
 use super::{
-    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, Scope, Stage, Staged, decode_fetched,
+    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, SILENCE, Scope, Stage, Staged, decode_fetched,
     encode_order, serve,
 };
 use crate::model::{
@@ -159,7 +161,8 @@ impl Room {
     fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
         let (filter, scope) = (Filter::default(), self.scope.clone());
         let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
-        Fetch { mirror: self.path("mirror.git"), remote: remote.into(), door, target, scope, against }
+        let (mirror, remote, silence) = (self.path("mirror.git"), remote.into(), SILENCE);
+        Fetch { mirror, remote, door, target, scope, against, silence }
     }
 
     fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {

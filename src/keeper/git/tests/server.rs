@@ -44,6 +44,8 @@ pub(super) enum Verdict {
     Refs,
     /// Git answers, and the connection stalls for good after half of it.
     Stall,
+    /// Good headers, and nothing behind them.
+    Headers,
 }
 
 /// A running server; it ends with the test's process.
@@ -134,9 +136,13 @@ fn answer(stream: impl Read + Write, root: &Path, seen: &Mutex<Vec<Request>>, ju
         stream.write_all(&body)?;
         return stream.flush();
     }
-    if matches!(verdict, Verdict::Refs) {
+    if matches!(verdict, Verdict::Refs | Verdict::Headers) {
         let kind = "application/x-git-upload-pack-advertisement";
         stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n").as_bytes())?;
+        if matches!(verdict, Verdict::Headers) {
+            stream.flush()?;
+            return stream.read(&mut [0]).map(|_| ());
+        }
         stream.write_all(b"001e# service=git-upload-pack\n0000")?;
         let id = "ab".repeat(20);
         let lines = |from: usize| -> String {
