@@ -20,6 +20,9 @@ const PACKS_MAX: usize = 50;
 /// A file of more than this is not packed anew.
 const LARGE_FILE_BYTES: usize = 32 << 20;
 
+/// Nor are files of more than this together: it takes minutes to look for differences among them once more.
+const LARGE_LOAD_BYTES: usize = 64 << 20;
+
 /// A pack of this size stays as it is.
 const SMALL_PACK_BYTES: u64 = 32 << 20;
 
@@ -44,7 +47,7 @@ pub(super) fn gather<'a>(from: &'a Repository, wants: &[Oid], has: &[Oid]) -> Re
             walk.hide(commit.id()).map_err(found())?;
         }
     }
-    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0 };
+    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0, bytes: 0 };
     for id in walk {
         // A parent is on the walk itself, or there already with all that it needs: only what differs has to come.
         let commit = id.and_then(|it| from.find_commit(it)).map_err(found())?;
@@ -61,7 +64,7 @@ pub(super) fn gather_missing<'a>(from: &'a Repository, to: &Repository, want: Oi
     let odb = to.odb().map_err(found())?;
     let has = |id| odb.exists(id);
     let builder = from.packbuilder().map_err(found())?;
-    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0 };
+    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0, bytes: 0 };
     let mut commits = vec![want];
     while let Some(id) = commits.pop() {
         if has(id) || load.seen.contains(&id) {
@@ -81,12 +84,14 @@ pub(super) struct Load<'a> {
     seen: HashSet<Oid>,
     /// The size of the largest file.
     largest: usize,
+    /// The size of all files.
+    bytes: usize,
 }
 
 impl Load<'_> {
-    /// Whether a pack of it would take more memory than is good: libgit2 takes each file whole.
+    /// Whether a pack of it would take more memory, or time, than is good: libgit2 takes each file whole.
     pub(super) fn is_large(&self) -> bool {
-        self.largest > LARGE_FILE_BYTES
+        self.largest > LARGE_FILE_BYTES || self.bytes > LARGE_LOAD_BYTES
     }
 
     /// Writes it into a repository, and answers how many objects those were.
@@ -144,7 +149,9 @@ impl Load<'_> {
                 match entry.kind() {
                     Some(ObjectType::Tree) => trees.push((entry.id(), before)),
                     Some(ObjectType::Blob) if !has(entry.id()) && self.seen.insert(entry.id()) => {
-                        self.largest = self.largest.max(odb.read_header(entry.id())?.0);
+                        let size = odb.read_header(entry.id())?.0;
+                        self.largest = self.largest.max(size);
+                        self.bytes = self.bytes.saturating_add(size);
                         self.builder.insert_object(entry.id(), entry.name().ok())?;
                     }
                     // The commit of a submodule is in another repository.

@@ -18,6 +18,9 @@ use crate::model::size::Size;
 /// A tree of more files and folders is a trap: a few small objects can stand for billions.
 const ENTRIES_MAX: usize = 3_000_000;
 
+/// What their paths may have, one with another: the same few objects can stand for long ones, too.
+const PATH_LENGTH_MEAN_MAX: usize = 100;
+
 /// As Linux' `PATH_MAX`, less room for the folder the tree goes to.
 const PATH_LENGTH_MAX: usize = 3500;
 
@@ -106,7 +109,7 @@ pub(super) fn changes_up_to(
     old: Option<Oid>,
     new: Option<Oid>,
 ) -> Result<Vec<Change>, GitFailure> {
-    let (mut changes, mut folders) = (Vec::new(), 0);
+    let (mut changes, mut folders, mut length) = (Vec::new(), 0, 0);
     let mut open = vec![(Vec::new(), old, new)];
     while let Some((prefix, old, new)) = open.pop() {
         let old = old.map(|id| children(repo, id, &prefix)).transpose()?.unwrap_or_default();
@@ -119,6 +122,13 @@ pub(super) fn changes_up_to(
             }
             let mut path = prefix.clone();
             path.extend_from_slice(name);
+            length += path.len();
+            if length > limit * PATH_LENGTH_MEAN_MAX {
+                return Err(GitFailure::permanent(format!(
+                    "the paths of the tree have more than {} together",
+                    Size((limit * PATH_LENGTH_MEAN_MAX) as u64)
+                )));
+            }
             let folder = |child: Option<&Child>| child.filter(|it| it.node == Node::Folder).map(|it| it.id);
             let entry = |child: Option<&Child>| match child.map(|it| (it.node, it.id)) {
                 Some((Node::Entry(kind), id)) => Some(Entry { id, kind }),

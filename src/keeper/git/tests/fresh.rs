@@ -116,6 +116,22 @@ fn a_tree_of_billions_of_folders_ends_at_the_limit() {
 }
 
 #[test]
+fn a_tree_of_paths_that_are_all_long_ends_at_the_limit() {
+    let room = Room::new();
+    let entries: String = (0..60).map(|it| format!("040000 tree {{}}\t{it}\n")).collect();
+    let mut tree = git_with_input(&room.source(), &["mktree"], b"");
+    tree = git_with_input(&room.source(), &["mktree"], entries.replace("{}", &tree).as_bytes());
+    for _ in 0..10 {
+        let entry = format!("040000 tree {tree}\t{}\n", "x".repeat(250));
+        tree = git_with_input(&room.source(), &["mktree"], entry.as_bytes());
+    }
+    let repo = git2::Repository::open(room.source()).expect("a repository");
+    let tree = git2::Oid::from_str(&tree).expect("an id");
+    let failure = changes_up_to(1000, &repo, None, Some(tree)).expect_err("a bomb");
+    assert!(failure.reason.contains("97.6 KiB together"), "{}", failure.reason);
+}
+
+#[test]
 fn a_folder_alone_is_deployed_and_one_that_is_not_there_is_an_error_that_names_it() {
     let mut room = Room::new();
     room.write(&[("sub/run", Some(b"#!/bin/sh\n"))]);

@@ -1,6 +1,11 @@
 //! Promises of a working tree at a fixed path.
 
-use std::{fs, os::unix::fs::symlink, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::{ffi::OsStrExt, fs::symlink},
+    path::PathBuf,
+};
 
 use super::{Place, Room, contents, git, git_command, main_branch, make_executable, write_files};
 use crate::{
@@ -146,6 +151,57 @@ fn local_edits_are_saved_as_a_patch_that_git_applies() {
     let again = room.path("again");
     git(&again, &["checkout", "-q", first.as_str()]);
     git(&again, &["apply", &room.path("edits.patch").display().to_string()]);
+    assert_eq!(contents(&again), edited);
+}
+
+#[test]
+fn edits_of_files_with_any_name_and_of_any_kind_are_in_a_patch_that_git_applies() {
+    let room = Room::new();
+    let names: [&[u8]; 8] = [
+        b"with space",
+        b"quote\"d",
+        b"back\\slash",
+        b"tab\there",
+        b"new\nline",
+        b"latin-\xe9\xff",
+        "\u{2603}".as_bytes(),
+        b"-x",
+    ];
+    let file = |folder: PathBuf, name: &[u8]| folder.join(OsStr::from_bytes(name));
+    for name in names {
+        fs::write(file(room.source(), name), "one\ntwo\n").expect("a file");
+    }
+    symlink("target", room.source().join("link")).expect("a link");
+    symlink("target", room.source().join("was-link")).expect("a link");
+    let attributes = "*.dos text eol=crlf\n";
+    let others = [("a.dos", "one\ntwo\n"), ("was-file", "1\n"), ("no-end", "1"), ("emptied", "1\n"), ("dir/x", "1\n")];
+    let first = room.commit(&[&others[..], &[(".gitattributes", attributes)]].concat());
+    room.bring(&first, SAVE).expect("first");
+    for name in names {
+        fs::write(file(room.home(), name), "one\nmine\n").expect("a file");
+    }
+    for name in ["link", "was-link", "was-file", "dir/x"] {
+        fs::remove_file(room.home().join(name)).expect("removed");
+    }
+    fs::remove_dir(room.home().join("dir")).expect("removed");
+    symlink("elsewhere", room.home().join("link")).expect("a link");
+    symlink("elsewhere", room.home().join("was-file")).expect("a link");
+    for (name, text) in
+        [("was-link", "a file now\n"), ("a.dos", "one\r\nmine\r\n"), ("no-end", "2"), ("emptied", ""), ("dir", "x")]
+    {
+        room.edit(name, text);
+    }
+    let edited = contents(&room.home());
+    let second = room.commit(&[("b", "2\n")]);
+    assert!(room.bring(&second, SAVE).expect("brought").patch_saved);
+    room.assert_is_at(&second);
+
+    git(room.folder.path(), &["clone", "-q", "source", "again"]);
+    let again = room.path("again");
+    git(&again, &["checkout", "-q", first.as_str()]);
+    git(&again, &["apply", &room.path("edits.patch").display().to_string()]);
+    // What was in the way of a folder is nothing that git knows, and lies beside the patch.
+    fs::copy(room.path("edits.patch.files/dir"), again.join("dir")).expect("saved");
     assert_eq!(contents(&again), edited);
 }
 

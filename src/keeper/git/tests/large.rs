@@ -1,8 +1,9 @@
 //! Promises about memory: what comes in may be of any size.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write,
+    os::unix::fs::MetadataExt,
     process::{Command, Output},
 };
 
@@ -25,14 +26,16 @@ const FILE_MIB: usize = 96;
 /// What a child may take, in KiB: all that is its own, and not what the kernel only keeps of files (setrlimit(2)).
 const MEMORY_KIB_MAX: &str = "65536";
 
-/// Commits a file that cannot be compressed.
-fn commit_large(room: &Room, name: &str) -> CommitId {
-    let mut piece = vec![0; MIB];
-    getrandom::fill(&mut piece).expect("random bytes");
-    let mut file = File::create(room.source().join(name)).expect("a file");
-    for number in 0..FILE_MIB {
-        piece[..8].copy_from_slice(&number.to_le_bytes());
-        file.write_all(&piece).expect("written");
+/// Commits files that cannot be compressed, of this size each.
+fn commit_large(room: &Room, names: &[&str], mib: usize) -> CommitId {
+    for name in names {
+        let mut piece = vec![0; MIB];
+        getrandom::fill(&mut piece).expect("random bytes");
+        let mut file = File::create(room.source().join(name)).expect("a file");
+        for number in 0..mib {
+            piece[..8].copy_from_slice(&number.to_le_bytes());
+            file.write_all(&piece).expect("written");
+        }
     }
     // So that git, too, leaves it alone.
     for (key, value) in [("core.compression", "0"), ("core.bigFileThreshold", "1m")] {
@@ -70,7 +73,7 @@ fn a_large_file_is_fetched_and_staged_without_being_in_memory() {
     room.remote = format!("http://{}/source/.git", server.address);
     room.bring(&first, FAIL).expect("a working tree");
 
-    let second = commit_large(&room, "large.bin");
+    let second = commit_large(&room, &["large.bin"], FILE_MIB);
     let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
     let order = Order::Fetch(room.order(&room.remote, Door::Open, target));
     let fetched = decode_fetched(answer(&within_limit(&room, &order)));
@@ -83,4 +86,20 @@ fn a_large_file_is_fetched_and_staged_without_being_in_memory() {
         assert_eq!(id, room.git(&["rev-parse", "HEAD:large.bin"]));
     }
     room.assert_is_at(&second);
+}
+
+#[test]
+fn many_files_that_are_large_together_are_shared_with_the_mirror_and_not_packed_anew() {
+    let mut room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    let server = GitServer::plain(room.folder.path(), everyone());
+    room.remote = format!("http://{}/source/.git", server.address);
+    room.bring(&first, FAIL).expect("a working tree");
+    let second = commit_large(&room, &["one", "two", "three"], 24);
+    room.bring(&second, FAIL).expect("brought");
+    room.assert_is_at(&second);
+    let packs = fs::read_dir(room.home().join(".git/objects/pack")).expect("packs").flatten();
+    let large: Vec<_> = packs.map(|it| it.metadata().expect("a file")).filter(|it| it.len() > 64 << 20).collect();
+    assert_eq!(large.iter().map(MetadataExt::nlink).collect::<Vec<_>>(), [2]);
+    git(&room.home(), &["fsck", "--strict"]);
 }

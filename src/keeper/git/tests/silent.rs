@@ -15,6 +15,9 @@ use crate::{
 /// Long enough for a server that works, even on a machine that is busy.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// A way in which a server may stall, by its name.
+type Stall = (&'static str, fn(&Request) -> Verdict);
+
 fn impatient(order: Fetch) -> Fetch {
     Fetch { silence: SILENCE, ..order }
 }
@@ -46,7 +49,7 @@ fn who_takes_the_connection_and_never_answers_is_given_up_by_name() {
 fn an_answer_that_stalls_anywhere_is_given_up_and_the_mirror_works_afterwards() {
     let room = Room::new();
     let commit = room.commit(&[("a", &"1".repeat(5000))]);
-    let stalls: [(&str, fn(&Request) -> Verdict); 3] = [
+    let stalls: [Stall; 3] = [
         ("behind the headers", |_| Verdict::Headers),
         ("in the list of refs", |_| Verdict::Stall),
         ("in the pack", |request| if request.method == "POST" { Verdict::Stall } else { Verdict::Serve }),

@@ -60,6 +60,9 @@ impl Drop for Disk {
     }
 }
 
+/// A way in which a mirror may be spoilt, by its name.
+type Spoil = (&'static str, fn(&Room));
+
 fn pack(room: &Room, extension: &str) -> PathBuf {
     let files = fs::read_dir(room.path("mirror.git/objects/pack")).expect("packs").map(|it| it.expect("a file").path());
     files.into_iter().find(|it| it.extension() == Some(OsStr::new(extension))).expect("a pack")
@@ -79,7 +82,7 @@ fn noise(seed: u32, length: usize) -> String {
 
 #[test]
 fn a_mirror_that_was_spoilt_in_any_way_is_fetched_anew_by_the_same_order() {
-    let spoil: [(&str, fn(&Room)); 9] = [
+    let spoil: [Spoil; 9] = [
         ("a pack cut short", |room| {
             let pack = pack(room, "pack");
             fs::set_permissions(&pack, Permissions::from_mode(0o600)).expect("a mode");
