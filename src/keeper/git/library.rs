@@ -56,6 +56,11 @@ impl Trouble {
 /// What a remote may say of its refs, about a million of them: libgit2 keeps them all.
 const REFS_BYTES_MAX: usize = 128 << 20;
 
+/// How much of a pack is mapped at once, and of all packs together: more is never needed for one object, and a pack of
+/// gigabytes would else be in memory whole, as far as anybody can tell from outside.
+const WINDOW_BYTES: usize = 32 << 20;
+const WINDOWS_BYTES_MAX: usize = 512 << 20;
+
 /// Counts what a remote says of its refs.
 pub(super) struct Advertised(usize);
 
@@ -135,6 +140,8 @@ fn settle_libgit2() -> Result<(), Error> {
     unsafe {
         git2::opts::set_verify_owner_validation(false)?;
         git2::opts::strict_hash_verification(false);
+        git2::opts::set_mwindow_size(WINDOW_BYTES)?;
+        git2::opts::set_mwindow_mapped_limit(WINDOWS_BYTES_MAX)?;
         for scheme in ["http", "https"] {
             git2::transport::register(scheme, |remote| {
                 let https = Https::new(&under_way()?).map_err(|it| Error::from_str(&it.reason))?;
