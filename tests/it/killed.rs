@@ -8,8 +8,15 @@ use std::{
     thread,
 };
 
-use landfall::journal::progress;
-use nix::{fcntl::OFlag, sys::stat::Mode, unistd::mkfifo};
+use landfall::journal::{entries::Begin, progress};
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        signal::{Signal, kill},
+        stat::Mode,
+    },
+    unistd::{Pid, mkfifo},
+};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::{
@@ -85,7 +92,7 @@ fn a_daemon_killed_right_after_its_202_loses_no_push() {
 fn a_daemon_killed_while_a_script_prints_loses_no_line_and_ends_no_script() {
     let Scene { mut house, sink, commit } = scene();
     let run = house.queue(&commit);
-    until("the script waits at the gate", || (house.output(run).len() == 200).then_some(()));
+    until_gate(&house, run);
     house.kill().start();
     assert_eq!(house.run_once(run, "running")["step"], "run");
     open_gate(&house);
@@ -96,7 +103,7 @@ fn a_daemon_killed_while_a_script_prints_loses_no_line_and_ends_no_script() {
 fn a_run_that_ended_while_no_daemon_was_there_is_recorded_and_told_once() {
     let Scene { mut house, sink, commit } = scene();
     let run = house.queue(&commit);
-    until("the script waits at the gate", || (house.output(run).len() == 200).then_some(()));
+    until_gate(&house, run);
     house.kill();
     open_gate(&house);
     let folder = house.run_dir(run);
@@ -158,8 +165,7 @@ read -r word < $GATE
     let run = house.queue(&commit);
     let pid = until("the script has started", || house.file("done.pid").trim().parse::<i32>().ok());
     let begin = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun");
-    let keeper = nix::unistd::Pid::from_raw(begin.pid);
-    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    kill_keeper(&begin);
     let view = house.ended(run);
     assert_eq!(view["outcome"], "interrupted", "{view}");
     assert_eq!(view["step"], "run");
@@ -172,11 +178,10 @@ read -r word < $GATE
 fn a_run_from_before_a_reboot_is_interrupted_and_whoever_has_its_numbers_now_is_left_alone() {
     let Scene { mut house, sink, commit } = scene();
     let run = house.queue(&commit);
-    until("the script prints", || (house.output(run).len() == 200).then_some(()));
+    until_gate(&house, run);
     house.kill();
     let begin = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun");
-    let keeper = nix::unistd::Pid::from_raw(begin.pid);
-    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    kill_keeper(&begin);
     // The script goes on in the same group, with the token of its run: in the eyes of the next boot, somebody else.
     let journal = house.run_dir(run).journal();
     let entries = fs::read_to_string(&journal).expect("a journal");
@@ -202,8 +207,7 @@ fn under_a_control_group_a_daemon_that_hides_does_not_outlive_a_run_whose_keeper
     let daemon = house.live().join("daemon");
     let pid = until("the daemon has started", || fs::read_to_string(&daemon).ok()?.trim().parse::<i32>().ok());
     let begin = progress::read(&house.run_dir(run)).expect("a journal").begin.expect("it has begun");
-    let keeper = nix::unistd::Pid::from_raw(begin.pid);
-    nix::sys::signal::kill(keeper, nix::sys::signal::Signal::SIGKILL).expect("killed");
+    kill_keeper(&begin);
     let view = house.ended(run);
     assert_eq!(view["outcome"], "interrupted", "{view}");
     assert!(view["reason"].as_str().is_some_and(|it| it.contains(&format!("`sh` ({pid})"))), "{view}");
@@ -229,6 +233,14 @@ fn under_a_control_group_a_keeper_that_dies_before_its_run_has_begun_leaves_no_g
     let group = landfall::keeper::probe_cgroup().expect("a group").join(format!("landfall-{}", token.as_str()));
     assert!(!group.exists(), "{}", group.display());
     house.stop();
+}
+
+fn until_gate(house: &House, run: i64) {
+    until("the script waits at the gate", || (house.output(run).len() == 200).then_some(()));
+}
+
+fn kill_keeper(begin: &Begin) {
+    kill(Pid::from_raw(begin.pid), Signal::SIGKILL).expect("killed");
 }
 
 /// Lets one script through the gate, as soon as it is there.

@@ -5,6 +5,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
@@ -62,28 +63,28 @@ fn what_is_live_and_what_was_before_are_kept_however_old() {
 
 #[test]
 fn a_release_that_a_process_works_in_is_spared_until_it_ends() {
-    let mut shop = Shop::running("true");
-    shop.keeping().good = 1;
-    let first = good(&mut shop, 1).remove(0);
-    let mut process = Command::new("cat");
-    process.current_dir(shop.path("current")).stdin(Stdio::piped());
-    let mut process = process.spawn().expect("started");
-    good(&mut shop, 3);
-    assert!(shop.names_in("releases").contains(&first), "{:?}", shop.names_in("releases"));
-    drop(process.stdin.take());
-    process.wait().expect("ended");
-    good(&mut shop, 1);
-    assert!(!shop.names_in("releases").contains(&first));
+    spares_the_first("true", |current| {
+        let mut process = Command::new("cat");
+        process.current_dir(current);
+        process
+    });
 }
 
 #[test]
 fn a_release_that_a_process_was_started_from_is_spared_until_it_ends() {
-    let mut shop = Shop::running("cp /bin/cat worker");
+    spares_the_first("cp /bin/cat worker", |current| {
+        let mut process = Command::new(current.join("worker"));
+        process.current_dir("/");
+        process
+    });
+}
+
+/// The release that is live when this process starts is spared for as long as it reads.
+fn spares_the_first(run: &str, process: impl FnOnce(PathBuf) -> Command) {
+    let mut shop = Shop::running(run);
     shop.keeping().good = 1;
     let first = good(&mut shop, 1).remove(0);
-    let mut process = Command::new(shop.path("current/worker"));
-    process.current_dir("/").stdin(Stdio::piped());
-    let mut process = process.spawn().expect("started");
+    let mut process = process(shop.path("current")).stdin(Stdio::piped()).spawn().expect("started");
     good(&mut shop, 3);
     assert!(shop.names_in("releases").contains(&first), "{:?}", shop.names_in("releases"));
     drop(process.stdin.take());
