@@ -118,7 +118,7 @@ impl Store {
     /// Queues a job that a person asked for.
     pub async fn enqueue(&self, ticket: Ticket, now: Timestamp) -> Result<RunId, StoreError> {
         let job = Prepared::new(ticket.into_job());
-        self.engine.write(Rings::ENDED, move |tx| runs::append(tx, &job, None, now)).await
+        self.engine.write(Rings::ENDED, move |tx| runs::enqueue(tx, &job, now)).await
     }
 
     /// Rings when a run may have become claimable. Listen before looking.

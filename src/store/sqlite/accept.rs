@@ -89,7 +89,6 @@ pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp)
         Wish::Aside { result, message } => (Accepted::Aside(result), Vec::new(), message.clone()),
         Wish::Queue { jobs, refused } => queue(tx, (delivery, jobs, refused), &parcel.dedupe, now)?,
     };
-    note_runs(tx, delivery, &runs, (accepted == Accepted::Queued).then_some(parcel.dedupe.as_slice()), now)?;
     if (accepted, &message) != (expected.0, &expected.1) {
         let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
         statement.execute(params![delivery, accepted.word(), message])?;
@@ -109,15 +108,16 @@ fn queue(
     let (mut queued, mut repeated, mut held) = (Runs::new(), Runs::new(), Vec::new());
     for job in jobs {
         let name = job.job.hook.name.clone();
-        // A hook without a row has seen nothing, and has nothing on hold.
-        let hook = runs::known_hook(tx, &name)?;
-        match hook.map_or(Ok(Seen::InVain(Vec::new())), |it| seen(tx, it, dedupe, now))? {
+        let hook = runs::hook(tx, &name)?;
+        match seen(tx, hook, dedupe, now)? {
             Seen::Stands(run) => repeated.push((run, name)),
-            Seen::InVain(earlier) => match hook.map_or(Ok(None), |it| on_hold(tx, it, &job.job))? {
+            Seen::InVain(earlier) => match on_hold(tx, hook, &job.job)? {
                 Some(why) => held.push((name, why)),
                 None => {
-                    let run = runs::append(tx, job, Some(delivery), now)?;
+                    let run = runs::append(tx, hook, job, Some(delivery), now)?;
                     earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
+                    tie(tx, delivery, run, hook)?;
+                    dedupe.iter().try_for_each(|key| remember(tx, hook, &key_bytes(key), (delivery, run), now))?;
                     queued.push((run, name));
                 }
             },
@@ -132,6 +132,7 @@ fn queue(
             (Accepted::Queued, queued, message)
         }
         (true, false) => {
+            repeated.iter().try_for_each(|(run, name)| tie(tx, delivery, *run, runs::hook(tx, name)?))?;
             let message = format!("this delivery was taken before: {}", runs_in_words(&repeated));
             (Accepted::Duplicate, repeated, with_others(message, &others))
         }
@@ -257,38 +258,28 @@ fn is_in_vain(outcome: &Outcome) -> bool {
     }
 }
 
-/// Ties runs to a delivery, and the keys of a delivery to the runs it made.
-fn note_runs(
-    tx: &Connection,
-    delivery: i64,
-    runs: &[(RunId, HookName)],
-    keys: Option<&[DedupeKey]>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let mut tie = tx.prepare_cached(
-        "INSERT INTO delivery_run (delivery, run, hook) VALUES (?1, ?2, (SELECT hook FROM hook WHERE name = ?3))
-         ON CONFLICT DO NOTHING",
-    )?;
-    for (run, hook) in runs {
-        tie.execute(params![delivery, run.0, hook.as_str()])?;
-        for key in keys.unwrap_or_default() {
-            remember(tx, hook, &key_bytes(key), *run, now)?;
-        }
-    }
+/// Ties a run to a delivery.
+fn tie(tx: &Connection, delivery: i64, run: RunId, hook: i64) -> Result<(), StoreError> {
+    let mut tie = tx.prepare_cached("INSERT OR IGNORE INTO delivery_run (delivery, run, hook) VALUES (?1, ?2, ?3)")?;
+    tie.execute(params![delivery, run.0, hook])?;
     Ok(())
 }
 
-/// Ties a key to a run. It hardly ever was tied to another before, and `OR REPLACE` would copy pages for that.
-fn remember(tx: &Connection, hook: &HookName, key: &[u8], run: RunId, now: Timestamp) -> Result<(), StoreError> {
-    let mut insert = tx.prepare_cached(
-        "INSERT OR IGNORE INTO seen (hook, key, run, at)
-         VALUES ((SELECT hook FROM hook WHERE name = ?1), ?2, ?3, ?4)",
-    )?;
-    let seen = params![hook.as_str(), key, run.0, millis(now)];
+/// Ties a key to a delivery and its run. It hardly ever was tied to another before, and `OR REPLACE` would copy pages
+/// for that.
+fn remember(
+    tx: &Connection,
+    hook: i64,
+    key: &[u8],
+    (delivery, run): (i64, RunId),
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut insert =
+        tx.prepare_cached("INSERT OR IGNORE INTO seen (hook, key, delivery, run, at) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let seen = params![hook, key, delivery, run.0, millis(now)];
     if insert.execute(seen)? == 0 {
         // Replaced, not updated: the numbers of `seen` then rise with time, which is what retention goes by.
-        let forget = "DELETE FROM seen WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND key = ?2";
-        tx.execute(forget, params![hook.as_str(), key])?;
+        tx.execute("DELETE FROM seen WHERE hook = ?1 AND key = ?2", params![hook, key])?;
         insert.execute(seen)?;
     }
     Ok(())

@@ -5,6 +5,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 
 use crate::{
+    forge::DedupeKey,
     journal,
     model::{
         name::HookName,
@@ -18,7 +19,7 @@ use crate::{
         history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
         sqlite::{
             hold, live,
-            rows::{commit_id, hook_name, known, lane_name, source_path, time},
+            rows::{commit_id, hook_name, key_bytes, known, lane_name, source_path, time},
             runs,
         },
     },
@@ -148,8 +149,12 @@ pub(in crate::store) fn delivery(tx: &Connection, no: DeliveryNo) -> Result<Opti
 
 /// The newest delivery with this id of its sender's.
 pub(in crate::store) fn delivery_by_id(tx: &Connection, id: &str) -> Result<Option<DeliveryView>, StoreError> {
-    let newest = format!("{DELIVERY} WHERE forge_id = ?1 ORDER BY delivery DESC LIMIT 1");
-    Ok(delivery_views(tx, &newest, &[&id])?.pop())
+    let newest = format!(
+        "{DELIVERY} WHERE forge_id = ?1 AND delivery = (SELECT max(delivery) FROM (
+             SELECT max(delivery) AS delivery FROM delivery WHERE forge_id = ?1 AND result <> 'queued'
+             UNION ALL SELECT max(delivery) FROM seen WHERE key = ?2))"
+    );
+    Ok(delivery_views(tx, &newest, &[&id, &key_bytes(&DedupeKey::Id(id.to_owned()))])?.pop())
 }
 
 /// A page of deliveries.

@@ -60,16 +60,21 @@ const MILLIS_PER_PRIORITY: i64 = 60_000;
 /// A busy branch is never quiet: no push waits longer than so many times its hook's `debounce`.
 const DEBOUNCES_MAX: i64 = 10;
 
-/// Queues a job at the end of its lane. A waiting one of the same hook and ref gives way to it, if the hook says so,
+/// Queues a job that no delivery brought.
+pub(in crate::store) fn enqueue(tx: &Connection, new: &Prepared, now: Timestamp) -> Result<RunId, StoreError> {
+    append(tx, hook(tx, &new.job.hook.name)?, new, None, now)
+}
+
+/// Queues a job of this hook at the end of its lane. A waiting one of the same hook and ref gives way to it, if the hook says so,
 /// and so does one under way.
-pub(in crate::store) fn append(
+pub(super) fn append(
     tx: &Connection,
+    hook: i64,
     new: &Prepared,
     delivery: Option<i64>,
     now: Timestamp,
 ) -> Result<RunId, StoreError> {
     let job = &new.job;
-    let hook = hook(tx, &job.hook.name)?;
     let (lane, seq) = lanes::next_place(tx, &job.hook.lane)?;
     let run = insert(tx, new, (hook, lane), delivery, now)?;
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;

@@ -61,6 +61,24 @@ async fn what_starts_nothing_is_stored_with_its_reason_and_its_body() {
 }
 
 #[tokio::test]
+async fn the_newest_delivery_is_found_by_the_id_its_sender_gave_it_whatever_became_of_it() {
+    let world = World::new();
+    let hook = all("site");
+    let found = async |id: &str| world.store.delivery_by_id(id).await.expect("a read").map(|it| it.id);
+    let queued = world.deliver("id-1", "body", &hook, 'a').await;
+    assert_eq!(found("id-1").await, Some(queued.delivery));
+    let duplicate = world.deliver("id-1", "body", &hook, 'a').await;
+    assert_eq!(found("id-1").await, Some(duplicate.delivery), "a duplicate");
+    world.carry_out(failed(FailureClass::Other)).await;
+    let again = world.deliver("id-1", "body", &hook, 'a').await;
+    assert_eq!((again.accepted, found("id-1").await), (Accepted::Queued, Some(again.delivery)), "queued again");
+    let verdict = Verdict::Aside { result: "ignored", message: "branch `dev` is not in [main]".into() };
+    let ignored = world.store.accept(arrival("id-2", "another", verdict), world.now).await.expect("accepted");
+    assert_eq!(found("id-2").await, Some(ignored.delivery), "one that queued nothing");
+    assert_eq!(found("id-3").await, None);
+}
+
+#[tokio::test]
 async fn many_deliveries_at_once_are_all_stored_in_the_order_of_their_numbers() {
     let world = World::new();
     let hook = latest("site");

@@ -171,7 +171,8 @@ CREATE TABLE delivery (
     message     TEXT NOT NULL
 ) STRICT;
 CREATE INDEX delivery_of_path ON delivery (path);
-CREATE INDEX delivery_of_forge_id ON delivery (forge_id) WHERE forge_id IS NOT NULL;
+-- Of those that were queued, `seen` knows the id; an entry here would be one more page that every push writes.
+CREATE INDEX delivery_of_forge_id ON delivery (forge_id) WHERE forge_id IS NOT NULL AND result <> 'queued';
 
 -- The runs a delivery made, or, if it is a duplicate, the ones that were there already.
 CREATE TABLE delivery_run (
@@ -187,14 +188,16 @@ CREATE TABLE body (
     zstd       BLOB NOT NULL
 ) STRICT;
 
--- Which deliveries a hook has seen. Its own table, because it outlives the runs and the deliveries.
+-- Which deliveries a hook has seen. Its own table, because it outlives the runs.
 CREATE TABLE seen (
-    seen INTEGER PRIMARY KEY,
-    hook INTEGER NOT NULL,
-    key  BLOB NOT NULL,
-    run  INTEGER NOT NULL,
-    at   INTEGER NOT NULL,
-    UNIQUE (hook, key)
+    seen     INTEGER PRIMARY KEY,
+    hook     INTEGER NOT NULL,
+    key      BLOB NOT NULL,
+    -- The newest that was queued with this key, and its run.
+    delivery INTEGER NOT NULL,
+    run      INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    UNIQUE (key, hook)
 ) STRICT;
 
 CREATE TABLE letter (
