@@ -33,6 +33,10 @@ fn shared_paths(field: &Field, check: &mut Check) -> Option<Vec<SharedPath>> {
     let mut found: Vec<SharedPath> = Vec::new();
     for item in &items {
         let Some(shared) = shared_path(item, check) else { continue };
+        if shared.path.starts_with("REVISION") {
+            let message = "shares `REVISION`, where each release has its commit";
+            item.refuse(check, "shared-revision", message, "share another path");
+        }
         let overlap = found.iter().find(|it| it.path.starts_with(&shared.path) || shared.path.starts_with(&it.path));
         if let Some(other) = overlap {
             let message = format!("shares `{}`, which overlaps with `{}`", shared.path.display(), other.path.display());

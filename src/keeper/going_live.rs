@@ -90,6 +90,9 @@ async fn fall_back(
     let result = match (scene.keeping.rollback, &scene.before) {
         (Rollback::Off, _) => Err(format!("`rollback: off` leaves {name} live")),
         (Rollback::Auto, None) => Err(format!("there is nothing to go back to, so {name} stays live")),
+        (Rollback::Auto, Some(before)) if before.is_bad() => {
+            Err(format!("{}, which was live before, did not come up either, so {name} stays live", before.name()))
+        }
         (Rollback::Auto, Some(before)) => Ok(go_back(run, scene, before, (name, commit)).await),
     };
     mark_bad(run, scene, name, &failure).await;

@@ -64,6 +64,11 @@ impl Before {
         }
     }
 
+    /// Whether it is known that it did not come up.
+    pub fn is_bad(&self) -> bool {
+        self.release.as_ref().is_some_and(|it| it.verdict == Verdict::Bad)
+    }
+
     /// What people call it.
     pub fn name(&self) -> String {
         self.release.as_ref().map_or_else(|| self.link.display().to_string(), |it| it.name.to_string())
@@ -193,6 +198,10 @@ pub async fn judge(run: &mut Run, site: &Site, name: &ReleaseName, verdict: Verd
 /// Puts away what is not kept. It never changes how the run ends.
 pub async fn put_away(run: &mut Run) {
     let Some(scene) = run.scene.clone() else { return };
+    // The run ended before it made anything there.
+    if !scene.site.own().exists() {
+        return;
+    }
     let mut spared: Vec<ReleaseName> = release::in_use(&scene.site.releases()).into_iter().collect();
     spared.extend(scene.before.as_ref().and_then(|it| scene.site.name_in(&it.link)));
     run.remark("cleanup");

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use super::{Trouble, cannot, shared};
+use super::{Trouble, cannot, say, shared};
 use crate::{
     journal::site::Site,
     model::{deploy::SharedPath, push::CommitId, run::RunId},
@@ -24,7 +24,12 @@ pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[Shar
     for item in shared {
         shared::link(site, &tree, item)?;
     }
-    write_revision(&tree.join("REVISION"), commit).map_err(cannot("write REVISION"))
+    let revision = tree.join("REVISION");
+    if fs::symlink_metadata(&revision).is_ok_and(|it| it.is_dir()) {
+        say("the commit has a folder named REVISION: it stays, and what commit this is stands in releases.jsonl alone");
+        return Ok(());
+    }
+    write_revision(&revision, commit).map_err(cannot("write REVISION"))
 }
 
 /// As Capistrano names it, so that what reads it there reads it here. One of the commit's own gives way.

@@ -128,7 +128,7 @@ fn work_that_dies_anywhere_leaves_the_old_or_the_new_live_and_the_next_run_finds
         yard.is_sane(point);
         assert_eq!(yard.tidy(), Answer::Tidied(Vec::new()), "{point}");
         let names = fs::read_dir(yard.site().releases()).expect("readable").count();
-        assert_eq!(names, 1, "{point}: nothing of the dead run is left");
+        assert_eq!(names, 2, "{point}: what is live, the way back, and nothing of the dead run");
     }
     scenario.teardown();
 }
@@ -138,6 +138,7 @@ fn tidying_that_dies_never_leaves_half_a_release() {
     let scenario = FailScenario::setup();
     let yard = Yard::new();
     yard.deploy(2);
+    yard.deploy(3);
     yard.dies_at("tidy-renamed", |yard| drop(yard.tidy()));
     yard.is_sane("tidy-renamed");
     assert_eq!(yard.tidy(), Answer::Tidied(Vec::new()));
@@ -177,6 +178,21 @@ fn a_clock_that_was_set_back_changes_nothing_about_what_comes_after_what() {
     assert_eq!((history.live.clone(), way), (Some(name(16)), vec![3, 2, 1]));
     yard.order(Order::Tidy { run: RunId(4), good: 2, failed: 0, spared: Vec::new() });
     assert!(history.is_there(&name(16)) && history.is_there(&name(17)) && !history.is_there(&name(18)));
+    scenario.teardown();
+}
+
+#[test]
+fn the_way_back_is_there_whatever_is_put_away() {
+    let scenario = FailScenario::setup();
+    let yard = Yard::new();
+    yard.deploy_as(Release { after: Some(release(1).name), ..release(2) });
+    // As after a run that switched nothing: it knows of no other than what is live.
+    yard.order(Order::Tidy { run: RunId(3), good: 1, failed: 0, spared: vec![release(2).name] });
+    yard.order(Order::Switch { run: RunId(4), link: Site::link_to(&release(1).name) });
+    yard.deploy_as(Release { after: Some(release(1).name), ..release(5) });
+    yard.order(Order::Tidy { run: RunId(6), good: 2, failed: 0, spared: vec![release(5).name] });
+    let history = History::read(&yard.site()).expect("readable");
+    assert_eq!(history.way_back().map(|it| it.run.0).collect::<Vec<_>>(), [1]);
     scenario.teardown();
 }
 

@@ -1,7 +1,7 @@
 //! Puts away what is not kept: old releases, broken trees, what runs that died have left.
 //!
-//! Kept are so many good ones, so many broken ones, what is live, and what is spared. A folder that is on no record is
-//! not ours to remove.
+//! Kept are so many good ones, so many broken ones, what is live, the one to go back to from there, and what is spared. A
+//! folder that is on no record is not ours to remove.
 //!
 //! Invariant: a tree loses its name before it loses a file, so a half-removed one is never taken for a whole one.
 
@@ -11,6 +11,8 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
+
+use nix::unistd::geteuid;
 
 use super::{cannot, make_folder, say, write_down};
 use crate::{
@@ -94,7 +96,8 @@ fn too_many(
     (good, failed): (usize, usize),
     spared: &[ReleaseName],
 ) -> Vec<PathBuf> {
-    let is_spared = |it: &ReleaseName| history.live.as_ref() == Some(it) || spared.contains(it);
+    let previous = history.way_back().next().map(|it| &it.name);
+    let is_spared = |it: &ReleaseName| history.live.as_ref() == Some(it) || previous == Some(it) || spared.contains(it);
     let there = || history.releases.iter().rev().filter(|it| history.is_there(&it.name));
     let is_good = |it: &Release| match it.verdict {
         Verdict::Good => true,
@@ -136,8 +139,8 @@ fn empty_trash(site: &Site) -> Result<(), super::Trouble> {
 fn discard(path: &Path) -> Result<(), super::Trouble> {
     remove(path).map_err(|err| {
         let help = match err.kind() {
-            io::ErrorKind::PermissionDenied => "; other users have files in it: sudo rm -r",
-            _ => "; look what keeps it, then: rm -r",
+            io::ErrorKind::PermissionDenied if !geteuid().is_root() => "; other users have files in it: sudo rm -r",
+            _ => "; look what keeps it (`lsattr` shows files that nobody may remove), then: rm -r",
         };
         super::Trouble::other(format!("cannot remove `{0}`: {err}{help} {0}", path.display()))
     })
