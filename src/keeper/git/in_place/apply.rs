@@ -24,7 +24,7 @@ use crate::{
         GitFailure, cannot,
         mirror::Mirror,
         put,
-        tree::{Change, Entry, Kind, as_path},
+        tree::{self, Change, Entry, Kind, as_path},
         write,
     },
     model::{deploy::Lfs, push::RefName},
@@ -156,7 +156,8 @@ fn write_index(home: &Home, standing: &mut Standing, plan: &Plan, tree: Oid) -> 
         index.add(&index_entry(path, entry, &metadata)).map_err(cannot(&*what))?;
     }
     let written = index.write_tree_to(&home.repo).map_err(cannot(&*what))?;
-    if written != tree {
+    // Old histories write a file's mode in other ways, or keep empty folders: an index has neither, and git minds neither.
+    if written != tree && !tree::changes(&home.repo, Some(written), Some(tree))?.is_empty() {
         return Err(GitFailure::other(format!("cannot {what}: it would hold tree {written}, and not {tree}")));
     }
     index.write().map_err(cannot(&*what))?;
@@ -183,7 +184,15 @@ pub(super) fn move_refs(home: &Home, commit: Oid, ref_name: Option<&RefName>) ->
                 repo.set_head(&full.full()).map_err(what())?;
             }
         }
-        Some(RefName::Tag(_)) | None => repo.set_head_detached(commit).map_err(what())?,
+        Some(RefName::Tag(_)) => repo.set_head_detached(commit).map_err(what())?,
+        // A commit that was asked for by itself moves the branch that the tree is on.
+        None => {
+            match repo.find_reference("HEAD").ok().and_then(|it| it.symbolic_target().ok().flatten().map(str::to_owned))
+            {
+                Some(branch) => drop(repo.reference(&branch, commit, true, "landfall: deploy").map_err(what())?),
+                None => repo.set_head_detached(commit).map_err(what())?,
+            }
+        }
     }
     repo.cleanup_state().map_err(what())
 }

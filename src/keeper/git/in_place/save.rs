@@ -71,7 +71,7 @@ pub(super) fn refuse(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>) -> Result<(
     match reasons.is_empty() {
         true => Ok(()),
         false => Err(GitFailure::permanent(format!(
-            "{}, and the hook says `dirty: fail`: {}",
+            "in `{}` {}, and the hook says `dirty: fail`: commit and push that, undo it, or have it put aside by `dirty: save`",
             home.path.display(),
             reasons.join("; ")
         ))),
@@ -87,12 +87,12 @@ pub(super) fn save(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>, patch: &Path)
     }
     let mut copied: Vec<&Vec<u8>> = plan.in_the_way.iter().collect();
     if !plan.edits.is_empty() {
-        let length = write_patch(home, &plan.edits, patch)?;
-        say(&format!("saved local edits of {} files to {}", plan.edits.len(), patch.display()));
-        if length == 0 {
-            // What git does not see as a difference, such as a pipe in place of a file, is at least copied.
-            copied.extend(&plan.edits);
+        let told = write_patch(home, &plan.edits, patch)?;
+        if !told.is_empty() {
+            say(&format!("saved local edits of {} files to {}", told.len(), patch.display()));
         }
+        // What git does not see as a difference, such as an edit that it was told to overlook, is at least copied.
+        copied.extend(plan.edits.iter().filter(|it| !told.contains(*it)));
     }
     if !copied.is_empty() {
         let mut folder = OsString::from(patch);
@@ -102,8 +102,8 @@ pub(super) fn save(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>, patch: &Path)
     Ok(!plan.edits.is_empty() || !plan.in_the_way.is_empty())
 }
 
-/// Writes the difference between HEAD and the working tree as `git apply` takes it, and answers its length.
-fn write_patch(home: &Home, paths: &[Vec<u8>], patch: &Path) -> Result<u64, GitFailure> {
+/// Writes the difference between HEAD and the working tree as `git apply` takes it, and answers which paths it is about.
+fn write_patch(home: &Home, paths: &[Vec<u8>], patch: &Path) -> Result<BTreeSet<Vec<u8>>, GitFailure> {
     let what = format!("save local edits to `{}`", patch.display());
     let mut options = DiffOptions::new();
     options.disable_pathspec_match(true).show_binary(true).id_abbrev(40);
@@ -119,6 +119,14 @@ fn write_patch(home: &Home, paths: &[Vec<u8>], patch: &Path) -> Result<u64, GitF
         false => home.repo.diff_tree_to_workdir_with_index(head.as_ref(), Some(&mut options)),
     };
     let diff = diff.map_err(cannot(&*what))?;
+    let told: BTreeSet<Vec<u8>> = diff
+        .deltas()
+        .flat_map(|it| [it.old_file().path_bytes(), it.new_file().path_bytes()].map(|it| it.map(<[u8]>::to_vec)))
+        .flatten()
+        .collect();
+    if told.is_empty() {
+        return Ok(told);
+    }
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(patch);
     let mut out = BufWriter::new(file.map_err(cannot(&*what))?);
     let mut trouble: Option<io::Error> = None;
@@ -136,11 +144,8 @@ fn write_patch(home: &Home, paths: &[Vec<u8>], patch: &Path) -> Result<u64, GitF
     }
     printed.map_err(cannot(&*what))?;
     // These edits are nowhere else.
-    let length = out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file: File| {
-        file.sync_all()?;
-        Ok(file.metadata()?.len())
-    });
-    length.map_err(cannot(what))
+    let whole = out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file: File| file.sync_all());
+    whole.map(|()| told).map_err(cannot(what))
 }
 
 fn copy(home: &Home, paths: &[&Vec<u8>], folder: &Path) -> Result<(), GitFailure> {

@@ -7,7 +7,9 @@ use std::{
     path::PathBuf,
 };
 
-use super::{Place, Room, contents, git, git_command, main_branch, make_executable, write_files};
+use git2::Oid;
+
+use super::{Place, Room, contents, git, git_command, git_with_input, id, main_branch, make_executable, write_files};
 use crate::{
     keeper::git::{GitFailure, Staged},
     model::{
@@ -87,6 +89,52 @@ fn an_empty_folder_becomes_a_working_tree_that_lives_without_the_mirror() {
         contents(&room.source()).into_iter().filter(|(_, it)| it.0 & 0o170_000 != 0o040_000).collect();
     let brought: Vec<_> = contents(&room.home()).into_iter().filter(|(_, it)| it.0 & 0o170_000 != 0o040_000).collect();
     assert_eq!(brought, from_source);
+}
+
+#[test]
+fn modes_and_empty_folders_of_old_histories_are_what_git_makes_of_them() {
+    let room = Room::new();
+    let blob = git_with_input(&room.source(), &["hash-object", "-w", "--stdin"], b"legacy");
+    let empty = git_with_input(&room.source(), &["hash-object", "-w", "-t", "tree", "--stdin"], b"");
+    let bytes = |hex: &str| Oid::from_str(hex).expect("an id").as_bytes().to_vec();
+    let tree = [b"40000 hollow\0".to_vec(), bytes(&empty), b"100664 old\0".to_vec(), bytes(&blob)].concat();
+    let write = ["hash-object", "-w", "-t", "tree", "--stdin", "--literally"];
+    let tree = git_with_input(&room.source(), &write, &tree);
+    let commit = id(&git(&room.source(), &["commit-tree", &tree, "-m", "legacy"]));
+    git(&room.source(), &["update-ref", "refs/heads/main", commit.as_str()]);
+    for _ in 0..2 {
+        room.bring(&commit, FAIL).expect("brought");
+        room.assert_is_at(&commit);
+        assert_eq!(room.text("old"), "legacy");
+    }
+}
+
+#[test]
+fn a_commit_that_was_asked_for_by_itself_moves_the_branch_that_the_tree_is_on() {
+    let room = Room::new();
+    let (first, second) = (room.commit(&[("a", "1")]), room.commit(&[("a", "2")]));
+    room.bring(&second, SAVE).expect("second");
+    room.stage(&first, room.place(None, SAVE), None).expect("back");
+    room.assert_is_at(&first);
+    assert_eq!(git(&room.home(), &["status", "-sb", "--porcelain"]), "## main...origin/main [behind 1]");
+    git(&room.home(), &["checkout", "-q", "--detach"]);
+    room.stage(&second, room.place(None, SAVE), None).expect("forth");
+    room.assert_is_at(&second);
+    assert_eq!(git(&room.home(), &["rev-parse", "main"]), first.as_str(), "nobody is on it");
+}
+
+#[test]
+fn edits_that_git_was_told_to_overlook_are_copied() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1"), ("b", "1")]);
+    room.bring(&first, SAVE).expect("first");
+    git(&room.home(), &["update-index", "--assume-unchanged", "a"]);
+    room.edit("a", "mine");
+    let second = room.commit(&[("a", "2")]);
+    assert!(room.bring(&second, SAVE).expect("second").patch_saved);
+    assert_eq!(room.text("a"), "2");
+    assert_eq!(fs::read_to_string(room.path("edits.patch.files/a")).expect("copied"), "mine");
+    assert!(!room.path("edits.patch").exists(), "there is nothing to apply");
 }
 
 #[test]
