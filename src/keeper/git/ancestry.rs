@@ -6,7 +6,7 @@
 use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Filter, GitFailure, filter::PipedFilter, mirror::Mirror, network::Reach};
+use super::{Cause, Filter, GitFailure, fetch, filter::PipedFilter, mirror::Mirror, network::Reach};
 use crate::model::{
     job::Asked,
     push::{CommitId, RefName},
@@ -141,20 +141,21 @@ fn relate(mirror: &Mirror, reach: Reach, commit: &CommitId, live: &CommitId) -> 
         return Ok(Relation::Same);
     }
     let find = |it: &CommitId| Oid::from_str(it.as_str()).and_then(|id| repo.find_commit(id)).map(|it| it.id());
-    let Ok(live) = find(live) else {
+    let damaged = |err: git2::Error| {
+        mirror.folder.is_damaged(&format!("cannot compare the commit with what is live: {}", err.why()))
+    };
+    if fetch::find(repo, live).is_none() {
         return Ok(match reach {
             Reach::Part => Relation::OutOfReach,
             Reach::All => Relation::Unknown,
         });
-    };
+    }
+    let live = find(live).map_err(damaged)?;
     let compare = || {
         let commit = find(commit)?;
         Ok((repo.graph_descendant_of(commit, live)?, repo.graph_descendant_of(live, commit)?))
     };
-    let compared = compare().map_err(|err: git2::Error| {
-        mirror.folder.is_damaged(&format!("cannot compare the commit with what is live: {}", err.why()))
-    });
-    Ok(match compared? {
+    Ok(match compare().map_err(damaged)? {
         (true, _) => Relation::Newer,
         (false, true) => Relation::Older,
         (false, false) if reach == Reach::Part => Relation::OutOfReach,

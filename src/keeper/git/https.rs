@@ -293,7 +293,10 @@ fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Resu
     let refused = match status {
         StatusCode::UNAUTHORIZED if has_login => format!("`{shown}` does not accept the token"),
         StatusCode::UNAUTHORIZED => {
-            format!("`{shown}` asks for credentials (or is not there): set `deploy.credentials`")
+            format!(
+                "`{shown}` asks for credentials (or is not there): `deploy.credentials` sets them, and only the host of \
+                 `deploy.remote` is shown them"
+            )
         }
         StatusCode::FORBIDDEN => format!("`{shown}` is forbidden to us: the token has no right to read it"),
         StatusCode::NOT_FOUND | StatusCode::GONE if has_login => {

@@ -282,8 +282,10 @@ fn meaning(words: &VecDeque<String>, journey: &Journey) -> GitFailure {
     }
     match permanent.into_iter().find(|it| said(it)) {
         Some(what) => {
-            let quoted = words.iter().find(|line| line.to_ascii_lowercase().contains(what));
-            GitFailure::permanent(format!("`{shown}` does not let us in: {}", quoted.unwrap_or(&last)))
+            let quoted = words.iter().find(|line| line.to_ascii_lowercase().contains(what)).unwrap_or(&last);
+            let is_absent = what.contains("repository");
+            let clause = if is_absent { "has no repository there for us" } else { "does not let us in" };
+            GitFailure::permanent(format!("`{shown}` {clause}: {quoted}"))
         }
         None => GitFailure::fetch(format!("ssh to `{shown}` ended: {last}")),
     }

@@ -15,13 +15,14 @@ use std::{
 };
 
 use super::{
-    Order, Place, Room, Stage, answer, contents, git,
+    Door, Order, Place, Room, Stage, answer, contents, git,
     in_place::{FAIL, SAVE},
     main_branch, wait_for,
 };
 use crate::{
-    keeper::git::decode_staged,
+    keeper::git::{Against, Fetch, Verdict, decode_staged, fetch::fetch},
     model::{
+        job::Target,
         push::{CommitId, RefName},
         run::FailureClass,
     },
@@ -142,6 +143,25 @@ fn a_mirror_whose_bits_have_flipped_fails_one_run_at_most() {
         }
         git(&room.path("mirror.git"), &["fsck", "--strict"]);
     }
+}
+
+#[test]
+fn what_is_live_and_cannot_be_read_any_more_is_not_taken_for_gone() {
+    let room = Room::new();
+    let live = room.commit(&[("a", "1")]);
+    let remote = format!("file://{}", room.source().display());
+    let target = |commit: &CommitId| Target::Commit { commit: commit.clone(), ref_name: Some(main_branch()) };
+    room.fetch_from(&remote, Door::Open, target(&live)).expect("first");
+    let pack = pack(&room, "pack");
+    fs::set_permissions(&pack, Permissions::from_mode(0o600)).expect("a mode");
+    let mut bytes = fs::read(&pack).expect("a pack");
+    let end = bytes.len() - 20;
+    bytes[14..end].fill(0xa5);
+    fs::write(&pack, bytes).expect("spoilt");
+    let (second, _) = (room.commit(&[("a", "2")]), room.commit(&[("a", "3")]));
+    let order = room.order(&remote, Door::Open, target(&second));
+    let fetched = fetch(&Fetch { against: Against { live: Some(live), ..order.against }, ..order });
+    assert_eq!(fetched.expect("fetched anew").verdict, Verdict::GoAhead { remark: None });
 }
 
 #[test]
