@@ -306,7 +306,8 @@ impl Outcome {
                 FailureClass::Other => RetryClass::Failure,
             },
             Self::Interrupted { .. } => RetryClass::Interrupted,
-            // A release that did not come up would not come up the next time either.
+            Self::RolledBack(failure) if failure.class == FailureClass::Tempfail => RetryClass::Tempfail,
+            // A release that did not come up would not come up the next time either, unless it says so itself.
             Self::RolledBack(_) | Self::RollbackFailed { .. } => return false,
             Self::Succeeded
             | Self::Cancelled { .. }

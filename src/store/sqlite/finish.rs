@@ -102,8 +102,11 @@ pub(in crate::store) fn finish(
     if let Some(commit) = commit {
         hold::judge_commit(tx, (right.run, held.hook), (job, &commit), outcome, now)?;
     }
-    if let Some(commit) = live {
-        note_live(tx, right.run, held.hook, job, commit.as_str())?;
+    match live {
+        Some(commit) => note_live(tx, right.run, held.hook, job, commit.as_str())?,
+        // What was adopted may not say of which commit it is.
+        None if *outcome == Outcome::Succeeded && !job.target.is_fetched() => forget_live(tx, held.hook, job)?,
+        None => (),
     }
     lanes::set_head(tx, held.lane)?;
     Ok(Finished { retry })
@@ -200,6 +203,13 @@ fn note_live(tx: &Connection, run: RunId, hook: i64, job: &Job, commit: &str) ->
          ON CONFLICT (hook, ref) DO UPDATE SET commit_id = excluded.commit_id, run = excluded.run",
     )?;
     statement.execute(params![hook, ref_key(job.target.ref_name()), commit, run.0])?;
+    Ok(())
+}
+
+/// What is live is of no commit that is known.
+fn forget_live(tx: &Connection, hook: i64, job: &Job) -> Result<(), StoreError> {
+    tx.execute("UPDATE hook SET live_commit = NULL, live_run = NULL WHERE hook = ?1", [hook])?;
+    tx.execute("DELETE FROM live WHERE hook = ?1 AND ref = ?2", params![hook, ref_key(job.target.ref_name())])?;
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use crate::{
         job::Job,
         name::HookName,
         push::CommitId,
-        run::{Outcome, RunId},
+        run::{FailureClass, Outcome, RunId},
     },
     store::{
         StoreError,
@@ -88,7 +88,7 @@ pub(in crate::store) fn holds(tx: &Connection) -> Result<Vec<Hold>, StoreError> 
 }
 
 /// Remembers a commit that went live and did not come up, and forgets one that did. A release that a person goes back to
-/// was good before, and is not at fault alone if it is not now.
+/// was good before, and is not at fault alone if it is not now; one that asked to be tried again later is to have that.
 pub(super) fn judge_commit(
     tx: &Connection,
     (run, hook): (RunId, i64),
@@ -98,6 +98,7 @@ pub(super) fn judge_commit(
 ) -> Result<(), StoreError> {
     match outcome {
         Outcome::RolledBack(_) | Outcome::RollbackFailed { .. } if !job.target.is_fetched() => (),
+        Outcome::RolledBack(failure) if failure.class == FailureClass::Tempfail => (),
         Outcome::RolledBack(_) | Outcome::RollbackFailed { .. } => {
             let mut statement = tx.prepare_cached(
                 "INSERT OR REPLACE INTO bad_commit (hook, commit_id, run, at) VALUES (?1, ?2, ?3, ?4)",
