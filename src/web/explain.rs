@@ -2,13 +2,15 @@
 //!
 //! Invariant: nothing is guessed here; a sentence that has no stored fact behind it is not said.
 
+use std::collections::BTreeSet;
+
 use crate::{
     model::{
         job::{Asked, Job, Target},
         name::HookName,
         run::{Outcome, RunId},
     },
-    store::{DeliveryFilter, DeliveryView, RunState, RunView},
+    store::{BadCommit, DeliveryFilter, DeliveryView, RunState, RunView},
     web::{
         api::{Api, found},
         describe::time,
@@ -39,6 +41,15 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
             for view in runs.iter().rev() {
                 sentences.extend(of_run(api, view).await?);
             }
+            let hooks: BTreeSet<&HookName> = runs.iter().map(|it| &it.hook).collect();
+            for hook in hooks {
+                let summary = api.store.hook_summary(hook).await?;
+                let bad = summary
+                    .bad_commits
+                    .iter()
+                    .filter(|it| runs.iter().any(|run| run.commit.as_ref() == Some(&it.commit)));
+                sentences.extend(bad.map(|it| of_bad_commit(hook, it)));
+            }
             return Ok(Explanation { about: format!("commit {about}"), sentences });
         }
     }
@@ -64,11 +75,7 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
         Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
         None => "nothing has been deployed yet".into(),
     });
-    for bad in &summary.bad_commits {
-        let (commit, since) = (bad.commit.short(), time(bad.since));
-        sentences
-            .push(format!("commit {commit} did not come up in run {} at {since}: it is not queued again", bad.run));
-    }
+    sentences.extend(summary.bad_commits.iter().map(|it| of_bad_commit(name, it)));
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);
     }
@@ -121,6 +128,17 @@ pub(super) async fn waits(api: &Api, name: &HookName) -> Result<Vec<String>, Ref
         ));
     }
     Ok(sentences)
+}
+
+fn of_bad_commit(hook: &HookName, bad: &BadCommit) -> String {
+    format!(
+        "commit {} did not come up in run {} at {}: it is not queued again for hook {hook} until `landfall resume {hook} \
+         --commit {}`",
+        bad.commit.short(),
+        bad.run,
+        time(bad.since),
+        bad.commit
+    )
 }
 
 async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing is changed here; whatever is to happen becomes a run in its lane.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
@@ -31,6 +31,9 @@ use crate::{
 
 /// How many releases are named in a sentence.
 const NAMED_MAX: usize = 5;
+
+/// The digits of a commit that name it, as with git.
+const DIGITS_MIN: usize = 4;
 
 /// How many runs back an earlier success is looked for, where there are no releases.
 const LOOK_BACK_RUNS: u32 = 1000;
@@ -171,10 +174,10 @@ impl Wish {
         })
     }
 
-    /// The digits of a commit, if that is what was named.
+    /// The digits of a commit, if that is what was named. Fewer are too easily a number that means something else.
     fn digits(&self) -> Option<String> {
         match self {
-            Self::Named(name) if name.len() >= 7 && name.bytes().all(|it| it.is_ascii_hexdigit()) => {
+            Self::Named(name) if name.len() >= DIGITS_MIN && name.bytes().all(|it| it.is_ascii_hexdigit()) => {
                 Some(name.to_ascii_lowercase())
             }
             Self::Named(_) | Self::Back(_) => None,
@@ -188,6 +191,11 @@ fn back_to_release(history: &History, wish: &Wish, reason: Option<String>) -> Re
         Wish::Back(count) => history.way_back().nth(count - 1),
         Wish::Named(name) => {
             let named: Vec<_> = wish.named(name, history).collect();
+            let commits: BTreeSet<&str> = named.iter().filter_map(|it| Some(it.commit.as_ref()?.as_str())).collect();
+            if commits.len() > 1 {
+                let commits = commits.into_iter().collect::<Vec<_>>().join(", ");
+                return Err(Refused::BadRequest(format!("`{name}` is the beginning of several commits: {commits}")));
+            }
             let good = named.iter().find(|it| history.obstacle(it).is_none());
             good.or(named.first()).copied()
         }
@@ -207,7 +215,7 @@ fn no_way_back(history: &History, wish: &Wish, obstacle: Option<String>) -> Refu
     let why = obstacle.unwrap_or_else(|| match wish {
         Wish::Back(1) => "there is no good release before the live one".to_owned(),
         Wish::Back(count) => format!("there are not {count} good releases before the live one"),
-        Wish::Named(name) => format!("no release on record is `{name}`, and none is of a commit that begins so"),
+        Wish::Named(name) => format!("no release on record is `{name}`, and none is of a commit that begins so (with at least {DIGITS_MIN} digits)"),
     });
     Refused::NotFound(format!("{why}; {there}"))
 }

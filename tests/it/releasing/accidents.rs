@@ -87,6 +87,34 @@ fn what_went_live_and_did_not_come_up_is_deployed_again_when_it_is_pushed_again(
 }
 
 #[test]
+fn a_release_that_did_not_come_up_is_no_way_back_for_the_next_one() {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    let [_, second] = ["one", "two"].map(|page| {
+        let run = house.ended(house.queue(&house.repo.commit(&[("bad", ""), ("index.html", page)])));
+        assert_eq!((&run["outcome"], served(&house)), (&"failed".into(), page.to_owned()), "{run}");
+        run
+    });
+    let reason = second["reason"].as_str().expect("a reason");
+    assert!(reason.contains("which was live before, did not come up either"), "{reason}");
+}
+
+#[test]
+fn a_release_that_asks_to_be_tried_later_is_tried_later_and_its_commit_is_not_held() {
+    let rules = HOOK.to_owned() + " || exit 75";
+    let mut house = House::with_hook(&format!("{rules}\nretry: {{max: 1, backoff: 1ms}}"));
+    house.start();
+    publish(&house, "one");
+    let busy = house.repo.commit(&[("bad", ""), ("index.html", "two")]);
+    let run = house.queue(&busy);
+    let (tried, again) = (house.ended(run), house.ended(run + 1));
+    assert_eq!((&tried["outcome"], &again["outcome"]), (&"rolled_back".into(), &"rolled_back".into()), "{again}");
+    assert_eq!(again["attempt"], 2, "{again}");
+    fs::write(house.folder.path().join("mended"), "").expect("a file");
+    assert_eq!((&run_again(&house, &busy)["outcome"], served(&house)), (&"succeeded".into(), "two".into()));
+}
+
+#[test]
 fn a_bad_commit_is_held_until_a_person_has_deployed_it_with_success() {
     let (house, _) = house_with_two();
     let bad = house.repo.commit(&[("bad", ""), ("index.html", "three")]);
@@ -96,7 +124,9 @@ fn a_bad_commit_is_held_until_a_person_has_deployed_it_with_success() {
     assert_eq!((status, &answer["result"]), (200, &"held".into()), "{answer}");
     let rule = format!("did not come up in run {}", run["id"]);
     assert!(answer["message"].to_string().contains(&rule), "{answer}");
-    assert!(house.json(&["why", "site"])["sentences"].to_string().contains(&rule));
+    for about in ["site", &bad] {
+        assert!(house.json(&["why", about])["sentences"].to_string().contains(&rule), "{about}");
+    }
     let deploy = ["deploy", "site", "--sha", &bad];
     assert_eq!((&acted(&house, &deploy)["outcome"], served(&house)), (&"rolled_back".into(), "two".into()));
     fs::write(house.folder.path().join("mended"), "").expect("a file");
