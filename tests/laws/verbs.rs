@@ -251,7 +251,7 @@ fn end() -> impl Strategy<Value = End> {
         2 => Just(End::RolledBack),
         1 => Just(End::RollbackFailed),
         3 => Just(End::Cancelled),
-        1 => Just(End::Stale),
+        2 => Just(End::Stale),
         1 => Just(End::Skipped),
         2 => Just(End::Interrupted),
     ]

@@ -14,20 +14,16 @@ use crate::{
         letter::Occasion,
         run::{Failure, FailureClass, Mood, Outcome, RunFacts, RunId, RunStep},
     },
-    route,
     store::{
         StoreError,
         claims::{Cancelled, Finished, GivenBack, Right},
         sqlite::{
-            hold, lanes, outbox,
+            again, hold, lanes, outbox,
             rows::{millis, ref_key, time},
-            runs::{self, Ending, Place, Prepared},
+            runs::{self, Ending, Place},
         },
     },
 };
-
-/// No retry waits longer, however often the wait was doubled.
-const BACKOFF_MAX: Duration = Duration::from_secs(24 * 3600);
 
 /// The wait after a start in vain; it doubles with each.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
@@ -37,22 +33,27 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 const VAIN_STARTS_MAX: u32 = 8;
 
 /// What the store knew of a run in somebody's hands.
-struct Held {
-    lane: i64,
+pub(super) struct Held {
+    pub(super) lane: i64,
     seq: i64,
     started_at: Option<i64>,
-    cancel_asked: Option<String>,
+    pub(super) cancel_asked: Option<String>,
     yields_to: Option<RunId>,
     since: i64,
     rank: i64,
-    hook: i64,
-    delivery: Option<i64>,
+    pub(super) hook: i64,
+    pub(super) delivery: Option<i64>,
 }
 
 impl Held {
     /// The place it had, for a run that is to have it again.
-    fn place(&self, not_before: Option<i64>) -> Place {
+    pub(super) fn place(&self, not_before: Option<i64>) -> Place {
         Place { lane: self.lane, seq: self.seq, not_before, since: self.since, rank: self.rank }
+    }
+
+    /// A place in another lane that is as urgent.
+    pub(super) fn place_in(&self, lane: i64, seq: i64) -> Place {
+        Place { lane, seq, ..self.place(None) }
     }
 
     /// What the end of a run means that was stopped: who made room for a newer push was superseded by it.
@@ -92,11 +93,12 @@ pub(in crate::store) fn finish(
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts.clone() }))?;
     count_yields(tx, held.hook, outcome)?;
     // Behind a stopped lane nobody tries again, so people are told now.
-    let may_retry = wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;
+    let may_retry = again::wants_retry(job, outcome, &held) && !lanes::is_stopped(tx, held.lane)?;
     let retry = if may_retry && runs::replaced_by(tx, held.hook, right.run, job)?.is_none() {
-        Some(queue_retry(tx, right.run, job, &held, now)?)
+        Some(again::queue_retry(tx, right.run, job, &held, now)?)
     } else {
         tell(tx, right.run, held.hook, job, outcome)?;
+        again::put_back(tx, right.run, (job, outcome), &held, now)?;
         None
     };
     if let Some(commit) = commit {
@@ -150,30 +152,6 @@ fn finished_already(tx: &Connection, right: Right, outcome: &Outcome) -> Result<
     let same = params![right.run.0, right.fence, journal::outcome::encode(outcome), is_stopped];
     let next = tx.query_row(find, same, |row| row.get::<_, Option<i64>>(0)).optional()?;
     next.map(|retry| Finished { retry: retry.map(RunId) }).ok_or(StoreError::Fenced(right.run))
-}
-
-fn wants_retry(job: &Job, outcome: &Outcome, held: &Held) -> bool {
-    let retry = &job.hook.retry;
-    held.cancel_asked.is_none() && job.attempt <= retry.max && outcome.wants_retry(&retry.on)
-}
-
-/// The next attempt, in the place of the one that just ended.
-fn queue_retry(tx: &Connection, run: RunId, job: &Job, held: &Held, now: Timestamp) -> Result<RunId, StoreError> {
-    let again = Prepared::new(route::again(job, run, job.attempt + 1, None).into_job());
-    let retry = runs::insert(tx, &again, (held.hook, held.lane), held.delivery, now)?;
-    let at = now.saturating_add(wait_before(job, run)).unwrap_or(Timestamp::MAX);
-    runs::wait(tx, retry, held.hook, &again.job, &held.place(Some(millis(at))))?;
-    Ok(retry)
-}
-
-/// Doubles with each attempt. Up to a tenth is added, a different part for each run, so that hooks that fail
-/// together at one remote do not come back together.
-fn wait_before(job: &Job, run: RunId) -> Duration {
-    let doubled = 2_u32.saturating_pow(job.attempt.saturating_sub(1));
-    let wait = job.hook.retry.backoff.saturating_mul(doubled).min(BACKOFF_MAX);
-    // The multiplier of Fibonacci hashing spreads neighbouring numbers over the whole range.
-    let spread = run.0.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
-    wait + wait / 10 * u32::try_from(spread).unwrap_or(0) / 1024
 }
 
 /// Owes the letters about an outcome, and remembers what people now believe of the hook.
@@ -240,7 +218,7 @@ pub(in crate::store) fn give_back(
     };
     match &given {
         GivenBack::Waits { not_before } => {
-            runs::wait(tx, right.run, held.hook, job, &held.place(not_before.map(millis)))?;
+            runs::wait(tx, right.run, (held.hook, held.delivery), job, &held.place(not_before.map(millis)))?;
         }
         GivenBack::Ended(outcome) => {
             let ending = Ending::unclaimed(right.run, outcome, now);

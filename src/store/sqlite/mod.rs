@@ -9,6 +9,7 @@ mod press;
 mod readers;
 mod writer;
 
+mod again;
 mod rows;
 
 pub(super) mod accept;

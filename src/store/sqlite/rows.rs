@@ -9,7 +9,7 @@ use crate::{
     model::{
         deploy::Strategy,
         hook::QueuePolicy,
-        job::{Job, Trigger},
+        job::Job,
         name::{HookName, LaneName, SourceName},
         push::{CommitId, RefName},
         source::SourcePath,
@@ -61,8 +61,10 @@ pub(super) fn ref_key(ref_name: Option<&RefName>) -> String {
 
 /// Whose place a waiting job takes: nobody's, its hook's and ref's, or its hook's where that deploys to one path.
 /// A way back takes nobody's: what waits before it was accepted, and is no newer push.
-pub(super) fn replaces(job: &Job) -> &'static str {
-    if job.trigger == Trigger::Rollback || !job.target.is_fetched() {
+///
+/// Only a push takes places: what a person asks for may well be older than what waits.
+pub(super) fn replaces(job: &Job, delivery: Option<i64>) -> &'static str {
+    if delivery.is_none() {
         return "nothing";
     }
     match (job.hook.queue, &job.hook.deploy.strategy) {

@@ -79,16 +79,16 @@ pub(super) fn append(
     let run = insert(tx, new, (hook, lane), delivery, now)?;
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
     let mut place = Place { lane, seq, not_before: None, since: millis(now), rank };
-    for earlier in supersede(tx, (hook, lane), job, run, now)? {
+    for earlier in supersede(tx, (hook, lane), (job, delivery), run, now)? {
         // Its place in the lane is its own, but not how long people have waited: a busy branch would never be deployed.
         (place.since, place.rank) = (place.since.min(earlier.since), place.rank.min(earlier.rank));
     }
     // What a person asks for waits for no quiet and stops nothing.
     if delivery.is_some() {
         place.not_before = debounce(tx, hook, job, &place, now)?;
-        make_room(tx, hook, job, run)?;
+        make_room(tx, hook, (job, delivery), run)?;
     }
-    wait(tx, run, hook, job, &place)?;
+    wait(tx, run, (hook, delivery), job, &place)?;
     lanes::set_head(tx, lane)?;
     Ok(run)
 }
@@ -111,7 +111,7 @@ fn debounce(tx: &Connection, hook: i64, job: &Job, place: &Place, now: Timestamp
 
 /// Asks a run under way to make room for a newer push, where the hook says `queue: cancel`; but not a third in a row,
 /// or a busy branch would never be deployed.
-fn make_room(tx: &Connection, hook: i64, job: &Job, run: RunId) -> Result<(), StoreError> {
+fn make_room(tx: &Connection, hook: i64, (job, delivery): (&Job, Option<i64>), run: RunId) -> Result<(), StoreError> {
     const IN_A_ROW_MAX: i64 = 2;
     if job.hook.queue != QueuePolicy::Cancel {
         return Ok(());
@@ -121,7 +121,7 @@ fn make_room(tx: &Connection, hook: i64, job: &Job, run: RunId) -> Result<(), St
          WHERE run IN (SELECT r.run FROM active a JOIN run r USING (run) WHERE r.hook = ?1)
            AND (?3 = 'hook' OR ref = ?4) AND (SELECT yields FROM hook WHERE hook = ?1) < ?5",
     )?;
-    statement.execute(params![hook, run.0, replaces(job), ref_key(job.target.ref_name()), IN_A_ROW_MAX])?;
+    statement.execute(params![hook, run.0, replaces(job, delivery), ref_key(job.target.ref_name()), IN_A_ROW_MAX])?;
     Ok(())
 }
 
@@ -174,7 +174,13 @@ pub(super) fn note_next(tx: &Connection, run: RunId, next: RunId) -> Result<(), 
 }
 
 /// Puts a run into its line. The caller sets the lane's head.
-pub(super) fn wait(tx: &Connection, run: RunId, hook: i64, job: &Job, place: &Place) -> Result<(), StoreError> {
+pub(super) fn wait(
+    tx: &Connection,
+    run: RunId,
+    (hook, delivery): (i64, Option<i64>),
+    job: &Job,
+    place: &Place,
+) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "INSERT INTO pending (lane, seq, run, hook, ref, replaces, not_before, since, rank, interval)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
@@ -182,7 +188,7 @@ pub(super) fn wait(tx: &Connection, run: RunId, hook: i64, job: &Job, place: &Pl
     let ref_key = ref_key(job.target.ref_name());
     let interval = i64::try_from(job.hook.min_interval.as_millis()).unwrap_or(i64::MAX);
     let Place { lane, seq, not_before, since, rank } = place;
-    let replaces = replaces(job);
+    let replaces = replaces(job, delivery);
     statement.execute(params![lane, seq, run.0, hook, ref_key, replaces, not_before, since, rank, interval])?;
     Ok(())
 }
@@ -199,11 +205,11 @@ struct Replaced {
 fn supersede(
     tx: &Connection,
     (hook, lane): (i64, i64),
-    job: &Job,
+    (job, delivery): (&Job, Option<i64>),
     by: RunId,
     now: Timestamp,
 ) -> Result<Vec<Replaced>, StoreError> {
-    let replaces = replaces(job);
+    let replaces = replaces(job, delivery);
     if replaces == "nothing" {
         return Ok(Vec::new());
     }

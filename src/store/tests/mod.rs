@@ -7,7 +7,14 @@ mod policies;
 mod queue;
 mod upkeep;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::{Timestamp, ToSpan};
@@ -34,13 +41,14 @@ struct World {
     folder: TempDir,
     store: Store,
     now: Timestamp,
+    pushes: AtomicUsize,
 }
 
 impl World {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
         let store = Store::open(folder.path()).expect("an open store");
-        Self { folder, store, now: "2026-11-23T08:00:00Z".parse().expect("a time") }
+        Self { folder, store, now: "2026-11-23T08:00:00Z".parse().expect("a time"), pushes: AtomicUsize::new(0) }
     }
 
     /// Closes the store and opens it again, as a restart does.
@@ -59,7 +67,14 @@ impl World {
         self.store.accept(arrival(id, body, verdict), self.now).await.expect("accepted")
     }
 
+    /// Queues a push that is like no other.
     async fn queue(&self, hook: &Arc<Hook>, commit: char) -> RunId {
+        let number = self.pushes.fetch_add(1, Ordering::Relaxed);
+        self.deliver(&format!("push {number}"), &format!("the body of push {number}"), hook, commit).await.runs[0].0
+    }
+
+    /// Queues what a person asks for.
+    async fn ask(&self, hook: &Arc<Hook>, commit: char) -> RunId {
         self.store.enqueue(ticket(hook, commit), self.now).await.expect("queued")
     }
 

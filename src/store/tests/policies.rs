@@ -185,7 +185,7 @@ async fn what_a_person_asks_for_stops_nothing_and_a_persons_cancel_stays_one() {
     let older = push(&world, 0, &hook).await;
     let claim = world.claim().await;
     world.store.start(&claim, world.now).await.expect("started");
-    world.queue(&hook, 'b').await;
+    world.ask(&hook, 'b').await;
     assert_eq!(world.store.stops_asked().await.expect("a read"), [], "a manual deploy waits");
     push(&world, 1, &hook).await;
     world.store.cancel(older, "wrong", world.now).await.expect("asked");

@@ -169,12 +169,14 @@ fn urgency(diary: &Diary, event: &Event, lane: &str) -> (i64, i64) {
 
 /// Whether a run takes the place of an older one of its hook that waits.
 fn takes_place(event: &Event, newer: i64, older: i64) -> bool {
+    let is_push = event.after.facts.runs[&newer].delivery.is_some();
     let (newer, older) = (&event.after.jobs[&newer], &event.after.jobs[&older]);
     let has_one_path = match newer.hook.deploy.strategy {
         Strategy::InPlace { .. } | Strategy::Releases { .. } => true,
         Strategy::Checkout { .. } | Strategy::None { .. } => false,
     };
-    newer.hook.name == older.hook.name
+    is_push
+        && newer.hook.name == older.hook.name
         && newer.hook.queue != QueuePolicy::All
         && (has_one_path || newer.target.ref_name() == older.target.ref_name())
 }

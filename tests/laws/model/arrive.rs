@@ -34,7 +34,11 @@ pub(super) enum Replaces {
 }
 
 impl Replaces {
-    pub(super) fn of(job: &Job) -> Self {
+    /// Only what a delivery brought takes places.
+    pub(super) fn of(job: &Job, delivery: Option<i64>) -> Self {
+        if delivery.is_none() {
+            return Self::Nothing;
+        }
         let has_one_path = match job.hook.deploy.strategy {
             Strategy::InPlace { .. } | Strategy::Releases { .. } => true,
             Strategy::Checkout { .. } | Strategy::None { .. } => false,
@@ -124,7 +128,7 @@ impl Model {
         self.lane(lane).places += 1;
         let own_rank = self.clock.as_millisecond() - i64::from(job.hook.priority) * millis(POINT);
         let mut place = Place { number: self.lane(lane).places, since: now, rank: own_rank };
-        for (since, rank) in self.supersede(job, run, now) {
+        for (since, rank) in self.supersede((job, delivery), run, now) {
             place.since = place.since.min(since);
             place.rank = place.rank.min(rank);
         }
@@ -135,7 +139,7 @@ impl Model {
                 not_before = NotBefore::At(quiet(job.hook.debounce, place.since, now));
             }
             if job.hook.queue == QueuePolicy::Cancel && self.book(hook).yields_in_a_row < YIELDS_MAX {
-                self.make_room(job, run);
+                self.make_room((job, delivery), run);
             }
         }
         self.insert(job, lane, delivery, now, Stage::Waits { place, not_before });
@@ -158,8 +162,8 @@ impl Model {
     }
 
     /// Ends those whose place a new run takes. Gives since when they had waited, and how they ranked.
-    fn supersede(&mut self, job: &Job, by: i64, now: Timestamp) -> Vec<(Timestamp, i64)> {
-        let (replaces, branch) = (Replaces::of(job), branch(job));
+    fn supersede(&mut self, (job, delivery): (&Job, Option<i64>), by: i64, now: Timestamp) -> Vec<(Timestamp, i64)> {
+        let (replaces, branch) = (Replaces::of(job, delivery), branch(job));
         let of_hook = self.runs.values_mut().filter(|it| it.job.hook.name == job.hook.name);
         let mut taken = Vec::new();
         for run in of_hook.filter(|it| replaces.takes(branch.as_ref(), it)) {
@@ -176,7 +180,9 @@ impl Model {
         let old = &self.runs[&run];
         let newer = self.runs.iter().rev().filter(|(number, it)| **number > run && it.place().is_some());
         let mut newer = newer.filter(|(_, it)| it.hook() == old.hook());
-        newer.find(|(_, it)| Replaces::of(&it.job).takes(it.branch().as_ref(), old)).map(|(number, _)| *number)
+        newer
+            .find(|(_, it)| Replaces::of(&it.job, it.delivery).takes(it.branch().as_ref(), old))
+            .map(|(number, _)| *number)
     }
 
     fn wait_longer(&mut self, hook: &str, debounce: Duration, now: Timestamp) {
@@ -189,8 +195,8 @@ impl Model {
         }
     }
 
-    fn make_room(&mut self, job: &Job, to: i64) {
-        let (replaces, branch) = (Replaces::of(job), branch(job));
+    fn make_room(&mut self, (job, delivery): (&Job, Option<i64>), to: i64) {
+        let (replaces, branch) = (Replaces::of(job, delivery), branch(job));
         let of_hook = self.runs.values_mut().filter(|it| it.job.hook.name == job.hook.name);
         for run in of_hook.filter(|it| replaces.takes(branch.as_ref(), it)) {
             if let Stage::InHand { hand, .. } = &mut run.stage {

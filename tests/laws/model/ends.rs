@@ -12,7 +12,7 @@ use landfall::{
     store::{Cancelled, GivenBack},
 };
 
-use super::{End, Hand, Model, NotBefore, Place, Stage, commit, later};
+use super::{End, Hand, Model, NotBefore, Place, Run, Stage, commit, later};
 use crate::{
     acts::{Answer, Right},
     cast::commit_id,
@@ -87,7 +87,35 @@ impl Model {
             return Answer::Finished(Some(self.retry(right.run, place, now)));
         }
         self.tell(right.run, &outcome);
+        if matches!(outcome, Outcome::Stale { .. }) {
+            self.put_back(right, job.retry_of, place, now);
+        }
         Answer::Finished(None)
+    }
+
+    /// The newest of those whose place a stale run took waits again in it, unless a newer one waits.
+    fn put_back(&mut self, right: &Right, repeated: Option<RunId>, place: Place, now: Timestamp) {
+        let takers = [Some(RunId(right.run)), repeated];
+        let is_lost = |run: &Run| match &run.stage {
+            Stage::Ended { end: End { outcome: Outcome::Superseded { by }, .. } } => {
+                run.next.is_none() && takers.contains(&Some(*by))
+            }
+            Stage::Ended { .. } | Stage::Waits { .. } | Stage::InHand { .. } => false,
+        };
+        let Some((lost, old)) = self.runs.iter().rev().find(|(_, it)| is_lost(it)) else { return };
+        let (lost, old) = (*lost, old.clone());
+        if self.replaced_by(lost).is_some() {
+            return;
+        }
+        let job = route::again(&old.job, RunId(lost), old.job.attempt, None).into_job();
+        let number = if old.lane == right.lane {
+            place.number
+        } else {
+            self.lane(&old.lane).places += 1;
+            self.lane(&old.lane).places
+        };
+        let stage = Stage::Waits { place: Place { number, ..place }, not_before: NotBefore::Now };
+        self.insert(&job, &old.lane, old.delivery, now, stage);
     }
 
     /// The same right, asking for the same end again, hears the same.
