@@ -79,8 +79,8 @@ impl Writing<'_> {
         self.rows("delivery_run (delivery, run, hook)", self.runs, &format!("n, n, {of}"), params![])?;
         // Two for each, as GitHub's deliveries have: the id and the hash of the body.
         let of_either = "1 + n / 2 * ?2 / ?1";
-        let values = format!("n, {of_either}, randomblob(33), 1 + n / 2, ?3");
-        self.rows("seen (seen, hook, key, run, at)", self.runs * 2, &values, params![LANES - 1, self.now])
+        let values = format!("n, {of_either}, randomblob(33), 1 + n / 2, 1 + n / 2, ?3");
+        self.rows("seen (seen, hook, key, delivery, run, at)", self.runs * 2, &values, params![LANES - 1, self.now])
     }
 
     fn runs(&self, hooks: &Hooks) -> Result<()> {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use clap::Args;
 use nix::unistd::{Uid, User};
 
@@ -17,6 +17,7 @@ use crate::{
         Exit, Reach,
         client::{Client, Trouble},
         log::follow,
+        out::println,
         show::{escape, fetch_run, path_of_run, state_word},
         table::{clean, conclude, print_json},
     },
@@ -166,17 +167,23 @@ pub(super) fn send(options: &SendOptions) -> Exit {
     conclude(result)
 }
 
-/// Waits for a run's end, printing its log meanwhile; the exit code tells the outcome.
+/// Waits for a run's end, and for that of those that repeat it, printing the log meanwhile; the exit code tells the outcome.
 pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_log: bool) -> Result<Exit, Trouble> {
     let until = limit.map(|limit| Instant::now() + limit);
     let is_out_of_time = || until.is_some_and(|until| until <= Instant::now());
-    let mut printed = 0;
+    let (mut run, mut printed) = (run, 0);
     let ended = loop {
         printed = follow(client, run, printed, with_log, until)?;
-        let run = client.get_patiently::<RunInFull>(&path_of_run(run), until)?.run;
-        if run.state == "finished" {
-            break run;
+        let now = client.get_patiently::<RunInFull>(&path_of_run(run), until)?.run;
+        if now.state == "finished" {
+            follow(client, run, printed, with_log, until)?;
+            let Some(next) = now.repeated_by else { break now };
+            tell(&now);
+            eprintln!("run {next} tries it again");
+            (run, printed) = (next, 0);
+            continue;
         }
+        let run = now;
         if is_out_of_time() {
             return Err(Trouble::new(
                 Exit::TimedOut,
@@ -184,7 +191,6 @@ pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_
             ));
         }
     };
-    follow(client, run, printed, with_log, until)?;
     tell(&ended);
     Ok(exit_of(&ended))
 }

@@ -4,13 +4,14 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
-use anstream::{eprintln, print, println};
+use anstream::eprintln;
 use clap::Args;
 
 use crate::{
     cli::{
         Exit,
         client::{Trouble, config_of},
+        out::println,
         table::{colour, complain},
     },
     hooks::{self, Environment, problem},
@@ -48,7 +49,7 @@ pub(super) fn check(options: &Options) -> Exit {
     if options.json {
         println!("{}", problem::to_json(&problems));
     } else {
-        print!("{}", problem::render(&problems, &source, std::io::stdout().is_terminal()));
+        println!("{}", problem::render(&problems, &source, std::io::stdout().is_terminal()).trim_end());
         match good {
             Some(1) => {
                 let green = colour("succeeded");

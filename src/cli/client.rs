@@ -3,7 +3,6 @@
 //! Invariant: a client finds the daemon without resolving a secret, and says which places it looked at.
 
 use std::{
-    fs::File,
     io,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
@@ -16,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
+use rustix::fs::{Mode, OFlags, open};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 
@@ -120,6 +120,7 @@ impl Client {
         let answer = self.runtime.block_on(async { timeout(PATIENCE, self.exchange(method, path, body)).await });
         let (is_good, bytes) = match answer {
             Ok(Ok(answer)) => answer,
+            Ok(Err(err)) if is_refused(&err) => return Err(not_allowed(&self.socket)),
             Ok(Err(err)) => return Err(self.unreachable(&err.to_string())),
             Err(_) => return Err(self.unreachable("it accepted the connection and does not answer")),
         };
@@ -176,8 +177,19 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
         return UnixStream::connect(socket).await;
     };
-    let folder = File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    // Whoever may use the socket need not be allowed to look around where it is.
+    let folder = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     UnixStream::connect(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name)).await
+}
+
+fn is_refused(err: &anyhow::Error) -> bool {
+    err.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn not_allowed(socket: &Path) -> Trouble {
+    let why = "only root, the daemon's user and the members of `server.socket_group` may use it";
+    Trouble::new(Exit::NotAllowed, format!("may not use the daemon's socket {}: {why}", socket.display()))
 }
 
 fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
@@ -193,8 +205,10 @@ fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
             Trouble::new(Exit::Usage, format!("cannot tell where the daemon is: {whys}\nname its hooks.yaml with --config, or its socket with --socket"))
         })?;
         let socket = state.join("landfall.sock");
-        if socket.exists() {
-            return Ok(socket);
+        match socket.try_exists() {
+            Ok(true) => return Ok(socket),
+            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => return Err(not_allowed(&socket)),
+            Ok(false) | Err(_) => (),
         }
         looked_at.push(socket.display().to_string());
     }

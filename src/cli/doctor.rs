@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use anstyle::Style;
 use clap::Args;
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::{
     cli::{
         Exit, Reach,
         client::{Client, Trouble, config_of},
+        out::println,
         table::{BOLD, DIM, clean, colour, complain, print_json},
     },
     hooks::{self, Environment},

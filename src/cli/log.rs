@@ -7,16 +7,18 @@ use std::{
     time::Instant,
 };
 
-use anstream::stdout;
+use anstream::{eprintln, stdout};
 use clap::Args;
 
 use crate::{
     cli::{
         Exit, Reach,
         client::{Client, Trouble},
-        table::{DIM, conclude, local_time, print_json},
+        out::must,
+        show::{path_of_run, state_word},
+        table::{DIM, clean, conclude, local_time, print_json},
     },
-    web::views::{LogLine, LogPiece},
+    web::views::{LogLine, LogPiece, RunInFull},
 };
 
 /// Options of `log`.
@@ -56,15 +58,24 @@ fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
         // Only who follows has a reason to wait for a daemon that is away, and only one that was there.
         let is_patient = options.follow && next > 0;
         let piece: LogPiece = if is_patient { client.get_patiently(&path, None) } else { client.get(&path) }?;
-        if print_lines(&piece.lines, options.times).is_err() {
-            // Whoever read us has gone, as `| head` does: nothing is wrong.
-            return Ok(());
-        }
+        must(print_lines(&piece.lines, options.times));
+        let is_empty = next == 0 && piece.lines.is_empty();
         next = piece.next;
         if piece.lines.is_empty() && (piece.is_over || !options.follow) {
-            return Ok(());
+            return if is_empty { say_why_empty(client, options.run) } else { Ok(()) };
         }
     }
+}
+
+fn say_why_empty(client: &Client, run: i64) -> Result<(), Trouble> {
+    let run = client.get::<RunInFull>(&path_of_run(run))?.run;
+    let reason = run.reason.as_ref().map(|it| format!(": {}", clean(it))).unwrap_or_default();
+    eprintln!(
+        "run {} has no log, as it never began or it is no longer kept; it is {}{reason}",
+        run.id,
+        state_word(&run)
+    );
+    Ok(())
 }
 
 fn whole(client: &Client, run: i64) -> Result<Vec<LogLine>, Trouble> {
@@ -80,7 +91,7 @@ fn whole(client: &Client, run: i64) -> Result<Vec<LogLine>, Trouble> {
 }
 
 /// Prints what has come since `next`, waiting a little for something to come; gives where the next piece begins.
-/// Where the daemon is away it is waited for, until this moment if one is given.
+/// Where the daemon is away it is waited for. It returns at this moment at the latest, if one is given.
 pub(super) fn follow(
     client: &Client,
     run: i64,
@@ -89,13 +100,15 @@ pub(super) fn follow(
     until: Option<Instant>,
 ) -> Result<u64, Trouble> {
     loop {
-        let piece: LogPiece = client.get_patiently(&path_of(run, next, true), until)?;
+        let left = until.map(|it| it.saturating_duration_since(Instant::now()));
+        let within = left.map(|it| format!("&within={}", it.as_millis())).unwrap_or_default();
+        let piece: LogPiece = client.get_patiently(&(path_of(run, next, true) + &within), until)?;
         next = piece.next;
         if is_shown {
             // A reader that has gone must not end the wait for the run.
             let _ = print_lines(&piece.lines, false);
         }
-        if piece.lines.is_empty() {
+        if piece.lines.is_empty() || left.is_some_and(|it| it.is_zero()) {
             return Ok(next);
         }
     }

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod hold;
 mod log;
+mod out;
 mod releases;
 mod serve;
 mod show;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use clap::Args;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
         Exit, Reach,
         act::{actor, wait_for},
         client::{Client, Trouble},
+        out::println,
         show::{escape, short},
         table::{BOLD, Cell, DIM, cell, clean, colour, conclude, local_time, painted, print, print_json},
     },

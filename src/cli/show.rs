@@ -2,13 +2,13 @@
 //!
 //! Invariant: every list has `--json`, a bare array with the field names of [`crate::web::views`].
 
-use anstream::println;
 use clap::Args;
 
 use crate::{
     cli::{
         Exit, Reach,
         client::{Client, Trouble},
+        out::println,
         table::{BOLD, Cell, DIM, cell, clean, colour, conclude, duration, local_time, painted, print, print_json},
     },
     web::views::{Delivery, Hold, HookStatus, Run, RunInFull, Status},
@@ -205,7 +205,7 @@ fn print_status(status: &Status) {
         status.letters_waiting, status.unauthenticated
     );
     println!();
-    let rows: Vec<_> = status.hooks.iter().map(hook_row).collect();
+    let rows: Vec<_> = status.hooks.iter().map(|it| hook_row(it, status.hold.is_some())).collect();
     print(&["HOOK", "REPOSITORY", "LIVE", "NOW", "WAITING", "LAST", "PAYLOAD URL"], &rows);
     for hook in &status.hooks {
         if let Some(why) = &hook.lane_stopped {
@@ -217,7 +217,10 @@ fn print_status(status: &Status) {
         }
         for bad in &hook.bad_commits {
             let sha = short(Some(&bad.sha));
-            println!("  {}: commit {sha} did not come up in run {} and is not queued again", hook.hook, bad.run);
+            println!(
+                "  {}: commit {sha} did not come up in run {} and is not queued again; `landfall resume {0} --commit {sha}`",
+                hook.hook, bad.run
+            );
         }
     }
 }
@@ -229,11 +232,11 @@ fn print_hold(what: &str, hold: &Hold) {
     println!("{red}  {what} on hold{red:#} since {}{until} by {author}: {reason}", local_time(&hold.since));
 }
 
-fn hook_row(hook: &HookStatus) -> Vec<Cell> {
+fn hook_row(hook: &HookStatus, is_all_held: bool) -> Vec<Cell> {
     let now = match &hook.running {
         Some(run) => painted(format!("run {} at {}", run.id, run.step.as_deref().unwrap_or("-")), colour("running")),
         None if !hook.enabled => painted("off", DIM),
-        None if hook.hold.is_some() => painted("on hold", colour("failed")),
+        None if hook.hold.is_some() || is_all_held => painted("on hold", colour("failed")),
         None => painted("idle", DIM),
     };
     let last = match &hook.last {

@@ -2,12 +2,12 @@
 //!
 //! Invariant: what comes from a repository or a forge reaches the terminal without control characters.
 
-use anstream::{eprintln, println};
+use anstream::eprintln;
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use crate::cli::{Exit, client::Trouble};
+use crate::cli::{Exit, client::Trouble, out::println};
 
 /// Bold, for headings.
 pub(super) const BOLD: Style = Style::new().bold();

@@ -2,13 +2,13 @@
 //!
 //! Invariant: the sentences come from reasons that were stored when the decisions were made.
 
-use anstream::println;
 use clap::Args;
 
 use crate::{
     cli::{
         Exit, Reach,
         client::Client,
+        out::println,
         show::escape,
         table::{BOLD, clean, conclude, print_json},
     },

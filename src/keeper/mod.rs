@@ -201,7 +201,18 @@ async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Resul
     {
         run.remark(&format!("the control group `{}` cannot be removed", group.folder().display()));
     }
+    let outcome = seen_to_its_end(run, outcome);
     run.ended(&outcome)
+}
+
+/// A run whose log could not be kept did not fail by what it did: it was interrupted, as by a full disk.
+fn seen_to_its_end(run: &Run, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed(failure) if run.log.borrow().trouble().is_some() => {
+            Outcome::Interrupted { step: Some(failure.step), reason: failure.reason }
+        }
+        outcome => outcome,
+    }
 }
 
 /// The way to a success, left at the first step that ends otherwise.

@@ -169,7 +169,7 @@ impl Run {
             let _ = self.records.note(text);
         }
         let log = self.log.borrow();
-        let fields = fields.into_iter().map(|(name, value)| (name, log.masked(&value))).collect();
+        let fields = fields.into_iter().map(|(name, value)| (log.masked(&name), log.masked(&value))).collect();
         let outcome = masked(outcome, &log);
         drop(log);
         let reason = outcome.reason().map(|it| format!(": {it}")).unwrap_or_default();

@@ -176,6 +176,16 @@ pub struct Push {
     pub head: Option<CommitFacts>,
 }
 
+impl Push {
+    /// Where the ref points now; `None`: it is gone.
+    pub fn commit(&self) -> Option<&CommitId> {
+        match &self.change {
+            RefChange::Moved(commit) => Some(commit),
+            RefChange::Deleted => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{CommitId, RefName, RepoName};

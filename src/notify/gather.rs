@@ -56,6 +56,7 @@ pub(super) async fn story(
         None if says_why(&chapter) => store.live(&view.hook, live_ref(&view.job)).await?,
         known => known,
     };
+    let commit_count = commit_count(store, &view).await?;
     let job = &view.job;
     let push = job.push.as_ref();
     let fact = |text: &str| Line::of(text, FACT_CHARACTERS);
@@ -76,7 +77,7 @@ pub(super) async fn story(
         ref_name: job.target.ref_name().map(|it| fact(RefName::short(it))),
         previous,
         compare,
-        commit_count: push.and_then(|it| it.commit_count),
+        commit_count,
         actor: fact(&job.actor),
         trigger: job.trigger,
         attempt: (job.attempt, job.hook.retry.max + 1),
@@ -87,6 +88,17 @@ pub(super) async fn story(
         told_of: told_of(job, &letter.address),
         server: fact(host(&hooks.server.public_url)),
     }))
+}
+
+/// How many commits came with it, as the forge counts: with those of the runs whose place it took.
+async fn commit_count(store: &Store, view: &RunView) -> Result<Option<u64>, StoreError> {
+    let of = |job: &Job| job.push.as_ref().and_then(|it| it.commit_count);
+    let mut count = of(&view.job);
+    for run in &view.supersedes {
+        let theirs = store.run(*run).await?.and_then(|it| of(&it.job));
+        count = count.zip(theirs).map(|(ours, theirs)| ours.saturating_add(theirs));
+    }
+    Ok(count)
 }
 
 /// A letter about a start tells of the start, however late it is sent: the end has a letter of its own.

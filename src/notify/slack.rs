@@ -55,12 +55,18 @@ async fn answer_of(response: Response, now: Timestamp) -> Answer {
     let word = beginning(response).await;
     let word = Line::of(&word, 100);
     match status {
-        StatusCode::OK if word.as_str() == "ok" => Answer::Taken,
+        _ if status.is_success() && !is_no(word.as_str()) => Answer::Taken,
         StatusCode::TOO_MANY_REQUESTS => Answer::Later { why: "Slack asks to slow down".to_owned(), wait },
         StatusCode::REQUEST_TIMEOUT => Answer::Later { why: "Slack answered 408".to_owned(), wait },
         _ if status.is_server_error() => Answer::Later { why: format!("Slack answered {status}: {word}"), wait },
         _ => Answer::Never { why: format!("Slack answered {status}: {word}") },
     }
+}
+
+/// Whether a good status comes with a no: from a page that stands before Slack, or as Slack's other methods say it. What
+/// speaks Slack's language without being it says yes in words of its own, or in none.
+fn is_no(word: &str) -> bool {
+    word.starts_with('<') || word.starts_with('{') && word.replace(' ', "").contains("\"ok\":false")
 }
 
 /// The first bytes of an answer, as far as they come.

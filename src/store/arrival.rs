@@ -10,6 +10,7 @@ use crate::{
     forge::DedupeKey,
     model::{
         name::HookName,
+        push::CommitId,
         run::RunId,
         source::{Forge, SourcePath},
     },
@@ -41,6 +42,8 @@ pub struct Arrival {
     pub dedupe: Vec<DedupeKey>,
     /// Its body, as it came.
     pub body: Bytes,
+    /// The commit that was pushed, if one was.
+    pub commit: Option<CommitId>,
     /// What was made of it.
     pub verdict: Verdict,
 }

@@ -148,6 +148,7 @@ fn pack(arrival: Arrival, engine: &Engine) -> Result<Parcel, StoreError> {
         path: arrival.path,
         forge: arrival.forge,
         event: arrival.event,
+        commit: arrival.commit,
         delivery_id: arrival.delivery_id,
         dedupe: arrival.dedupe,
         body: Body::compress(&arrival.body, &engine.press)?,

@@ -40,6 +40,13 @@ impl Store {
         self.engine.read(move |tx| history::delivery(tx, no)).await
     }
 
+    /// The newest deliveries that pushed a commit which begins with these digits, and made no run of it, newest first. As
+    /// with runs, only so many of the newest are looked through.
+    pub async fn deliveries_of_commit(&self, digits: &str, limit: u32) -> Result<Vec<DeliveryView>, StoreError> {
+        let digits = digits.to_owned();
+        self.engine.read(move |tx| history::deliveries_of_commit(tx, &digits, limit)).await
+    }
+
     /// The newest delivery with this id of its sender.
     pub async fn delivery_by_id(&self, id: &str) -> Result<Option<DeliveryView>, StoreError> {
         let id = id.to_owned();

@@ -139,14 +139,24 @@ async fn runs(State(api): State<Api>, Query(query): Query<RunsQuery>) -> Answer<
         before: query.before.map(RunId),
         limit: query.limit.unwrap_or(20).clamp(1, PAGE_MAX),
     };
-    Ok(Json(api.store.runs(filter).await?.iter().map(describe::run).collect()))
+    let asked_for = filter.hook.clone();
+    let found = api.store.runs(filter).await?;
+    if let Some(name) = asked_for.filter(|_| found.is_empty()) {
+        // One that is gone from hooks.yaml may still have runs; a misspelt one never has.
+        find_hook(&api, name.as_str())?;
+    }
+    Ok(Json(found.iter().map(describe::run).collect()))
 }
 
 async fn run(State(api): State<Api>, Path(run): Path<i64>) -> Answer<RunInFull> {
     let view = found(&api, RunId(run)).await?;
     let letters = api.store.letters_of(view.id).await?;
+    let mut run = describe::run(&view);
+    if run.reason.is_none() && matches!(view.state, RunState::Queued { .. }) {
+        run.reason = Some(format!("waits: {}", explain::what_is_ahead(&api, &view).await?));
+    }
     Ok(Json(RunInFull {
-        run: describe::run(&view),
+        run,
         letters: letters.iter().map(describe::letter).collect(),
         folder: RunDir::of(&api.daemon.state, view.id).path().display().to_string(),
     }))
@@ -158,10 +168,13 @@ struct LogQuery {
     from: u64,
     #[serde(default)]
     wait: bool,
+    /// Milliseconds that news are waited for at most.
+    within: Option<u64>,
 }
 
 async fn log_piece(State(api): State<Api>, Path(run): Path<i64>, Query(query): Query<LogQuery>) -> Answer<LogPiece> {
-    let give_up_at = Instant::now() + NEWS_WITHIN;
+    let within = query.within.map_or(NEWS_WITHIN, |it| Duration::from_millis(it).min(NEWS_WITHIN));
+    let give_up_at = Instant::now() + within;
     loop {
         // The end is looked up before the lines: what was written before it is then sure to be seen.
         let is_over = matches!(found(&api, RunId(run)).await?.state, RunState::Finished { .. });
@@ -209,7 +222,8 @@ async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json
     let ticket = route::again(&view.job, view.id, 1, Some(&request.actor));
     let new = api.store.enqueue(ticket, Timestamp::now()).await?;
     info!(run.id = %new, "run {new} repeats run {run}, asked by {}", request.actor);
-    Ok(Json(Done { run: new.0, message: format!("run {new} is queued and repeats run {run}") }))
+    let first = explain::what_comes_first(&api, &view.hook).await?;
+    Ok(Json(Done { run: new.0, message: format!("run {new} is queued and repeats run {run}{first}") }))
 }
 
 async fn deploy(State(api): State<Api>, Path(name): Path<String>, Json(request): Json<DeployRequest>) -> Answer<Done> {
@@ -223,9 +237,10 @@ async fn deploy(State(api): State<Api>, Path(name): Path<String>, Json(request):
             None => Target::DefaultBranch,
         },
     };
+    let first = explain::what_comes_first(&api, &hook.name).await?;
     let run = api.store.enqueue(route::by_hand(&hook, target, &request.actor), Timestamp::now()).await?;
     info!(run.id = %run, hook.name = %name, "run {run} of {name} was asked for by {}", request.actor);
-    Ok(Json(Done { run: run.0, message: format!("run {run} of {name} is queued") }))
+    Ok(Json(Done { run: run.0, message: format!("run {run} of {name} is queued{first}") }))
 }
 
 async fn send(State(api): State<Api>, Path(name): Path<String>, Json(request): Json<SendRequest>) -> Answer<Sent> {

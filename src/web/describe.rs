@@ -59,6 +59,7 @@ pub(super) fn run(view: &RunView) -> Run {
         finished_at: finished_at.map(time),
         attempt: view.job.attempt,
         retry_of: view.job.retry_of.map(|it| it.0),
+        repeated_by: view.repeated_by.map(|it| it.0),
         supersedes: view.supersedes.iter().map(|it| it.0).collect(),
         repo: view.job.hook.repo.to_string(),
         environment: view.job.hook.environment.clone(),

@@ -10,7 +10,7 @@ use crate::{
         name::HookName,
         run::{Outcome, RunId},
     },
-    store::{BadCommit, DeliveryFilter, DeliveryView, RunState, RunView},
+    store::{BadCommit, DeliveryFilter, DeliveryView, RunFilter, RunStage, RunState, RunView},
     web::{
         api::{Api, found},
         describe::time,
@@ -22,6 +22,13 @@ use crate::{
 /// The newest runs or deliveries that are worth a sentence.
 const RECENT: u32 = 5;
 
+/// Runs under way, or waiting, that are looked through.
+const NEIGHBOURS_MAX: u32 = 1000;
+
+fn of_hook(name: &HookName) -> RunFilter {
+    RunFilter { hook: Some(name.clone()), stage: None, before: None, limit: NEIGHBOURS_MAX }
+}
+
 /// Explains a hook, a run, a commit or a delivery, whichever `about` names.
 pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refused> {
     let hook = HookName::parse(about).filter(|name| api.hooks.borrow().hook(name).is_some());
@@ -31,13 +38,17 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
     if let Ok(number) = about.parse::<i64>()
         && about.len() < 16
     {
-        let view = found(api, RunId(number)).await?;
-        return Ok(Explanation { about: format!("run {number}"), sentences: of_run(api, &view).await? });
+        // Else it may be a commit or a delivery that happens to be written in digits alone.
+        if let Some(view) = api.store.run(RunId(number)).await? {
+            return Ok(Explanation { about: format!("run {number}"), sentences: of_run(api, &view).await? });
+        }
     }
     if (7..=64).contains(&about.len()) && about.bytes().all(|it| it.is_ascii_hexdigit()) {
-        let runs = api.store.runs_of_commit(&about.to_ascii_lowercase(), RECENT).await?;
-        if !runs.is_empty() {
-            let mut sentences = Vec::new();
+        let digits = about.to_ascii_lowercase();
+        let runs = api.store.runs_of_commit(&digits, RECENT).await?;
+        let in_vain = api.store.deliveries_of_commit(&digits, RECENT).await?;
+        if !runs.is_empty() || !in_vain.is_empty() {
+            let mut sentences: Vec<String> = in_vain.iter().rev().map(of_delivery).collect();
             for view in runs.iter().rev() {
                 sentences.extend(of_run(api, view).await?);
             }
@@ -62,7 +73,7 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
             Ok(Explanation { about: format!("delivery {about}"), sentences })
         }
         None => Err(Refused::NotFound(format!(
-            "`{about}` is no hook, run, deployed commit or delivery here; `landfall deliveries` shows what has come in, \
+            "`{about}` is no hook, run, pushed commit or delivery here; `landfall deliveries` shows what has come in, \
              and what never came in is shown only by the forge (its webhook's recent deliveries)"
         ))),
     }
@@ -79,10 +90,15 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);
     }
-    match summary.waiting {
-        0 => (),
-        1 => sentences.push("one run waits behind it".into()),
-        more => sentences.push(format!("{more} runs wait")),
+    let waiting = RunFilter { stage: Some(RunStage::Queued), ..of_hook(name) };
+    let first = api.store.runs(waiting).await?.pop();
+    match (summary.waiting, first) {
+        (0, _) | (_, None) => (),
+        (1, Some(first)) => sentences.extend(of_run(api, &first).await?),
+        (more, Some(first)) => {
+            sentences.extend(of_run(api, &first).await?);
+            sentences.push(format!("{} more wait behind it", more - 1));
+        }
     }
     if let Some(view) = &summary.last {
         sentences.extend(of_run(api, view).await?);
@@ -141,6 +157,33 @@ fn of_bad_commit(hook: &HookName, bad: &BadCommit) -> String {
     )
 }
 
+/// Why a new run of a hook does not begin at once, for people in a hurry; the end of a sentence.
+pub(super) async fn what_comes_first(api: &Api, name: &HookName) -> Result<String, Refused> {
+    let mut clauses = waits(api, name).await?;
+    if let Some(active) = api.store.hook_summary(name).await?.active {
+        clauses.push(format!("run {} is under way and ends first", active.id));
+    }
+    Ok(if clauses.is_empty() { String::new() } else { format!("; it waits: {}", clauses.join("; ")) })
+}
+
+/// What keeps a run from being claimed that may be claimed as far as it goes itself; a clause.
+pub(super) async fn what_is_ahead(api: &Api, view: &RunView) -> Result<String, Refused> {
+    let stopped = api.store.lanes_stopped().await?;
+    if let Some(lane) = stopped.iter().find(|it| it.lane == view.lane) {
+        return Ok(format!("lane {} is stopped: {}; `landfall resume --lane {0}` opens it", lane.lane, lane.reason));
+    }
+    let of = |stage| RunFilter { hook: None, stage: Some(stage), before: None, limit: NEIGHBOURS_MAX };
+    let running = api.store.runs(of(RunStage::Running)).await?;
+    if let Some(ahead) = running.iter().find(|it| it.lane == view.lane) {
+        return Ok(format!("run {} of hook {} is under way in lane {}", ahead.id, ahead.hook, view.lane));
+    }
+    let workers = api.hooks.borrow().server.workers;
+    if running.len() >= workers {
+        return Ok(format!("all {workers} `workers` are busy with other lanes"));
+    }
+    Ok(format!("its turn in lane {} comes next", view.lane))
+}
+
 async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
     let mut sentences = Vec::new();
     if let Some(number) = view.delivery
@@ -187,7 +230,7 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
             format!("run {} waits until {}, as `debounce` or `min_interval` ask for", view.id, time(*due))
         }
         RunState::Queued { not_before: None, hold: None, .. } => {
-            format!("run {} waits in lane {} for its turn", view.id, view.lane)
+            format!("run {} waits in lane {} for its turn: {}", view.id, view.lane, what_is_ahead(api, view).await?)
         }
         RunState::Running { since, step, .. } => {
             format!("run {} has been running since {} and is at step {step}", view.id, time(*since))
@@ -208,8 +251,14 @@ fn of_asking(job: &Job) -> Option<String> {
 }
 
 fn of_end(view: &RunView, at: &str, outcome: &Outcome) -> String {
-    let why = outcome.reason().map(|it| format!(": {it}")).unwrap_or_default();
-    format!("run {} ended at {at}: {}{why}", view.id, outcome.word())
+    let word = outcome.word();
+    let end = match outcome.reason() {
+        Some(why) if why.starts_with(word) => why,
+        Some(why) => format!("{word}: {why}"),
+        None => word.to_owned(),
+    };
+    let next = view.repeated_by.map(|it| format!("; run {it} repeats it")).unwrap_or_default();
+    format!("run {} ended at {at}: {end}{next}", view.id)
 }
 
 fn of_delivery(delivery: &DeliveryView) -> String {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tracing::info;
 
 use crate::{
-    model::name::LaneName,
+    model::{hook::Hook, name::LaneName, push::CommitId},
     store::Hold,
     web::{
         api::{Answer, Api, commit_id, find_hook},
@@ -36,12 +36,24 @@ pub(super) async fn hold(State(api): State<Api>, Json(request): Json<HoldRequest
     Ok(Json(Said { message: format!("{what} is on hold until {until}: jobs wait, and what runs now goes on") }))
 }
 
+/// The commit on hold that begins so; a whole id stands for itself.
+async fn bad_commit(api: &Api, hook: &Hook, digits: &str) -> Result<CommitId, Refused> {
+    let known = api.store.hook_summary(&hook.name).await?.bad_commits;
+    let digits = digits.to_ascii_lowercase();
+    let mut fitting = known.iter().filter(|it| it.commit.as_str().starts_with(&digits));
+    match (fitting.next(), fitting.next()) {
+        (Some(one), None) if digits.len() >= 4 => Ok(one.commit.clone()),
+        (Some(_), Some(_)) => Err(Refused::BadRequest(format!("several commits on hold begin with `{digits}`"))),
+        (Some(_) | None, None) | (None, Some(_)) => commit_id(&digits),
+    }
+}
+
 /// Lets go on what was held, a lane that was stopped, or a commit that did not come up.
 pub(super) async fn resume(State(api): State<Api>, Json(request): Json<ResumeRequest>) -> Answer<Said> {
     let hook = request.hook.map(|name| find_hook(&api, &name)).transpose()?;
     let (what, was_held) = match (hook, request.commit, request.lane) {
         (Some(hook), Some(commit), None) => {
-            let commit = commit_id(&commit)?;
+            let commit = bad_commit(&api, &hook, &commit).await?;
             let was_bad = api.store.forgive(&hook.name, &commit).await?;
             (format!("commit {} of hook `{}`", commit.short(), hook.name), was_bad)
         }
@@ -50,7 +62,14 @@ pub(super) async fn resume(State(api): State<Api>, Json(request): Json<ResumeReq
             let name = name.ok_or_else(|| Refused::BadRequest(format!("`{lane}` is not a lane's name")))?;
             (format!("lane `{lane}`"), api.store.open_lane(&name).await?)
         }
-        (Some(hook), None, None) => (format!("hook `{}`", hook.name), api.store.resume(Some(&hook.name)).await?),
+        (Some(hook), None, None) => {
+            let was_held = api.store.resume(Some(&hook.name)).await?;
+            if !was_held && api.store.holds().await?.iter().any(|it| it.hook.is_none()) {
+                let why = "it waits, as everything is on hold: `landfall resume --all` ends that";
+                return Err(Refused::Conflict(format!("hook `{}` is not on hold by itself; {why}", hook.name)));
+            }
+            (format!("hook `{}`", hook.name), was_held)
+        }
         (None, None, None) => ("everything".to_owned(), api.store.resume(None).await?),
         (_, _, Some(_)) | (None, Some(_), None) => {
             return Err(Refused::BadRequest("a commit goes with its hook, and a lane with nothing else".into()));

@@ -265,6 +265,10 @@ fn judge_form(hooks: &Hooks, source: &Source, headers: &HeaderMap, body: &Incomi
 /// What is to be stored of a proven delivery, and how it is answered if it starts nothing.
 fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) -> (Arrival, Option<Aside>) {
     let (envelope, admitted) = admit(proven, headers);
+    let commit = match &admitted {
+        Ok(Admitted::Push(push)) => push.push().commit().cloned(),
+        Ok(Admitted::Ping | Admitted::Other { .. }) | Err(_) => None,
+    };
     let (verdict, aside) = match admitted {
         Ok(Admitted::Push(push)) => match route(&push, &path, hooks) {
             Routed::Tickets { tickets, refused } => (Verdict::Queue { tickets, refused }, None),
@@ -285,6 +289,7 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
         delivery_id: envelope.delivery_id,
         dedupe: envelope.dedupe,
         body: proven.body().clone(),
+        commit,
         verdict,
     };
     (arrival, aside)

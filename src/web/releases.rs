@@ -79,19 +79,10 @@ pub(super) async fn rollback(
             return Err(Refused::Conflict(format!("hook {name} deploys no code, so there is nothing to go back to")));
         }
     };
-    let first = what_comes_first(&api, &hook).await?;
+    let first = explain::what_comes_first(&api, &hook.name).await?;
     let run = api.store.enqueue(route::back(&hook, target, &request.actor), Timestamp::now()).await?;
     info!(run.id = %run, hook.name = %name, "run {run} of {name} {what}, asked by {}", request.actor);
     Ok(Json(Done { run: run.0, message: format!("run {run} of {name} {what}{first}") }))
-}
-
-/// Why it does not begin at once, for people in a hurry; the end of a sentence.
-async fn what_comes_first(api: &Api, hook: &Hook) -> Result<String, Refused> {
-    let mut clauses = explain::waits(api, &hook.name).await?;
-    if let Some(active) = api.store.hook_summary(&hook.name).await?.active {
-        clauses.push(format!("run {} is under way and ends first", active.id));
-    }
-    Ok(if clauses.is_empty() { String::new() } else { format!("; it waits: {}", clauses.join("; ")) })
 }
 
 /// `POST /v1/hooks/{hook}/adopt`.

@@ -17,6 +17,8 @@ mod telling;
 
 mod operating;
 
+mod asking;
+
 mod doctoring;
 
 mod releasing;

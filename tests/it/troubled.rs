@@ -245,7 +245,7 @@ fn as_root_a_full_disk_is_answered_with_503_until_there_is_room_and_loses_nothin
     until("the keeper has written the end", || progress::read(&folder).expect("a journal").end.map(drop));
     disk.make_room();
     let view = scene.house.ended(running);
-    assert_eq!(view["outcome"], "failed", "{view}");
+    assert_eq!(view["outcome"], "interrupted", "{view}");
     assert!(view["reason"].as_str().is_some_and(|it| it.contains("No space left on device")), "{view}");
     let later = scene.house.queue(&"f".repeat(40));
     for run in accepted.into_iter().chain([later]) {

@@ -238,6 +238,7 @@ impl Delivery {
             delivery_id: self.id.clone(),
             dedupe: self.keys.clone(),
             body: self.body.clone(),
+            commit: None,
             verdict: match self.tickets.is_empty() {
                 true => Verdict::Aside { result: "ignored", message: self.why_ignored() },
                 false => Verdict::Queue { tickets: self.tickets.clone(), refused: self.refused.clone() },

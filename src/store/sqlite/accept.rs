@@ -11,6 +11,7 @@ use crate::{
     model::{
         job::Job,
         name::HookName,
+        push::CommitId,
         run::{Mood, Outcome, RunId},
         source::{Forge, SourcePath},
     },
@@ -33,9 +34,20 @@ pub(in crate::store) struct Parcel {
     pub(in crate::store) forge: Forge,
     pub(in crate::store) event: Option<String>,
     pub(in crate::store) delivery_id: Option<String>,
+    pub(in crate::store) commit: Option<CommitId>,
     pub(in crate::store) dedupe: Vec<DedupeKey>,
     pub(in crate::store) body: Body,
     pub(in crate::store) wish: Wish,
+}
+
+impl Parcel {
+    /// The commit, if no run will tell of it.
+    fn commit_of(&self, accepted: Accepted) -> Option<&str> {
+        match accepted {
+            Accepted::Aside(_) => self.commit.as_ref().map(CommitId::as_str),
+            Accepted::Queued | Accepted::Duplicate => None,
+        }
+    }
 }
 
 /// What a delivery is to do.
@@ -90,8 +102,9 @@ pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp)
         Wish::Queue { jobs, refused } => queue(tx, (delivery, jobs, refused), &parcel.dedupe, now)?,
     };
     if (accepted, &message) != (expected.0, &expected.1) {
-        let mut statement = tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3 WHERE delivery = ?1")?;
-        statement.execute(params![delivery, accepted.word(), message])?;
+        let mut statement =
+            tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3, commit_id = ?4 WHERE delivery = ?1")?;
+        statement.execute(params![delivery, accepted.word(), message, parcel.commit_of(accepted)])?;
     }
     Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
 }
@@ -176,12 +189,12 @@ fn insert(
     now: Timestamp,
 ) -> Result<i64, StoreError> {
     let mut statement = tx.prepare_cached(
-        "INSERT INTO delivery (path, forge, event, forge_id, received_at, result, message)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO delivery (path, forge, event, forge_id, commit_id, received_at, result, message)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
     let (path, forge, result) = (parcel.path.to_string(), parcel.forge.word(), accepted.word());
-    let Parcel { event, delivery_id, .. } = parcel;
-    let delivery = statement.insert(params![path, forge, event, delivery_id, millis(now), result, message])?;
+    let (Parcel { event, delivery_id, .. }, commit) = (parcel, parcel.commit_of(*accepted));
+    let delivery = statement.insert(params![path, forge, event, delivery_id, commit, millis(now), result, message])?;
     let mut statement = tx.prepare_cached("INSERT INTO body (delivery, size_bytes, zstd) VALUES (?1, ?2, ?3)")?;
     let size_bytes = i64::try_from(parcel.body.size_bytes).unwrap_or(i64::MAX);
     statement.execute(params![delivery, size_bytes, parcel.body.zstd])?;

@@ -30,7 +30,10 @@ const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit
         iif(l.ready_run = r.run, l.ready_at, p.not_before) AS not_before,
         coalesce((SELECT reason FROM hold WHERE hold.hook = p.hook),
                  (SELECT reason FROM hold WHERE hold.hook = 0 AND p.run IS NOT NULL)) AS hold,
-        (SELECT group_concat(s.run) FROM run s WHERE s.superseded_by = r.run) AS supersedes,
+        (WITH RECURSIVE taken (run) AS (
+             SELECT s.run FROM run s WHERE s.superseded_by = r.run
+             UNION SELECT s.run FROM taken JOIN run s ON s.superseded_by = taken.run LIMIT 100)
+         SELECT group_concat(run) FROM taken) AS supersedes,
         a.started_at AS begun_at, a.step, a.cancel_asked, a.yields_to,
         coalesce(a.fence, r.fence) AS fence
     FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
@@ -155,6 +158,18 @@ pub(in crate::store) fn delivery_by_id(tx: &Connection, id: &str) -> Result<Opti
              UNION ALL SELECT max(delivery) FROM seen WHERE key = ?2))"
     );
     Ok(delivery_views(tx, &newest, &[&id, &key_bytes(&DedupeKey::Id(id.to_owned()))])?.pop())
+}
+
+/// The newest deliveries that pushed a commit which begins with these digits, and made no run of it.
+pub(in crate::store) fn deliveries_of_commit(
+    tx: &Connection,
+    digits: &str,
+    limit: u32,
+) -> Result<Vec<DeliveryView>, StoreError> {
+    let recent = "delivery > (SELECT coalesce(max(delivery), 0) FROM delivery) - ?2";
+    let page = format!("{DELIVERY} WHERE {recent} AND substr(commit_id, 1, ?3) = ?1 ORDER BY delivery DESC LIMIT ?4");
+    let length = u32::try_from(digits.len()).unwrap_or(u32::MAX);
+    delivery_views(tx, &page, &[&digits, &LOOK_BACK_RUNS, &length, &limit])
 }
 
 /// A page of deliveries.

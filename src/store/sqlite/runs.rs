@@ -13,6 +13,7 @@ use crate::{
         hook::QueuePolicy,
         job::Job,
         name::HookName,
+        push::CommitId,
         run::{Outcome, RunFacts, RunId},
     },
     store::{
@@ -158,8 +159,9 @@ pub(super) fn insert(
 ) -> Result<RunId, StoreError> {
     tx.prepare_cached("UPDATE hook SET runs = runs + 1 WHERE hook = ?1")?.execute([hook])?;
     let mut statement =
-        tx.prepare_cached("INSERT INTO run (hook, lane, delivery, created_at) VALUES (?1, ?2, ?3, ?4)")?;
-    let run = statement.insert(params![hook, lane, delivery, millis(now)])?;
+        tx.prepare_cached("INSERT INTO run (hook, lane, delivery, created_at, commit_id) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let commit = new.job.target.commit().map(CommitId::as_str);
+    let run = statement.insert(params![hook, lane, delivery, millis(now), commit])?;
     tx.prepare_cached("INSERT INTO job (run, job) VALUES (?1, ?2)")?.execute(params![run, new.text])?;
     if let Some(repeated) = new.job.retry_of {
         note_next(tx, repeated, RunId(run))?;
@@ -264,7 +266,7 @@ impl<'a> Ending<'a> {
 /// Writes the end down. The caller has taken the run out of its line.
 pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
-        "UPDATE run SET finished_at = ?2, outcome = ?3, commit_id = ?4, fields = ?5,
+        "UPDATE run SET finished_at = ?2, outcome = ?3, commit_id = coalesce(?4, commit_id), fields = ?5,
                         fence = ?6, started_at = ?7, has_folder = ?8, superseded_by = ?9
          WHERE run = ?1 AND finished_at IS NULL",
     )?;

@@ -119,6 +119,7 @@ fn arrival(id: &str, body: &str, verdict: Verdict) -> Arrival {
         delivery_id: Some(id.into()),
         dedupe: vec![DedupeKey::Id(id.into()), DedupeKey::Body(hash)],
         body: Bytes::copy_from_slice(body.as_bytes()),
+        commit: None,
         verdict,
     }
 }

@@ -73,6 +73,7 @@ async fn a_no_for_good_is_given_up_with_slacks_own_word() {
         ("410 Gone\n\nchannel_is_archived", "channel_is_archived"),
         ("302 Found\nLocation: http://127.0.0.1:1/elsewhere\n\nmoved", "302"),
         ("200 OK\n\n<html>a portal</html>", "a portal"),
+        ("200 OK\n\n{\"ok\": false, \"error\": \"invalid_auth\"}", "invalid_auth"),
     ];
     for (answer, word) in noes {
         inbox.refuse("POST", Refusal::Say(answer));

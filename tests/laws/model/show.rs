@@ -1,6 +1,6 @@
 //! The model as a store would show it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use landfall::{
     model::run::{Outcome, RunId},
@@ -85,10 +85,16 @@ impl Model {
     }
 
     fn shown(&self, number: i64, run: &Run) -> Shown {
-        let superseded = self.runs.iter().filter(|(_, it)| match &it.stage {
-            Stage::Ended { end: End { outcome: Outcome::Superseded { by }, .. } } => by.0 == number,
-            Stage::Ended { .. } | Stage::Waits { .. } | Stage::InHand { .. } => false,
-        });
+        // Those whose place it took, and whose places they had taken: an earlier run is always taken by a later one.
+        let mut takers = BTreeSet::from([number]);
+        for (earlier, run) in self.runs.range(..number).rev() {
+            if let Stage::Ended { end: End { outcome: Outcome::Superseded { by }, .. } } = &run.stage
+                && takers.contains(&by.0)
+            {
+                takers.insert(*earlier);
+            }
+        }
+        takers.remove(&number);
         let end = match &run.stage {
             Stage::Ended { end } => Some(end),
             Stage::Waits { .. } | Stage::InHand { .. } => None,
@@ -107,7 +113,7 @@ impl Model {
                 Stage::InHand { hand, .. } => Some(hand.fence),
                 Stage::Ended { end } => end.fence,
             },
-            supersedes: superseded.map(|(number, _)| *number).collect(),
+            supersedes: takers.into_iter().collect(),
             fields: end.map(|it| it.fields.clone()).unwrap_or_default(),
             has_folder: end.is_some_and(|it| it.fence.is_some()),
             created_at: run.created_at,

@@ -86,6 +86,8 @@ CREATE TABLE run (
     -- The delivery behind it, as long as it is kept; NULL: a person asked for it.
     delivery    INTEGER,
     created_at  INTEGER NOT NULL,
+    -- Its commit; NULL: it is to be found out.
+    commit_id   TEXT,
     -- The run that repeats this one; NULL: none does.
     next_run    INTEGER,
     -- The run that took its place; NULL: none did.
@@ -98,7 +100,6 @@ CREATE TABLE run (
     started_at  INTEGER,
     finished_at INTEGER,
     outcome     TEXT,
-    commit_id   TEXT,
     fields      TEXT,
     -- 1: its folder on disk may be there.
     has_folder  INTEGER NOT NULL DEFAULT 0,
@@ -166,6 +167,8 @@ CREATE TABLE delivery (
     forge       TEXT NOT NULL,
     event       TEXT,
     forge_id    TEXT,
+    -- What was pushed; NULL: nothing was, or the runs it made tell.
+    commit_id   TEXT,
     received_at INTEGER NOT NULL,
     result      TEXT NOT NULL,
     message     TEXT NOT NULL
