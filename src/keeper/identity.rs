@@ -25,16 +25,19 @@ pub fn begin(at: Timestamp, cgroup: Option<PathBuf>) -> io::Result<Begin> {
     Ok(Begin { at, pid, process_start, boot_id: boot_id()?, version, cgroup })
 }
 
+/// Whether the machine has not been restarted since this entry was written.
+pub fn is_of_this_boot(begin: &Begin) -> bool {
+    boot_id().is_ok_and(|it| it == begin.boot_id)
+}
+
 /// Whether the keeper that wrote this entry is still alive.
 pub fn is_alive(begin: &Begin) -> bool {
-    let is_same_boot = boot_id().is_ok_and(|it| it == begin.boot_id);
     let is_same = |it: Process| it.start == begin.process_start && !it.is_dead;
-    is_same_boot && Process::find(begin.pid).is_some_and(is_same)
+    is_of_this_boot(begin) && Process::find(begin.pid).is_some_and(is_same)
 }
 
 /// Asks the keeper that wrote this entry to cancel its run. `false`: it is gone.
 pub fn ask_to_cancel(begin: &Begin) -> bool {
-    let is_same_boot = boot_id().is_ok_and(|it| it == begin.boot_id);
-    let same = Process::find(begin.pid).filter(|it| it.start == begin.process_start && is_same_boot);
+    let same = Process::find(begin.pid).filter(|it| it.start == begin.process_start && is_of_this_boot(begin));
     same.is_some_and(|it| it.signal(Signal::TERM) == Signalled::Yes)
 }

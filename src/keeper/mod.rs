@@ -64,7 +64,7 @@ use self::{
 };
 pub use self::{
     cgroup::{discard_unbegun as discard_unbegun_cgroup, probe as probe_cgroup},
-    identity::{ask_to_cancel, is_alive},
+    identity::{ask_to_cancel, is_alive, is_of_this_boot},
     leftovers::{Leftover, end_leftovers},
 };
 use crate::{

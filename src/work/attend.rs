@@ -292,6 +292,7 @@ async fn interrupted(
     (step, switches): (Option<RunStep>, Vec<LiveLink>),
 ) {
     let grace = claim.job().hook.kill_grace;
+    let end = if keeper::is_of_this_boot(&begin) { "its keeper died" } else { "the machine was restarted" };
     let token = folder.read_spec().map(|spec| spec.token);
     let searched = match token {
         Ok(token) => {
@@ -308,7 +309,7 @@ async fn interrupted(
                 format!("; ended what it left behind: {}", ended.join(", "))
             };
             let live = left_live(&claim, &switches);
-            let reason = format!("its keeper died{at}{}{left}", what_is_live(&live));
+            let reason = format!("{end}{at}{}{left}", what_is_live(&live));
             let facts = RunFacts { live: live.commit().cloned(), ..RunFacts::default() };
             store_end(place, claim, Outcome::Interrupted { step, reason }, facts).await;
         }

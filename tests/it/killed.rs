@@ -190,6 +190,8 @@ fn a_run_from_before_a_reboot_is_interrupted_and_whoever_has_its_numbers_now_is_
     house.start();
     let view = house.ended(run);
     assert_eq!((&view["outcome"], &view["step"]), (&"interrupted".into(), &"run".into()), "{view}");
+    let reason = view["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("the machine was restarted at step run"), "{reason}");
     until("people are told", || sink.messages().iter().any(|it| it.contains("interrupted")).then_some(()));
     open_gate(&house);
     until("the script has come to its end", || (house.file("done") == format!("{run}\n")).then_some(()));
