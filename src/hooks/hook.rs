@@ -36,10 +36,10 @@ pub(super) struct Shared {
     pub(super) has_addresses: bool,
 }
 
-/// A hook that could be read, with what the checks of the whole file want to know.
+/// A hook as far as it could be read, with what the checks of the whole file want to know.
 pub(super) struct Draft {
     pub(super) hook: Hook,
-    /// Its own sender, if it has one.
+    /// Its own sender, if it has one; one that has a mistake is none.
     pub(super) source: Option<Source>,
     pub(super) name_place: Place,
     pub(super) path_place: Option<Place>,
@@ -71,20 +71,21 @@ pub(super) fn read<'t>(field: &Field<'t>, around: &Surroundings<'_, 't>, check: 
     };
     let own_name = name.clone().or_else(|| HookName::parse("unnamed"))?;
     let found = settings(&section, own_name, forge, repo, around.server, check);
-    let identity = identity?;
-    let (source_name, source) = match identity.sender {
-        Sender::Shared(source) => (source, None),
-        Sender::Own => {
+    let (shared, proof, allow_from) = match identity.map(|it| it.sender) {
+        Some(Sender::Shared(source)) => (Some(source), None, Vec::new()),
+        Some(Sender::Own) => {
             let allow_from = sources::allow_from(&section, &around.server.allow_from, check);
-            let proof = sources::proof(&section, forge, check)?;
-            let name = name.clone()?;
-            (name.own_source(), Some(Source { path: SourcePath::Hook(name), proof, allow_from }))
+            (None, sources::proof(&section, forge, check), allow_from)
+        }
+        None => {
+            sources::judge_secrets(&section, check);
+            (None, None, Vec::new())
         }
     };
-    if name.is_none() || identity.repo.is_none() {
-        return None;
-    }
-    let hook = Hook { source: source_name, ..found.hook };
+    // Whose sender has a mistake still has a folder that others may want: the file is refused in any case.
+    let name = name?;
+    let source = proof.map(|proof| Source { path: SourcePath::Hook(name.clone()), proof, allow_from });
+    let hook = Hook { source: shared.unwrap_or_else(|| name.own_source()), ..found.hook };
     let Found { path_place, email_place, .. } = found;
     Some(Draft { hook, source, name_place: field.key_place, path_place, email_place })
 }

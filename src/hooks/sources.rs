@@ -29,9 +29,13 @@ pub(super) fn read(field: &Field, server_allows: &[IpNet], check: &mut Check) ->
     let allow_from = allow_from(&section, server_allows, check);
     let Some(forge) = section.get("forge") else {
         section.miss(check, "`forge`", "write `forge: github` or `forge: gitlab`");
+        judge_secrets(&section, check);
         return None;
     };
-    let forge = forge.choice(check, &[("github", Forge::GitHub), ("gitlab", Forge::GitLab)])?;
+    let Some(forge) = forge.choice(check, &[("github", Forge::GitHub), ("gitlab", Forge::GitLab)]) else {
+        judge_secrets(&section, check);
+        return None;
+    };
     let proof = proof(&section, forge, check)?;
     let name = name?;
     Some((name.clone(), Source { path: SourcePath::Shared(name), proof, allow_from }))
@@ -59,6 +63,16 @@ pub(super) fn allow_from(section: &Section, server_allows: &[IpNet], check: &mut
 
 /// What may stand beside a secret: in a hook, or in an entry of `sources`.
 const KNOWN: &[&[&str]] = &[keys::IDENTITY, keys::SETTINGS, keys::SOURCE];
+
+/// Notes what is wrong with the secrets of a sender that nothing more can be said of.
+pub(super) fn judge_secrets(section: &Section, check: &mut Check) {
+    if let Some(field) = section.get("secret") {
+        secrets::several(field, check);
+    }
+    if let Some(field) = section.get("signing_token") {
+        signing_tokens(field, check);
+    }
+}
 
 /// How the sender of a section with `secret`, `signing_token` and `accept_token_too` proves itself.
 pub(super) fn proof(section: &Section, forge: Forge, check: &mut Check) -> Option<Proof> {

@@ -30,6 +30,19 @@ hooks:
 }
 
 #[test]
+fn one_mistake_hides_no_other() {
+    let yaml = "\
+sources:
+  acme: {forge: gitea, secret: ''}
+hooks:
+  one: {github: a/b, secret: {env: NOT_SET}, deploy: {path: /srv/x}}
+  two: {github: a/b, gitlab: a/b, secret: {env: S, file: y}, deploy: {path: /srv/x/y}}
+";
+    let expect = ["unknown-word@2:17", "empty-secret@2:32", "unset-variable@4:30", "no-identity@5:3"];
+    finds(yaml, &[&expect[..], &["no-secret@5:43", "shared-path@5:77"]].concat());
+}
+
+#[test]
 fn a_problem_is_reported_at_its_line_and_column() {
     for (yaml, expect) in [
         (working("tiemout: 5m"), "unknown-key@4:5"),
