@@ -27,7 +27,7 @@ pub(super) struct Options {
     /// hooks.yaml [default: ./hooks.yaml, then /etc/landfall/hooks.yaml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Variables for `{env: NAME}`, a line of KEY=value each, besides those of this process
+    /// Variables for `{env: NAME}`, a line of KEY=value each, besides those of this process; read once, at the start
     #[arg(long, value_name = "FILE")]
     env_file: Option<PathBuf>,
     /// How the log is written [default: human on a terminal, else json]

@@ -122,7 +122,7 @@ pub(super) fn deliveries(options: &DeliveriesOptions) -> Exit {
             return print_json(&deliveries);
         }
         let rows: Vec<_> = deliveries.iter().map(delivery_row).collect();
-        print(&["RECEIVED", "PATH", "EVENT", "STATUS", "RESULT", "RUNS", "MESSAGE"], &rows);
+        print(&["RECEIVED", "DELIVERY", "PATH", "EVENT", "STATUS", "RESULT", "RUNS", "MESSAGE"], &rows);
         Exit::Ok
     }))
 }
@@ -177,6 +177,7 @@ fn delivery_row(delivery: &Delivery) -> Vec<Cell> {
     let runs: Vec<String> = delivery.runs.iter().map(i64::to_string).collect();
     vec![
         painted(local_time(&delivery.received_at), DIM),
+        cell(delivery.id.to_string()),
         cell(&delivery.path),
         cell(delivery.event.as_deref().unwrap_or("-")),
         cell(delivery.status.to_string()),

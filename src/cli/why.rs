@@ -18,7 +18,7 @@ use crate::{
 /// Options of `why`.
 #[derive(Args)]
 pub(super) struct Options {
-    /// A hook, a run's number, a commit (7 digits or more), or a delivery's id
+    /// A hook, a run's number, a commit (7 digits or more), a delivery's id, or `delivery:N` by its number
     #[arg(value_name = "HOOK|RUN|SHA|DELIVERY")]
     about: String,
     #[command(flatten)]

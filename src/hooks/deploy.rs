@@ -56,7 +56,9 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
     let path = path_field.map(|it| absolute(it, check));
     let default_word = if path.is_some() { Word::InPlace } else { Word::Checkout };
     let word = section.read("strategy", check, default_word, |it, check| it.choice(check, &WORDS));
-    let git = git(&section, forge, repo, check);
+    // A mistake in it has been reported, and must not hide where the hook deploys to.
+    let git = git(&section, forge, repo, check)
+        .unwrap_or_else(|| Git::plain(default_remote(forge, repo), Credentials::Ambient));
     let keeping = releases::read(&section, check);
     let dirty =
         section.read("dirty", check, Dirty::Save, |it, check| it.choice(check, &words(Dirty::ALL, Dirty::word)));
@@ -66,14 +68,10 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
         section.read("min_free", check, MIN_FREE_DEFAULT, |it, check| it.size(check, 0, i64::MAX as u64));
     refuse_useless(&section, word, (dirty, clean), &keeping, check);
     let strategy = match word {
-        Word::Checkout => Strategy::Checkout { git: git? },
+        Word::Checkout => Strategy::Checkout { git },
         Word::None => Strategy::None { folder: check.folder.clone() },
-        Word::InPlace => {
-            Strategy::InPlace { git: git?, path: path.or_else(|| miss_path(&section, check))??, dirty, clean }
-        }
-        Word::Releases => {
-            Strategy::Releases { git: git?, path: path.or_else(|| miss_path(&section, check))??, keeping }
-        }
+        Word::InPlace => Strategy::InPlace { git, path: path.or_else(|| miss_path(&section, check))??, dirty, clean },
+        Word::Releases => Strategy::Releases { git, path: path.or_else(|| miss_path(&section, check))??, keeping },
     };
     Some(Found { deploy: Deploy { strategy, min_free_bytes }, path_place: path_field.map(Field::place) })
 }

@@ -127,7 +127,11 @@ fn refuse_idle(section: &Section, check: &mut Check) {
         None => false,
     };
     let deploys = section.get("deploy").is_some_and(|it| match &it.node.value {
-        Value::Map(entries) => entries.iter().any(|it| it.key == "path"),
+        // Which of them have to have a path is said where that is missing.
+        Value::Map(entries) => entries.iter().any(|it| {
+            let has_path = |word: &String| word == "in-place" || word == "releases";
+            it.key == "path" || it.key == "strategy" && matches!(&it.node.value, Value::Text(word) if has_path(word))
+        }),
         Value::Null | Value::Text(_) | Value::List(_) => false,
     });
     let is_misspelt = section.misspells(&["run", "activate", "deploy"], &[keys::IDENTITY, keys::SETTINGS]);

@@ -190,6 +190,9 @@ fn read(file: &Path, environment: &Environment, looks_up_secrets: bool) -> Resul
         Err(flaw) => {
             check.flaw(flaw);
             likely_secrets(&text).into_iter().for_each(|it| check.hide(it));
+            if let Some(root) = yaml::parse_past_tabs(&text) {
+                read_top(&root, &mut check);
+            }
             None
         }
     };

@@ -170,7 +170,15 @@ impl<'t> Field<'t> {
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
         };
-        self.refuse(check, "wrong-type", format_args!("must be {expected}, not {found}"), "");
+        let help = match self.key {
+            "on" => "write it like `on: {push: main}`",
+            "deploy" => "write it like `deploy: {path: /srv/website}`",
+            "health" => "write it like `health: {http: \"http://127.0.0.1:8080/up\"}`",
+            "retry" => "write it like `retry: {max: 2, on: [tempfail, fetch]}`",
+            "hooks" | "sources" => "write a name for each entry, and its keys below it",
+            _ => "",
+        };
+        self.refuse(check, "wrong-type", format_args!("must be {expected}, not {found}"), help);
         None
     }
 

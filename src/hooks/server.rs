@@ -159,8 +159,8 @@ fn admin(field: &Field, check: &mut Check) -> Option<Option<SocketAddr>> {
     }
     let address = address(field, check)?;
     if address != ADMIN_DEFAULT {
-        let help = format!("remove it, or write `{ADMIN_DEFAULT}` or `off`");
-        field.refuse(check, "not-supported", "is not supported by this version: there is no dashboard yet", help);
+        let message = format!("nothing listens at `{}` with this version: it has no dashboard", field.path);
+        check.warn(field.place(), "not-served", message, "the command line asks the daemon over its Unix socket");
     }
     Some(Some(address))
 }

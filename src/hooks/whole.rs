@@ -2,7 +2,11 @@
 //!
 //! Invariant: after it, no two runs can write into the same folder at once, and everybody who is to be told can be.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     hooks::{
@@ -28,23 +32,25 @@ pub(super) fn check_all(drafts: &[Draft], sources: &[Field], has_smtp: bool, ser
 
 /// Two hooks in different lanes may run at once, so they must not deploy into the same or nested folders.
 fn check_folders(drafts: &[Draft], check: &mut Check) {
+    let real: Vec<Option<PathBuf>> = drafts.iter().map(|it| it.path().map(without_links)).collect();
     let mut by_path: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
-    for (index, draft) in drafts.iter().enumerate() {
-        if let Some(path) = draft.path() {
+    for (index, path) in real.iter().enumerate() {
+        if let Some(path) = path {
             by_path.entry(path).or_default().push(index);
         }
     }
     for (index, draft) in drafts.iter().enumerate() {
-        let Some(path) = draft.path() else { continue };
+        let Some(path) = real[index].as_deref() else { continue };
         let others = path.ancestors().filter_map(|it| by_path.get(it)).flatten().map(|it| (*it, &drafts[*it]));
         let clash = others.into_iter().find(|(other_index, other)| {
-            let is_reported_there = other.path() == Some(path) && *other_index >= index;
+            let is_reported_there = real[*other_index].as_deref() == Some(path) && *other_index >= index;
             other.hook.lane != draft.hook.lane && !is_reported_there
         });
-        if let Some((_, other)) = clash {
+        if let Some((other_index, other)) = clash {
             let (name, other_name, line) = (&draft.hook.name, &other.hook.name, other.name_place.line);
-            let path = path.display();
-            let how = if other.path() == draft.path() { "the same folder as" } else { "a folder inside of that of" };
+            let is_same = real[other_index].as_deref() == Some(path);
+            let path = draft.path().unwrap_or(path).display();
+            let how = if is_same { "the same folder as" } else { "a folder inside of that of" };
             let message = format!(
                 "hook `{name}` deploys into `{path}`, {how} hook `{other_name}` (line {line}), in another lane"
             );
@@ -54,16 +60,33 @@ fn check_folders(drafts: &[Draft], check: &mut Check) {
     }
 }
 
-/// The state folder is Landfall's own.
+/// The folder behind a path, as far as it is there.
+fn without_links(path: &Path) -> PathBuf {
+    let real = path.ancestors().find_map(|it| Some((fs::canonicalize(it).ok()?, path.strip_prefix(it).ok()?)));
+    real.map_or_else(|| path.to_owned(), |(real, rest)| if rest == Path::new("") { real } else { real.join(rest) })
+}
+
+/// The state folder is Landfall's own, and a folder of releases has one of its own.
 fn check_state(drafts: &[Draft], state: &Path, check: &mut Check) {
     for draft in drafts {
-        let Strategy::InPlace { path, clean, .. } = &draft.hook.deploy.strategy else { continue };
-        let would_be_cleaned = *clean == Clean::Untracked && state.starts_with(path);
+        let (name, place) = (&draft.hook.name, draft.path_place.unwrap_or(draft.name_place));
+        let (path, would_be_cleaned) = match &draft.hook.deploy.strategy {
+            Strategy::InPlace { path, clean, .. } => (path, *clean == Clean::Untracked && state.starts_with(path)),
+            Strategy::Releases { path, .. } => (path, false),
+            Strategy::Checkout { .. } | Strategy::None { .. } => continue,
+        };
         if path.starts_with(state) || would_be_cleaned {
-            let message =
-                format!("hook `{}` would overwrite Landfall's own state in `{}`", draft.hook.name, state.display());
-            let place = draft.path_place.unwrap_or(draft.name_place);
+            let message = format!("hook `{name}` would overwrite Landfall's own state in `{}`", state.display());
             check.error(place, "state-path", message, "use another folder, or another `server.state`");
+        } else if matches!(&draft.hook.deploy.strategy, Strategy::Releases { .. })
+            && state.starts_with(path.join(".landfall"))
+        {
+            let message = format!(
+                "hook `{name}` keeps the record of its releases in `{}`, where Landfall's state is, and both would be \
+                 lost together",
+                state.display()
+            );
+            check.warn(place, "state-path", message, "use another folder, or another `server.state`");
         }
     }
 }

@@ -84,6 +84,20 @@ pub(super) fn parse(text: &str) -> Result<Node, Flaw> {
     })
 }
 
+/// The tree of a text in which tabs indent lines, as it would be with two spaces for each; `None` if that is not all that
+/// is wrong with it. On such a line, columns are those it would have then.
+pub(super) fn parse_past_tabs(text: &str) -> Option<Node> {
+    let mended: Vec<String> = text
+        .split('\n')
+        .map(|line| {
+            let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
+            line[..indent].replace('\t', "  ") + &line[indent..]
+        })
+        .collect();
+    let mended = mended.join("\n");
+    if mended == text { None } else { parse(&mended).ok() }
+}
+
 /// As much of the tree as stands before the first flaw.
 pub(super) fn parse_beginning(text: &str) -> Option<Node> {
     let mut tree = Tree::default();

@@ -10,7 +10,7 @@ use crate::{
         name::HookName,
         run::{Outcome, RunId},
     },
-    store::{BadCommit, DeliveryFilter, DeliveryView, RunFilter, RunStage, RunState, RunView},
+    store::{BadCommit, DeliveryFilter, DeliveryNo, DeliveryView, RunFilter, RunStage, RunState, RunView},
     web::{
         api::{Api, found},
         describe::time,
@@ -43,6 +43,12 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
             return Ok(Explanation { about: format!("run {number}"), sentences: of_run(api, &view).await? });
         }
     }
+    let number = about.strip_prefix("delivery:").and_then(|it| it.parse().ok());
+    if let Some(number) = number
+        && let Some(delivery) = api.store.delivery(DeliveryNo(number)).await?
+    {
+        return explain_delivery(api, about, &delivery).await;
+    }
     if (7..=64).contains(&about.len()) && about.bytes().all(|it| it.is_ascii_hexdigit()) {
         let digits = about.to_ascii_lowercase();
         let runs = api.store.runs_of_commit(&digits, RECENT).await?;
@@ -65,18 +71,20 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
         }
     }
     match api.store.delivery_by_id(about).await? {
-        Some(delivery) => {
-            let mut sentences = vec![of_delivery(&delivery)];
-            for (run, _) in &delivery.runs {
-                sentences.extend(of_run(api, &found(api, *run).await?).await?);
-            }
-            Ok(Explanation { about: format!("delivery {about}"), sentences })
-        }
+        Some(delivery) => explain_delivery(api, &format!("delivery {about}"), &delivery).await,
         None => Err(Refused::NotFound(format!(
             "`{about}` is no hook, run, pushed commit or delivery here; `landfall deliveries` shows what has come in, \
              and what never came in is shown only by the forge (its webhook's recent deliveries)"
         ))),
     }
+}
+
+async fn explain_delivery(api: &Api, about: &str, delivery: &DeliveryView) -> Result<Explanation, Refused> {
+    let mut sentences = vec![of_delivery(delivery)];
+    for (run, _) in &delivery.runs {
+        sentences.extend(of_run(api, &found(api, *run).await?).await?);
+    }
+    Ok(Explanation { about: about.to_owned(), sentences })
 }
 
 async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused> {

@@ -116,6 +116,9 @@ impl Counter {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
+/// No sender and no proxy has so many headers; what they may take together is another matter.
+const HEADERS_MAX: usize = 512;
+
 /// Serves one connection to its end.
 async fn attend(stream: TcpStream, counter: Counter, stop: CancellationToken) {
     if let Err(err) = stream.set_nodelay(true) {
@@ -126,6 +129,7 @@ async fn attend(stream: TcpStream, counter: Counter, stop: CancellationToken) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_header_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
         .max_buf_size(READ_AHEAD_BYTES_MAX)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);

@@ -105,6 +105,8 @@ fn why_knows_every_pushed_commit_whatever_became_of_it() {
         let told = why(&house, &digit.repeat(7));
         assert!(told.contains(reason), "{digit}: {told}");
     }
+    let delivery = house.json(&["deliveries"])[0]["id"].to_string();
+    assert!(why(&house, &format!("delivery:{delivery}")).contains("branch `dev` is not in [main]"));
     assert_eq!(house.run(waiting)["supersedes"], Value::from(vec![superseded]));
     let output = house.landfall(&["log", &superseded.to_string()]);
     assert!(output.status.success() && said(&output).contains("it never began"), "{}", said(&output));

@@ -38,6 +38,14 @@ hooks:
   one: {github: a/b, secret: {env: NOT_SET}, deploy: {path: /srv/x}}
   two: {github: a/b, gitlab: a/b, secret: {env: S, file: y}, deploy: {path: /srv/x/y}}
 ";
+    // Columns on lines that tabs indent are those of two spaces each.
+    let tabs = "hooks:\n\tone:\n\t\tgithub: a/b\n\t\tsecret: {env: NOT_SET}\n\t\trun: x\n";
+    finds(tabs, &["tab@2:1", "unset-variable@4:13"]);
+    let two = "hooks:\n  one: {github: a/b, secret: {env: ACME_SECRET}, deploy: {path: /srv/x, lfs: maybe, remote: ../x}}\n  \
+               two: {github: a/b, secret: {env: ACME_SECRET}, deploy: {path: /srv/x}}\n";
+    let clash = found(two);
+    assert!(clash.contains(&"shared-path@3:65".to_owned()), "{clash:?}");
+    finds(&hook("deploy: {strategy: releases}"), &["missing-key@4:5"]);
     let expect = ["unknown-word@2:17", "empty-secret@2:32", "unset-variable@4:30", "no-identity@5:3"];
     finds(yaml, &[&expect[..], &["no-secret@5:43", "shared-path@5:77"]].concat());
 }
@@ -157,6 +165,12 @@ fn two_hooks_in_different_lanes_never_share_a_folder() {
     finds(&two("/srv/a", "/srv/a/b", ""), &["shared-path@9:20"]);
     finds(&two("/srv/a/b", "/srv/a", ""), &["shared-path@5:20"]);
     loads(&two("/srv/a", "/srv/ab", ""));
+    let folder = tempfile::tempdir().expect("a folder");
+    let (real, link) = (folder.path().join("real"), folder.path().join("link"));
+    std::fs::create_dir(&real).expect("made");
+    std::os::unix::fs::symlink("real", &link).expect("a link");
+    let path = |it: &std::path::Path| it.to_str().expect("plain").to_owned();
+    finds(&two(&path(&real), &path(&link.join("inner")), ""), &["shared-path@9:20"]);
     loads(&two("/srv/a", "/srv/a", "    lane: a\n"));
 }
 
@@ -235,7 +249,8 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
         finds(&working(lines), &[expect]);
     }
     finds(&format!("slack: {{token: {{env: API_TOKEN}}}}\n{}", working("")), &["not-supported@1:1"]);
-    finds(&format!("server: {{admin: 0.0.0.0:9001}}\n{}", working("")), &["not-supported@1:17"]);
+    finds(&format!("server: {{admin: 0.0.0.0:9001}}\n{}", working("")), &["not-served@1:17"]);
+    loads(&format!("server: {{admin: 0.0.0.0:9001}}\n{}", working("")));
     for admin in ["127.0.0.1:9001", "off"] {
         loads(&format!("server: {{admin: '{admin}'}}\n{}", working("")));
     }
