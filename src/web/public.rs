@@ -35,7 +35,7 @@ use crate::{
 
 /// Half of the descriptors that a process gets by default; the rest is for store, runs and mail.
 const CONNECTIONS_MAX: usize = 512;
-/// Request line and headers, in all. Beyond it hyper answers 431 by itself.
+/// Request line and headers, in all. Beyond it, or beyond a hundred headers, hyper answers 431 by itself.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// What one connection may read ahead.
 const READ_AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -116,9 +116,6 @@ impl Counter {
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Full<Bytes>>, Infallible>> + Send>>;
 
-/// No sender and no proxy has so many headers; what they may take together is another matter.
-const HEADERS_MAX: usize = 512;
-
 /// Serves one connection to its end.
 async fn attend(stream: TcpStream, counter: Counter, stop: CancellationToken) {
     if let Err(err) = stream.set_nodelay(true) {
@@ -129,7 +126,6 @@ async fn attend(stream: TcpStream, counter: Counter, stop: CancellationToken) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .max_header_size(HEADER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .max_buf_size(READ_AHEAD_BYTES_MAX)
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
