@@ -69,12 +69,13 @@ fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
 
 fn say_why_empty(client: &Client, run: i64) -> Result<(), Trouble> {
     let run = client.get::<RunInFull>(&path_of_run(run))?.run;
+    let why = match (run.state.as_str(), &run.started_at) {
+        ("finished", Some(_)) => "its log is no longer kept",
+        ("finished", None) => "it never began",
+        _ => "nothing has been printed yet",
+    };
     let reason = run.reason.as_ref().map(|it| format!(": {}", clean(it))).unwrap_or_default();
-    eprintln!(
-        "run {} has no log, as it never began or it is no longer kept; it is {}{reason}",
-        run.id,
-        state_word(&run)
-    );
+    eprintln!("run {} has no log, as {why}; it is {}{reason}", run.id, state_word(&run));
     Ok(())
 }
 

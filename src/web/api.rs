@@ -139,7 +139,7 @@ async fn runs(State(api): State<Api>, Query(query): Query<RunsQuery>) -> Answer<
         before: query.before.map(RunId),
         limit: query.limit.unwrap_or(20).clamp(1, PAGE_MAX),
     };
-    let asked_for = filter.hook.clone();
+    let asked_for = filter.hook.clone().filter(|_| filter.stage.is_none() && filter.before.is_none());
     let found = api.store.runs(filter).await?;
     if let Some(name) = asked_for.filter(|_| found.is_empty()) {
         // One that is gone from hooks.yaml may still have runs; a misspelt one never has.
