@@ -215,13 +215,13 @@ fn supersede(
     if replaces == "nothing" {
         return Ok(Vec::new());
     }
-    let mut statement =
-        tx.prepare_cached("SELECT run, lane, since, rank FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3)")?;
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since, rank",
+    )?;
     let row = |row: &Row| Ok(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
     let found = statement.query_map(params![hook, replaces, ref_key(job.target.ref_name())], row)?;
     let replaced = found.collect::<Result<Vec<_>, _>>()?;
     for it in &replaced {
-        tx.prepare_cached("DELETE FROM pending WHERE run = ?1")?.execute([it.run])?;
         end(tx, &Ending::unclaimed(RunId(it.run), &Outcome::Superseded { by }, now))?;
         if it.lane != lane {
             lanes::set_head(tx, it.lane)?;
