@@ -49,7 +49,9 @@ pub(super) fn check(options: &Options) -> Exit {
     if options.json {
         println!("{}", problem::to_json(&problems));
     } else {
-        println!("{}", problem::render(&problems, &source, std::io::stdout().is_terminal()).trim_end());
+        if !problems.is_empty() {
+            println!("{}", problem::render(&problems, &source, std::io::stdout().is_terminal()).trim_end());
+        }
         match good {
             Some(1) => {
                 let green = colour("succeeded");

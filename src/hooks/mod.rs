@@ -33,7 +33,8 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read as _},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -183,14 +184,22 @@ struct Read {
 fn read(file: &Path, environment: &Environment, looks_up_secrets: bool) -> Result<Read, Refused> {
     let (text, folder) = read_text(file)?;
     let readable_by_others = fs::metadata(file).is_ok_and(|it| it.permissions().mode() & 0o044 != 0);
-    let mut check = Check::new(file, folder, readable_by_others, environment);
+    let mut check = Check::new(file, folder.clone(), readable_by_others, environment);
     check.looks_up_secrets = looks_up_secrets;
     let found = match yaml::parse(&text) {
         Ok(root) => read_top(&root, &mut check),
         Err(flaw) => {
             check.flaw(flaw);
             likely_secrets(&text).into_iter().for_each(|it| check.hide(it));
-            if let Some(root) = yaml::parse_past_tabs(&text) {
+            // How deep a tab was meant to lead is not known: as deep as makes the most of the file right.
+            let roots = [2, 4, 6, 8].into_iter().filter_map(|width| yaml::parse_past_tabs(&text, width));
+            let likeliest = roots.min_by_key(|root| {
+                let mut scratch = Check::new(file, folder.clone(), readable_by_others, environment);
+                scratch.looks_up_secrets = looks_up_secrets;
+                read_top(root, &mut scratch);
+                scratch.errors()
+            });
+            if let Some(root) = likeliest {
                 read_top(&root, &mut check);
             }
             None
@@ -237,7 +246,7 @@ fn read_text(file: &Path) -> Result<(String, PathBuf), Refused> {
     };
     let read = || -> io::Result<(Vec<u8>, PathBuf)> {
         let folder = std::path::absolute(file)?.parent().map(server::tidy).unwrap_or_else(|| PathBuf::from("/"));
-        Ok((fs::read(file)?, folder))
+        Ok((read_bytes(file)?, folder))
     };
     let (bytes, folder) = read().map_err(|err| {
         let message = format!("cannot read `{}`: {err}", file.display());
@@ -255,6 +264,18 @@ fn read_text(file: &Path) -> Result<(String, PathBuf), Refused> {
             Err(refused("not-utf8", line, "the file is not UTF-8 from this line on".into(), "save it as UTF-8"))
         }
     }
+}
+
+/// What the file holds, and no more than a byte beyond what it may. A pipe in its place would never end; one that a shell
+/// names by its descriptor does.
+fn read_bytes(file: &Path) -> io::Result<Vec<u8>> {
+    let is_descriptor = file.starts_with("/dev") || file.starts_with("/proc");
+    if !is_descriptor && !fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    let mut bytes = Vec::new();
+    fs::File::open(file)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Where secrets probably stand in a text that is no tree.

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::hooks::{Environment, Hooks, Loaded, load, server};
+use crate::hooks::{Environment, Hooks, Loaded, load, read_bytes, server};
 
 /// A file that is being written is left alone until nothing has happened for this long.
 const QUIET: Duration = Duration::from_millis(200);
@@ -119,7 +119,7 @@ async fn take_over(
 /// What the file holds, as far as a change of it matters; `None` if it cannot be read.
 async fn read_hash(file: &Path) -> Option<[u8; 32]> {
     let file = file.to_owned();
-    let read = task::spawn_blocking(move || fs::read(file).ok().map(|it| Sha256::digest(it).into()));
+    let read = task::spawn_blocking(move || read_bytes(&file).ok().map(|it| Sha256::digest(it).into()));
     read.await.ok().flatten()
 }
 

@@ -84,14 +84,14 @@ pub(super) fn parse(text: &str) -> Result<Node, Flaw> {
     })
 }
 
-/// The tree of a text in which tabs indent lines, as it would be with two spaces for each; `None` if that is not all that
-/// is wrong with it. On such a line, columns are those it would have then.
-pub(super) fn parse_past_tabs(text: &str) -> Option<Node> {
+/// The tree of a text in which tabs indent lines, as it would be with so many spaces for each; `None` if that is not all
+/// that is wrong with it. On such a line, columns are those it would have then.
+pub(super) fn parse_past_tabs(text: &str, width: usize) -> Option<Node> {
     let mended: Vec<String> = text
         .split('\n')
         .map(|line| {
             let indent = line.len() - line.trim_start_matches([' ', '\t']).len();
-            line[..indent].replace('\t', "  ") + &line[indent..]
+            line[..indent].replace('\t', &" ".repeat(width)) + &line[indent..]
         })
         .collect();
     let mended = mended.join("\n");

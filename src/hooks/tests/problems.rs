@@ -41,6 +41,7 @@ hooks:
     // Columns on lines that tabs indent are those of two spaces each.
     let tabs = "hooks:\n\tone:\n\t\tgithub: a/b\n\t\tsecret: {env: NOT_SET}\n\t\trun: x\n";
     finds(tabs, &["tab@2:1", "unset-variable@4:13"]);
+    finds(&working("").replace("    activate", "\tactivate"), &["tab@5:1"]);
     let two = "hooks:\n  one: {github: a/b, secret: {env: ACME_SECRET}, deploy: {path: /srv/x, lfs: maybe, remote: ../x}}\n  \
                two: {github: a/b, secret: {env: ACME_SECRET}, deploy: {path: /srv/x}}\n";
     let clash = found(two);
@@ -402,4 +403,13 @@ fn the_state_folder_is_found_whatever_else_is_wrong() {
     let unit = environment().with("STATE_DIRECTORY", "/var/lib/landfall:/other");
     assert_eq!(state_folder(&place.file(), &unit).expect("a folder").to_str(), Some("/var/lib/landfall"));
     assert_eq!(found("server: {state: ''}\nhooks: {}\n"), ["empty-value@1:17", "no-hooks@2:8"]);
+}
+
+#[test]
+fn a_pipe_in_the_files_place_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pipe = folder.path().join("hooks.yaml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let refused = load(&pipe, &environment()).expect_err("refused");
+    assert!(refused.to_string().contains("it is not a plain file"), "{refused}");
 }
