@@ -66,10 +66,16 @@ pub(super) fn size_text(bytes: u64) -> String {
 
 /// One address, or a network like `10.0.0.0/8`; the error says what would have been right.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(IpNet::from(address));
+    let network: IpNet = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse().map_err(|_| "write an address or a network: `192.0.2.7`, `10.0.0.0/8`")?,
+    };
+    // Senders are known by their own address, however a listener writes it down.
+    if let IpNet::V6(within) = &network
+        && let Some(own) = within.addr().to_ipv4_mapped()
+    {
+        return Err(format!("an IPv4 address is written as one: `{own}`"));
     }
-    let network: IpNet = text.parse().map_err(|_| "write an address or a network: `192.0.2.7`, `10.0.0.0/8`")?;
     if network.trunc() == network { Ok(network) } else { Err(format!("the network is written `{}`", network.trunc())) }
 }
 
@@ -131,6 +137,7 @@ mod tests {
         }
         assert_eq!(network("10.0.0.1/8"), Err("the network is written `10.0.0.0/8`".into()));
         assert!(network("example.org").is_err());
+        assert_eq!(network("::ffff:192.0.2.7"), Err("an IPv4 address is written as one: `192.0.2.7`".into()));
     }
 
     #[test]

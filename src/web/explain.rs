@@ -11,12 +11,7 @@ use crate::{
         run::{Outcome, RunId},
     },
     store::{BadCommit, DeliveryFilter, DeliveryNo, DeliveryView, RunFilter, RunStage, RunState, RunView},
-    web::{
-        api::{Api, found},
-        describe::time,
-        reply::Refused,
-        views::Explanation,
-    },
+    web::{api::Api, describe::time, reply::Refused, views::Explanation},
 };
 
 /// The newest runs or deliveries that are worth a sentence.
@@ -81,8 +76,11 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
 
 async fn explain_delivery(api: &Api, about: &str, delivery: &DeliveryView) -> Result<Explanation, Refused> {
     let mut sentences = vec![of_delivery(delivery)];
-    for (run, _) in &delivery.runs {
-        sentences.extend(of_run(api, &found(api, *run).await?).await?);
+    for (run, hook) in &delivery.runs {
+        match api.store.run(*run).await? {
+            Some(view) => sentences.extend(of_run(api, &view).await?),
+            None => sentences.push(format!("run {run} of hook {hook} is no longer kept")),
+        }
     }
     Ok(Explanation { about: about.to_owned(), sentences })
 }
