@@ -153,7 +153,7 @@ async fn run(State(api): State<Api>, Path(run): Path<i64>) -> Answer<RunInFull> 
     let letters = api.store.letters_of(view.id).await?;
     let mut run = describe::run(&view);
     if run.reason.is_none() && matches!(view.state, RunState::Queued { .. }) {
-        run.reason = Some(format!("waits: {}", explain::what_is_ahead(&api, &view).await?));
+        run.reason = explain::what_is_ahead(&api, &view).await?.map(|it| format!("waits: {it}"));
     }
     Ok(Json(RunInFull {
         run,

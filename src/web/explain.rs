@@ -172,22 +172,21 @@ pub(super) async fn what_comes_first(api: &Api, name: &HookName) -> Result<Strin
     Ok(if clauses.is_empty() { String::new() } else { format!("; it waits: {}", clauses.join("; ")) })
 }
 
-/// What keeps a run from being claimed that may be claimed as far as it goes itself; a clause.
-pub(super) async fn what_is_ahead(api: &Api, view: &RunView) -> Result<String, Refused> {
+/// What keeps a run from being claimed that may be claimed as far as it goes itself, if anything does; a clause.
+pub(super) async fn what_is_ahead(api: &Api, view: &RunView) -> Result<Option<String>, Refused> {
     let stopped = api.store.lanes_stopped().await?;
     if let Some(lane) = stopped.iter().find(|it| it.lane == view.lane) {
-        return Ok(format!("lane {} is stopped: {}; `landfall resume --lane {0}` opens it", lane.lane, lane.reason));
+        let clause = format!("lane {} is stopped: {}; `landfall resume --lane {0}` opens it", lane.lane, lane.reason);
+        return Ok(Some(clause));
     }
     let of = |stage| RunFilter { hook: None, stage: Some(stage), before: None, limit: NEIGHBOURS_MAX };
     let running = api.store.runs(of(RunStage::Running)).await?;
     if let Some(ahead) = running.iter().find(|it| it.lane == view.lane) {
-        return Ok(format!("run {} of hook {} is under way in lane {}", ahead.id, ahead.hook, view.lane));
+        return Ok(Some(format!("run {} of hook {} is under way in lane {}", ahead.id, ahead.hook, view.lane)));
     }
     let workers = api.hooks.borrow().server.workers;
-    if running.len() >= workers {
-        return Ok(format!("all {workers} `workers` are busy with other lanes"));
-    }
-    Ok(format!("its turn in lane {} comes next", view.lane))
+    let is_busy = running.len() >= workers;
+    Ok(is_busy.then(|| format!("all {workers} `workers` are busy with other lanes")))
 }
 
 async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
@@ -236,7 +235,8 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
             format!("run {} waits until {}, as `debounce` or `min_interval` ask for", view.id, time(*due))
         }
         RunState::Queued { not_before: None, hold: None, .. } => {
-            format!("run {} waits in lane {} for its turn: {}", view.id, view.lane, what_is_ahead(api, view).await?)
+            let ahead = what_is_ahead(api, view).await?.map(|it| format!(": {it}")).unwrap_or_default();
+            format!("run {} waits in lane {} for its turn{ahead}", view.id, view.lane)
         }
         RunState::Running { since, step, .. } => {
             format!("run {} has been running since {} and is at step {step}", view.id, time(*since))
