@@ -25,6 +25,7 @@ use crate::{
         site::Site,
     },
     model::{
+        push::CommitId,
         release::{ReleaseName, Verdict},
         run::RunId,
     },
@@ -143,6 +144,24 @@ fn tidying_that_dies_never_leaves_half_a_release() {
     yard.is_sane("tidy-renamed");
     assert_eq!(yard.tidy(), Answer::Tidied(Vec::new()));
     assert_eq!(fs::read_dir(yard.root().join(".landfall/trash")).expect("readable").count(), 0);
+    scenario.teardown();
+}
+
+#[test]
+fn a_folder_of_the_commit_in_the_place_of_revision_is_left_alone() {
+    let scenario = FailScenario::setup();
+    let yard = Yard::new();
+    let revision = |number| yard.site().staging(RunId(number)).join("REVISION");
+    for number in [2, 3] {
+        yard.stage(number);
+    }
+    fs::create_dir(revision(2)).expect("made");
+    let commit = CommitId::parse(&"a".repeat(40)).expect("an id");
+    for number in [2, 3] {
+        yard.order(Order::Furnish { run: RunId(number), commit: commit.clone(), shared: Vec::new() });
+    }
+    assert!(revision(2).is_dir());
+    assert_eq!(fs::read_to_string(revision(3)).expect("a file"), format!("{commit}\n"));
     scenario.teardown();
 }
 

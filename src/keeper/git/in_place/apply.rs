@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use git2::{Commit, Oid};
+use git2::{Commit, Oid, Repository};
 
 use super::{
     adopt::Home,
@@ -156,7 +156,7 @@ fn write_index(home: &Home, standing: &mut Standing, plan: &Plan, tree: Oid) -> 
         index.add(&index_entry(path, entry, &metadata)).map_err(cannot(&*what))?;
     }
     let written = index.write_tree_to(&home.repo).map_err(cannot(&*what))?;
-    // Old histories write a file's mode in other ways, or keep empty folders: an index has neither, and git minds neither.
+    // Old histories write a file's mode in other ways, or keep empty folders: an index has neither, and git minds not.
     if written != tree && !tree::changes(&home.repo, Some(written), Some(tree))?.is_empty() {
         return Err(GitFailure::other(format!("cannot {what}: it would hold tree {written}, and not {tree}")));
     }
@@ -178,23 +178,23 @@ pub(super) fn move_refs(home: &Home, commit: Oid, ref_name: Option<&RefName>) ->
             if repo.refname_to_id(&full.full()).ok() != Some(commit) {
                 repo.reference(&full.full(), commit, true, "landfall: deploy").map_err(what())?;
             }
-            if repo.find_reference("HEAD").ok().and_then(|it| it.symbolic_target().ok().flatten().map(str::to_owned))
-                != Some(full.full())
-            {
+            if branch_of_head(repo) != Some(full.full()) {
                 repo.set_head(&full.full()).map_err(what())?;
             }
         }
         Some(RefName::Tag(_)) => repo.set_head_detached(commit).map_err(what())?,
         // A commit that was asked for by itself moves the branch that the tree is on.
-        None => {
-            match repo.find_reference("HEAD").ok().and_then(|it| it.symbolic_target().ok().flatten().map(str::to_owned))
-            {
-                Some(branch) => drop(repo.reference(&branch, commit, true, "landfall: deploy").map_err(what())?),
-                None => repo.set_head_detached(commit).map_err(what())?,
-            }
-        }
+        None => match branch_of_head(repo) {
+            Some(branch) => drop(repo.reference(&branch, commit, true, "landfall: deploy").map_err(what())?),
+            None => repo.set_head_detached(commit).map_err(what())?,
+        },
     }
     repo.cleanup_state().map_err(what())
+}
+
+/// The full name of the branch that HEAD is on; `None`: it is detached.
+fn branch_of_head(repo: &Repository) -> Option<String> {
+    repo.find_reference("HEAD").ok()?.symbolic_target().ok()?.map(str::to_owned)
 }
 
 /// Makes `git pull` work for a person, unless they have set the branch up themselves.

@@ -71,7 +71,8 @@ pub(super) fn refuse(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>) -> Result<(
     match reasons.is_empty() {
         true => Ok(()),
         false => Err(GitFailure::permanent(format!(
-            "in `{}` {}, and the hook says `dirty: fail`: commit and push that, undo it, or have it put aside by `dirty: save`",
+            "in `{}` {}, and the hook says `dirty: fail`: commit and push that, undo it, or have it put aside by \
+             `dirty: save`",
             home.path.display(),
             reasons.join("; ")
         ))),
