@@ -167,11 +167,17 @@ pub(super) fn send(options: &SendOptions) -> Exit {
     conclude(result)
 }
 
-/// Waits for a run's end, and for that of those that repeat it, printing the log meanwhile; the exit code tells the outcome.
-pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_log: bool) -> Result<Exit, Trouble> {
+/// Waits for a run's end, and for that of those that repeat it, printing the log meanwhile; the exit code tells the
+/// outcome.
+pub(super) fn wait_for(
+    client: &Client,
+    mut run: i64,
+    limit: Option<Duration>,
+    with_log: bool,
+) -> Result<Exit, Trouble> {
     let until = limit.map(|limit| Instant::now() + limit);
     let is_out_of_time = || until.is_some_and(|until| until <= Instant::now());
-    let (mut run, mut printed) = (run, 0);
+    let mut printed = 0;
     let ended = loop {
         printed = follow(client, run, printed, with_log, until)?;
         let now = client.get_patiently::<RunInFull>(&path_of_run(run), until)?.run;
@@ -181,13 +187,10 @@ pub(super) fn wait_for(client: &Client, run: i64, limit: Option<Duration>, with_
             tell(&now);
             eprintln!("run {next} tries it again");
             (run, printed) = (next, 0);
-            continue;
-        }
-        let run = now;
-        if is_out_of_time() {
+        } else if is_out_of_time() {
             return Err(Trouble::new(
                 Exit::TimedOut,
-                format!("run {} is still {}; `landfall log -f {0}` follows it", run.id, run.state),
+                format!("run {} is still {}; `landfall log -f {0}` follows it", now.id, now.state),
             ));
         }
     };

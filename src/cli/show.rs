@@ -219,7 +219,8 @@ fn print_status(status: &Status) {
         for bad in &hook.bad_commits {
             let sha = short(Some(&bad.sha));
             println!(
-                "  {}: commit {sha} did not come up in run {} and is not queued again; `landfall resume {0} --commit {sha}`",
+                "  {}: commit {sha} did not come up in run {} and is not queued again; `landfall resume {0} --commit \
+                 {sha}` allows it",
                 hook.hook, bad.run
             );
         }

@@ -20,8 +20,8 @@ const RECENT: u32 = 5;
 /// Runs under way, or waiting, that are looked through.
 const NEIGHBOURS_MAX: u32 = 1000;
 
-fn of_hook(name: &HookName) -> RunFilter {
-    RunFilter { hook: Some(name.clone()), stage: None, before: None, limit: NEIGHBOURS_MAX }
+fn neighbours(hook: Option<&HookName>, stage: RunStage) -> RunFilter {
+    RunFilter { hook: hook.cloned(), stage: Some(stage), before: None, limit: NEIGHBOURS_MAX }
 }
 
 /// Explains a hook, a run, a commit or a delivery, whichever `about` names.
@@ -96,7 +96,7 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);
     }
-    let waiting = RunFilter { stage: Some(RunStage::Queued), ..of_hook(name) };
+    let waiting = neighbours(Some(name), RunStage::Queued);
     let first = api.store.runs(waiting).await?.pop();
     match (summary.waiting, first) {
         (0, _) | (_, None) => (),
@@ -179,8 +179,7 @@ pub(super) async fn what_is_ahead(api: &Api, view: &RunView) -> Result<Option<St
         let clause = format!("lane {} is stopped: {}; `landfall resume --lane {0}` opens it", lane.lane, lane.reason);
         return Ok(Some(clause));
     }
-    let of = |stage| RunFilter { hook: None, stage: Some(stage), before: None, limit: NEIGHBOURS_MAX };
-    let running = api.store.runs(of(RunStage::Running)).await?;
+    let running = api.store.runs(neighbours(None, RunStage::Running)).await?;
     if let Some(ahead) = running.iter().find(|it| it.lane == view.lane) {
         return Ok(Some(format!("run {} of hook {} is under way in lane {}", ahead.id, ahead.hook, view.lane)));
     }

@@ -206,7 +206,10 @@ fn no_way_back(history: &History, wish: &Wish, obstacle: Option<String>) -> Refu
     let why = obstacle.unwrap_or_else(|| match wish {
         Wish::Back(1) => "there is no good release before the live one".to_owned(),
         Wish::Back(count) => format!("there are not {count} good releases before the live one"),
-        Wish::Named(name) => format!("no release on record is `{name}`, and none is of a commit that begins so (with at least {DIGITS_MIN} digits)"),
+        Wish::Named(name) => format!(
+            "no release on record is `{name}`, and none is of a commit that begins so (with at least {DIGITS_MIN} \
+             digits)"
+        ),
     });
     Refused::NotFound(format!("{why}; {there}"))
 }

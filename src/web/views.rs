@@ -46,7 +46,8 @@ pub struct Run {
     pub retry_of: Option<i64>,
     /// The run that repeats this one; null: none does.
     pub repeated_by: Option<i64>,
-    /// The waiting runs whose place it took, and those whose places they had taken, oldest first, a hundred at most; what they were to deploy comes with it.
+    /// The waiting runs whose place it took, and those whose places they had taken, oldest first, a hundred at most; what
+    /// they were to deploy comes with it.
     pub supersedes: Vec<i64>,
     /// The repository.
     pub repo: String,

@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use crate::{
     keeper::root::is_root,
-    world::house::{House, signed},
+    world::{
+        house::{House, signed},
+        until,
+    },
 };
 
 const HOOK: &str = r#"on: {push: main}
@@ -112,6 +115,21 @@ fn why_knows_every_pushed_commit_whatever_became_of_it() {
     assert!(output.status.success() && said(&output).contains("it never began"), "{}", said(&output));
     open_gate(&house);
     house.ended(waiting);
+}
+
+#[test]
+fn a_delivery_is_explained_also_when_its_run_is_no_longer_kept() {
+    let mut house = House::with("server: {listen: \"127.0.0.1:0\", keep_runs: 1}", HOOK);
+    fs::write(house.folder.path().join("deploy.sh"), "true").expect("a script");
+    house.start();
+    for digit in ['a', 'b', 'c'] {
+        house.ended(push(&house, digit));
+    }
+    house.stop().start();
+    let told = until("the first run is forgotten", || {
+        Some(why(&house, "delivery:1")).filter(|it| it.contains("run 1 of hook site is no longer kept"))
+    });
+    assert!(told.contains("answered `queued`"), "{told}");
 }
 
 #[test]
