@@ -223,6 +223,7 @@ fn how_releases_are_kept_and_probed_is_checked() {
         ("deploy: {keep: many}", "bad-number@4:20"),
         ("deploy: {shared: [{path: ../x}]}", "bad-path@4:30"),
         ("deploy: {strategy: releases, path: /srv/x, shared: [a, a/b]}", "shared-twice@4:60"),
+        ("deploy: {strategy: releases, path: /srv/x, shared: [REVISION]}", "shared-revision@4:57"),
         ("health: {http: nowhere}", "bad-url@4:20"),
         ("health: {}", "bad-probe@4:13"),
         ("health: {tcp: '127.0.0.1:80', attempts: 2, stable: 3}", "bad-probe@4:13"),
