@@ -20,6 +20,9 @@ pub mod model;
 pub mod forge;
 pub mod hooks;
 pub mod journal;
+pub mod process;
+
+pub mod git;
 
 pub mod route;
 

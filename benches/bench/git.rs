@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use landfall::{
-    keeper::git::{self, Against, Door, Fetch, Filter, Order, Place, Scope, Stage},
+    git::{self, Against, Door, Fetch, Filter, Order, Place, Scope, Stage},
     model::{
         deploy::{Clean, Dirty, Lfs, Submodules},
         job::{Asked, Target},

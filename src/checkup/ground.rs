@@ -16,8 +16,8 @@ use rustix::{
 use super::{AS_WHOM, Finding, plain};
 use crate::{
     hooks::Outline,
-    keeper::user::{Account, Tried},
     model::size::Size,
+    process::user::{Account, Tried},
 };
 
 const SUBJECT: &str = "state";

@@ -8,15 +8,13 @@ use rustix::fs::Access;
 
 use super::{AS_WHOM, Finding, plain};
 use crate::{
-    keeper::{
-        git::{HostKey, host_key, judge_key},
-        preflight::{self, Obstacle},
-        user::{Account, Tried},
-    },
+    git::{HostKey, host_key, judge_key},
+    keeper::preflight::{self, Obstacle},
     model::{
         deploy::{Credentials, Git, Strategy},
         hook::Hook,
     },
+    process::user::{Account, Tried},
 };
 
 /// Looks at one hook, whose steps run as the daemon's user if it names none; one finding if all of it is in order.

@@ -13,7 +13,7 @@ use std::{fmt, fs, os::unix::fs::MetadataExt, path::Path};
 
 use crate::{
     hooks::{Environment, Outline, Problem, Refused, Server, Severity, outline},
-    keeper::user::Account,
+    process::user::Account,
     store,
     web::views::Status,
 };

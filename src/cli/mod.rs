@@ -149,7 +149,7 @@ pub fn main() -> ExitCode {
         Command::Deliveries(options) => show::deliveries(&options).into(),
         Command::Why(options) => why::why(&options).into(),
         Command::Keeper { folder } => keeper::serve(&folder),
-        Command::GitWork => keeper::git::serve(),
+        Command::GitWork => crate::git::serve(),
         Command::ReleaseWork => keeper::release::serve(),
     }
 }

@@ -40,8 +40,8 @@ use tokio::{
 use crate::keeper::{
     cgroup::Cgroup,
     fork::{Program, fork_into},
-    user::Account,
 };
+use crate::process::user::Account;
 
 /// What a script may print before it has to wait for us. The most the kernel gives to any user.
 const PIPE_BYTES: usize = 1024 * 1024;

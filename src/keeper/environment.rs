@@ -3,15 +3,7 @@
 //! Invariant: text from a payload gets here as values only, never as names, and nothing of the daemon's own
 //! environment gets through but what the hook passes on.
 
-use std::{
-    collections::BTreeMap,
-    env,
-    ffi::{OsStr, OsString},
-    os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
-};
-
-use rustix::fs::{Access, access};
+use std::{collections::BTreeMap, env, ffi::OsString, path::PathBuf};
 
 use crate::{
     journal::{
@@ -19,16 +11,18 @@ use crate::{
         site::Site,
         spec::{RunToken, Spec},
     },
-    keeper::{user::Account, workspace::DeskPaths},
+    keeper::workspace::DeskPaths,
     model::{
         deploy::Strategy,
         hook::Step,
         push::{CommitFacts, CommitId, RefName},
         run::RunStep,
     },
+    process::{
+        environment::{of_user, put},
+        user::Account,
+    },
 };
-
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The longest value of a fact. The kernel allows 128 KiB for one, and a payload may hold far more.
 const FACT_BYTES_MAX: usize = 8 * 1024;
@@ -135,25 +129,6 @@ pub fn of_git(spec: &Spec, account: &Account) -> BTreeMap<OsString, OsString> {
     env
 }
 
-/// Where scripts and git work find this program.
-pub fn program(name: &str) -> Option<PathBuf> {
-    let can_run = |it: &PathBuf| it.is_file() && access(it, Access::EXEC_OK).is_ok();
-    PATH.split(':').map(|it| Path::new(it).join(name)).find(can_run)
-}
-
-/// What every child of this user gets.
-pub fn of_user(account: &Account) -> BTreeMap<OsString, OsString> {
-    let mut env = BTreeMap::new();
-    put(&mut env, "PATH", PATH);
-    put(&mut env, "HOME", &account.home);
-    put(&mut env, "USER", &account.name);
-    put(&mut env, "LOGNAME", &account.name);
-    put(&mut env, "SHELL", &account.shell);
-    put(&mut env, "LANG", env::var_os("LANG").unwrap_or_else(|| "C.UTF-8".into()));
-    put(&mut env, "GIT_TERMINAL_PROMPT", "0");
-    env
-}
-
 fn of_run(spec: &Spec, facts: &Facts) -> BTreeMap<OsString, OsString> {
     let (job, hook, push) = (&spec.job, &spec.job.hook, spec.job.push.as_ref());
     let mut env = BTreeMap::new();
@@ -232,13 +207,4 @@ pub fn shortened(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
-}
-
-/// Adds a value. NUL bytes cannot be part of one and are left out; what is no name is left out whole.
-fn put(env: &mut BTreeMap<OsString, OsString>, name: &str, value: impl AsRef<OsStr>) {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return;
-    }
-    let bytes = value.as_ref().as_bytes().iter().copied().filter(|it| *it != 0).collect();
-    env.insert(name.into(), OsString::from_vec(bytes));
 }

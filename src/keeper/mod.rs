@@ -6,7 +6,6 @@
 //! Invariant: `begin` is on the disk before the run changes anything, and whoever sees no keeper and no `ended` knows
 //! that the run was interrupted.
 
-pub mod git;
 pub mod release;
 
 mod run;
@@ -26,7 +25,6 @@ mod limits;
 
 mod environment;
 pub mod preflight;
-pub mod user;
 mod workspace;
 
 mod mask;

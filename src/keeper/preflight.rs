@@ -10,8 +10,8 @@ use std::{
 use rustix::fs::statvfs;
 
 use crate::{
-    keeper::user::Account,
     model::{deploy::Strategy, hook::Hook, size::Size},
+    process::user::Account,
 };
 
 /// Why a run cannot begin.

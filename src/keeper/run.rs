@@ -23,10 +23,10 @@ use crate::{
         output::RunLog,
         records::{Records, Subject},
         releasing::Scene,
-        user::Account,
         workspace::Workspace,
     },
     model::run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
+    process::user::Account,
 };
 
 /// One run on its way.

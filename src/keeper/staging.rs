@@ -5,20 +5,20 @@
 use std::path::PathBuf;
 
 use crate::{
+    git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
     keeper::{
         attend::End,
         child::Plan,
         environment,
         family::Exit,
-        git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
         releasing::{self, Before},
         run::{Run, failed},
-        user::Account,
     },
     model::{
         deploy::{Credentials, Git, Strategy},
         run::{Failure, FailureClass, Outcome, RunStep},
     },
+    process::user::Account,
 };
 
 /// Brings the commit into the user's mirror of the remote, and decides whether it may go live.

@@ -12,7 +12,6 @@ use crate::{
         family::Exit,
         limits::Limit,
         run::{Run, failed},
-        user::Account,
         workspace::DeskPaths,
     },
     model::{
@@ -20,6 +19,7 @@ use crate::{
         hook::Step,
         run::{Failure, FailureClass, Outcome, RunStep},
     },
+    process::user::Account,
 };
 
 /// "Try again later", after sysexits.h's EX_TEMPFAIL.

@@ -19,11 +19,7 @@ use std::{
 use rustix::fs::{Mode, OFlags, openat};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    journal::folder::RunDir,
-    keeper::{environment::shortened, user::Account},
-    model::run::RunId,
-};
+use crate::{journal::folder::RunDir, keeper::environment::shortened, model::run::RunId, process::user::Account};
 
 /// What is read of a `DEPLOY_OUTPUT` at most.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
@@ -288,7 +284,7 @@ mod tests {
     };
 
     use super::{Workspace, parse_fields};
-    use crate::{keeper::user::Account, model::run::RunId};
+    use crate::{model::run::RunId, process::user::Account};
 
     #[test]
     fn fields_are_read_in_order_and_the_last_of_a_key_counts() {

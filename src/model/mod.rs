@@ -10,6 +10,7 @@ pub mod letter;
 pub mod name;
 pub mod push;
 pub mod release;
+pub mod remote;
 pub mod run;
 pub mod secret;
 pub mod size;

@@ -10,8 +10,8 @@ use std::{
 /// From the ground up. A room may use rooms of a lower layer, never of its own or a higher one.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["forge", "hooks", "journal"],
-    &["route"],
+    &["forge", "hooks", "journal", "process"],
+    &["route", "git"],
     &["store", "keeper"],
     &["web", "work", "notify"],
     &["daemon", "checkup"],
@@ -24,13 +24,13 @@ const VAGUE: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc",
 
 /// A word, and the only places that may say it.
 const SECRETS_OF_A_ROOM: &[(&str, &[&str])] = &[
-    ("git2::", &["src/keeper/git"]),
+    ("git2::", &["src/git"]),
     ("lettre::", &["src/notify/email"]),
     ("rusqlite::", &["src/store/sqlite"]),
     ("granit_parser", &["src/hooks/yaml"]),
     ("serde_saphyr", &["src/hooks/yaml"]),
     // What we answer with is known to `reply` alone; what others answer is read where it comes in.
-    ("StatusCode", &["src/web/reply.rs", "src/notify/slack.rs", "src/keeper/git/https.rs"]),
+    ("StatusCode", &["src/web/reply.rs", "src/notify/slack.rs", "src/git/https.rs"]),
     ("anyhow::", &["src/cli", "src/main.rs"]),
 ];
 

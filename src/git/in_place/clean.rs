@@ -1,0 +1,35 @@
+//! Removes files that git does not know from a working tree.
+//!
+//! Invariant: an ignored file is never touched, nor is another repository that lies in the working tree.
+
+use std::fs;
+
+use git2::{Repository, Status, StatusOptions, StatusShow};
+
+use super::{adopt::Home, apply::remove_empty_parents};
+use crate::git::{GitFailure, cannot, progress::say, tree::as_path};
+
+/// Removes them.
+pub(super) fn remove_untracked(home: &Home) -> Result<(), GitFailure> {
+    let what = || format!("remove untracked files from `{}`", home.path.display());
+    // Opened anew, so that index and attributes are those that have just been written.
+    let repo = Repository::open(&home.path).map_err(cannot(what()))?;
+    let mut options = StatusOptions::new();
+    options.show(StatusShow::Workdir).include_untracked(true).recurse_untracked_dirs(true).include_ignored(false);
+    let statuses = repo.statuses(Some(&mut options)).map_err(cannot(what()))?;
+    let mut count = 0;
+    for entry in statuses.iter().filter(|it| it.status().contains(Status::WT_NEW)) {
+        let path = entry.path_bytes();
+        // libgit2 goes into every folder but that of another repository.
+        if path.ends_with(b"/") {
+            continue;
+        }
+        fs::remove_file(home.path.join(as_path(path))).map_err(cannot(what()))?;
+        remove_empty_parents(&home.path, path);
+        count += 1;
+    }
+    if count > 0 {
+        say(&format!("removed {count} untracked files"));
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! What happens to a person's work before it is overwritten.
+//!
+//! Invariant: when `save` has returned, every edit and every file that is in the way is on disk elsewhere, and every
+//! local commit has a ref.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, symlink},
+    path::{Path, PathBuf},
+};
+
+use git2::{DiffFormat, DiffOptions, Oid};
+
+use super::{adopt::Home, plan::Plan};
+use crate::{
+    git::{
+        GitFailure, cannot,
+        mirror::Mirror,
+        progress::{plain, say},
+        tree::as_path,
+    },
+    model::push::RefName,
+};
+
+/// Names of files that a failure lists.
+const LISTED_MAX: usize = 10;
+
+/// Commits that only the working tree has, and that moving its refs would leave behind.
+pub(super) fn lost_commits(
+    mirror: &Mirror,
+    home: &Home,
+    ref_name: Option<&RefName>,
+) -> Result<BTreeSet<Oid>, GitFailure> {
+    let what = || cannot::<git2::Error>(format!("read the refs of `{}`", home.path.display()));
+    let odb = mirror.repo.odb().map_err(what())?;
+    let mut moved = BTreeSet::new();
+    moved.extend(home.repo.head().ok().and_then(|it| it.target()));
+    if let Some(name @ RefName::Branch(_)) = ref_name {
+        moved.extend(home.repo.refname_to_id(&name.full()).ok());
+    }
+    moved.retain(|id| !odb.exists(*id));
+    if moved.is_empty() {
+        return Ok(moved);
+    }
+    // A mirror that was made anew may lack what a force push took from the remote; what the working tree once fetched
+    // is not a person's work either.
+    for pattern in ["refs/remotes/*", "refs/landfall/*"] {
+        for reference in home.repo.references_glob(pattern).map_err(what())? {
+            let Some(tip) = reference.map_err(what())?.target() else { continue };
+            moved.retain(|id| tip != *id && !home.repo.graph_descendant_of(tip, *id).unwrap_or(false));
+        }
+    }
+    Ok(moved)
+}
+
+/// Fails if there is anything that would be overwritten.
+pub(super) fn refuse(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>) -> Result<(), GitFailure> {
+    let paths: Vec<&Vec<u8>> = plan.edits.iter().chain(&plan.in_the_way).collect();
+    let mut reasons = Vec::new();
+    if !paths.is_empty() {
+        let mut names: Vec<String> = paths.iter().take(LISTED_MAX).map(|it| format!("`{}`", plain(it))).collect();
+        if paths.len() > LISTED_MAX {
+            names.push(format!("{} more", paths.len() - LISTED_MAX));
+        }
+        reasons.push(format!("local edits would be overwritten: {}", names.join(", ")));
+    }
+    reasons.extend(lost.iter().map(|id| format!("commit {id:.7} is not on the remote")));
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(GitFailure::permanent(format!(
+            "in `{}` {}, and the hook says `dirty: fail`: commit and push that, undo it, or have it put aside by \
+             `dirty: save`",
+            home.path.display(),
+            reasons.join("; ")
+        ))),
+    }
+}
+
+/// Saves it; answers whether there was anything.
+pub(super) fn save(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>, patch: &Path) -> Result<bool, GitFailure> {
+    for id in lost {
+        let name = format!("refs/landfall/saved/{id}");
+        home.repo.reference(&name, *id, true, "landfall: save").map_err(cannot(format!("write `{name}`")))?;
+        say(&format!("commit {id:.7} is not on the remote; it stays as `{name}`"));
+    }
+    let mut copied: Vec<&Vec<u8>> = plan.in_the_way.iter().collect();
+    if !plan.edits.is_empty() {
+        let told = write_patch(home, &plan.edits, patch)?;
+        if !told.is_empty() {
+            say(&format!("saved local edits of {} files to {}", told.len(), patch.display()));
+        }
+        // What git does not see as a difference, such as an edit that it was told to overlook, is at least copied.
+        copied.extend(plan.edits.iter().filter(|it| !told.contains(*it)));
+    }
+    if !copied.is_empty() {
+        let mut folder = OsString::from(patch);
+        folder.push(".files");
+        copy(home, &copied, &PathBuf::from(folder))?;
+    }
+    Ok(!plan.edits.is_empty() || !plan.in_the_way.is_empty())
+}
+
+/// Writes the difference between HEAD and the working tree as `git apply` takes it, and answers which paths it is about.
+fn write_patch(home: &Home, paths: &[Vec<u8>], patch: &Path) -> Result<BTreeSet<Vec<u8>>, GitFailure> {
+    let what = format!("save local edits to `{}`", patch.display());
+    let mut options = DiffOptions::new();
+    options.disable_pathspec_match(true).show_binary(true).id_abbrev(40);
+    options.include_untracked(true).recurse_untracked_dirs(true).show_untracked_content(true);
+    for path in paths {
+        options.pathspec(path.as_slice());
+    }
+    let head = home.repo.head().ok().and_then(|it| it.peel_to_tree().ok());
+    let index = home.repo.index().map_err(cannot(&*what))?;
+    // Where a merge is under way the index has no say: it holds three versions of a file.
+    let diff = match index.has_conflicts() {
+        true => home.repo.diff_tree_to_workdir(head.as_ref(), Some(&mut options)),
+        false => home.repo.diff_tree_to_workdir_with_index(head.as_ref(), Some(&mut options)),
+    };
+    let diff = diff.map_err(cannot(&*what))?;
+    let told: BTreeSet<Vec<u8>> = diff
+        .deltas()
+        .flat_map(|it| [it.old_file().path_bytes(), it.new_file().path_bytes()].map(|it| it.map(<[u8]>::to_vec)))
+        .flatten()
+        .collect();
+    if told.is_empty() {
+        return Ok(told);
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(patch);
+    let mut out = BufWriter::new(file.map_err(cannot(&*what))?);
+    let mut trouble: Option<io::Error> = None;
+    let printed = diff.print(DiffFormat::Patch, |_, _, line| {
+        let mark = match line.origin() {
+            mark @ (' ' | '+' | '-') => Some(mark as u8),
+            _ => None,
+        };
+        let written = out.write_all(mark.as_slice()).and_then(|()| out.write_all(line.content()));
+        trouble = written.err();
+        trouble.is_none()
+    });
+    if let Some(err) = trouble {
+        return Err(cannot(what)(err));
+    }
+    printed.map_err(cannot(&*what))?;
+    // These edits are nowhere else.
+    let whole = out.into_inner().map_err(io::IntoInnerError::into_error).and_then(|file: File| file.sync_all());
+    whole.map(|()| told).map_err(cannot(what))
+}
+
+fn copy(home: &Home, paths: &[&Vec<u8>], folder: &Path) -> Result<(), GitFailure> {
+    for path in paths {
+        let (source, target) = (home.path.join(as_path(path)), folder.join(as_path(path)));
+        let what = || format!("save `{}` as `{}`", source.display(), target.display());
+        let Ok(metadata) = fs::symlink_metadata(&source) else { continue };
+        if let Some(parent) = target.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(cannot(what()))?;
+        }
+        let kind = metadata.file_type();
+        let copied = if kind.is_symlink() {
+            fs::read_link(&source).and_then(|it| symlink(it, &target))
+        } else if kind.is_file() {
+            fs::copy(&source, &target).and_then(|_| File::open(&target)?.sync_all())
+        } else {
+            debug_assert!(kind.is_fifo() || kind.is_socket() || !kind.is_dir());
+            continue;
+        };
+        copied.map_err(cannot(what()))?;
+    }
+    say(&format!("saved {} files that were in the way to {}", paths.len(), folder.display()));
+    Ok(())
+}

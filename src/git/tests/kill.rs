@@ -1,0 +1,111 @@
+//! Promises about a git process that is killed, and about two of them.
+
+use std::{fs, thread};
+
+use super::{
+    Door, Order, Room, git,
+    in_place::FAIL,
+    server::{GitServer, Judge, Verdict, everyone},
+    wait_for,
+};
+use crate::{git::mirror::Mirror, model::job::Target};
+
+#[test]
+fn a_mirror_survives_a_kill_in_mid_fetch() {
+    let room = Room::new();
+    let noise: String =
+        (0..200_000).map(|it: u32| char::from(b'!' + (it.wrapping_mul(2_654_435_761) >> 25) as u8)).collect();
+    let commit = room.commit(&[("a", &noise)]);
+    let target = || Target::Commit { commit: commit.clone(), ref_name: None };
+    let judge: Judge = Box::new(|request| match request.method.as_str() {
+        "POST" => Verdict::Stall,
+        _ => Verdict::Serve,
+    });
+    let stalling = GitServer::plain(room.folder.path(), judge);
+    let url = |server: &GitServer| format!("http://{}/source/.git", server.address);
+    let mut child = room.start_child(&Order::Fetch(room.order(&url(&stalling), Door::Open, target())), &[]);
+    let packs = room.path("mirror.git/objects/pack");
+    let half_packs = || fs::read_dir(&packs).into_iter().flatten().flatten().count();
+    wait_for("half a pack", || half_packs() > 0);
+    // What a kill at other instructions leaves.
+    fs::write(room.path("mirror.git/packed-refs.lock"), "").expect("a lock");
+    fs::write(room.path("mirror.git/refs/heads/main.lock"), "").expect("a lock");
+    child.kill().expect("it was alive");
+    child.wait().expect("it is dead");
+    assert!(half_packs() > 0);
+
+    let server = GitServer::plain(room.folder.path(), everyone());
+    let fetched = room.fetch_from(&url(&server), Door::Open, target()).expect("fetched");
+    assert_eq!(fetched.commit, commit);
+    assert_eq!(half_packs(), 2, "one pack and its index");
+    git(&room.path("mirror.git"), &["fsck", "--strict"]);
+}
+
+#[test]
+fn a_second_fetch_of_the_same_remote_waits_and_says_so() {
+    let room = Room::new();
+    let commit = room.commit(&[("a", "1")]);
+    let remote = room.source().display().to_string();
+    let held = Mirror::for_fetch(&room.path("mirror.git"), &remote).expect("the lock");
+    thread::scope(|scope| {
+        let order = room.order(&remote, Door::Open, Target::DefaultBranch);
+        let mut child = room.start_child(&Order::Fetch(order), &[]);
+        let words = child.stderr.take().expect("piped");
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(words));
+        let waiting = lines.find_map(|it| it.ok().filter(|it| it.contains("waiting for another run")));
+        assert!(waiting.expect("it says so").contains(&remote));
+        drop(held);
+        scope.spawn(move || lines.count());
+        assert!(child.wait().expect("it ends").success());
+    });
+    room.fetch_commit(&commit).expect("fetched");
+}
+
+#[test]
+fn an_update_that_is_killed_anywhere_is_completed_by_the_next_order() {
+    let room = Room::new();
+    let files: Vec<(String, String)> = (0..120).map(|it| (format!("d{}/f{it}", it % 7), format!("{it}"))).collect();
+    let with = |suffix: &str| -> Vec<(String, String)> {
+        files.iter().map(|(path, text)| (path.clone(), format!("{text}{suffix}"))).collect()
+    };
+    let commit = |files: &[(String, String)]| {
+        let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+        room.commit(&files)
+    };
+    let first = commit(&with("one"));
+    room.bring(&first, FAIL).expect("first");
+    let second = commit(&with("two"));
+    room.fetch_commit(&second).expect("fetched");
+    let home = room.home();
+    // Each turn kills a little later in the same update; the last ones come to its end.
+    for turn in 0..6 {
+        let (from, to) = if turn % 2 == 0 { (&first, &second) } else { (&second, &first) };
+        let place = room.place(Some(super::main_branch()), FAIL);
+        let order = super::Stage {
+            mirror: room.path("mirror.git"),
+            remote: room.source().display().to_string(),
+            commit: to.clone(),
+            place,
+            scope: room.scope.clone(),
+            previous: None,
+            changed_files: room.path("changed-files"),
+        };
+        let mut child = room.start_child(&Order::Stage(order), &[]);
+        let staged = home.join(".git/landfall/tree");
+        let is_changed = |number: usize| {
+            let (path, _) = &files[number];
+            let expected = if to == &second { "two" } else { "one" };
+            fs::read_to_string(home.join(path)).is_ok_and(|it| it.ends_with(expected))
+        };
+        let is_over = || !home.join(".git/landfall/bringing").exists() && is_changed(119);
+        wait_for("the update to get that far", || match turn {
+            0..2 => staged.exists() || is_over(),
+            2..4 => is_changed(turn * 20) || is_over(),
+            _ => (is_changed(119) && is_changed(0)) || is_over(),
+        });
+        let _ = child.kill();
+        child.wait().expect("it is dead");
+        room.bring(to, FAIL).unwrap_or_else(|failure| panic!("turn {turn}, from {from}: {failure}"));
+        room.assert_is_at(to);
+    }
+}

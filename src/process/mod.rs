@@ -1,0 +1,6 @@
+//! What children of a keeper are made of: the user they run as, and the environment that user has.
+//!
+//! Invariant: it knows no run, no hook and no repository.
+
+pub mod environment;
+pub mod user;
