@@ -6,27 +6,36 @@
 use git2::Oid;
 use serde::{Deserialize, Serialize};
 
-use super::{Cause, Filter, GitFailure, fetch, filter::PipedFilter, mirror::Mirror, network::Reach};
-use crate::model::{
-    job::Asked,
-    push::{CommitId, RefName},
+use super::{
+    Cause, Filter, GitFailure, commits,
+    history::{Reach, Told},
+    mirror::Mirror,
+};
+use crate::{
+    model::{
+        job::Asked,
+        push::{CommitId, RefName},
+    },
+    process::text_form,
 };
 
 /// What a commit is held against.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Against {
     /// What is live; `None`: nothing yet.
+    #[serde(with = "text_form")]
     pub live: Option<CommitId>,
     /// Whether a run since then may have changed what is there, so that bringing `live` again would change something.
     pub is_disturbed: bool,
     /// How much of it a person asked for.
+    #[serde(with = "text_form")]
     pub asked: Asked,
     /// What is left out.
     pub filter: Filter,
 }
 
 /// What came of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The run goes on.
     GoAhead {
@@ -43,14 +52,6 @@ pub enum Verdict {
         /// The rule that says so, as a sentence without a full stop.
         reason: String,
     },
-}
-
-/// An answer, if the history at hand gives one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Told<T> {
-    Now(T),
-    /// More of it can be had, and must be.
-    WithMoreHistory,
 }
 
 /// How a commit stands to what is live.
@@ -83,9 +84,12 @@ pub(super) fn judge(
         Relation::OutOfReach => {
             // Who asked for it, or what the remote has now, needs no history.
             let is_by_hand = matches!(against.asked, Asked::ByHand);
-            let is_there = || -> Result<bool, GitFailure> {
-                let Some(ref_name) = ref_name else { return Ok(false) };
-                Ok(now(ref_name)?.is_some_and(|it| it.to_string() == commit.as_str()))
+            // A branch is where its people want it. A tag may be a new one on an old commit.
+            let is_there = || match ref_name {
+                Some(branch @ RefName::Branch(_)) => {
+                    Ok::<_, GitFailure>(now(branch)?.is_some_and(|it| it.to_string() == commit.as_str()))
+                }
+                Some(RefName::Tag(_)) | None => Ok(false),
             };
             return Ok(if is_by_hand || is_there()? { goes_ahead } else { Told::WithMoreHistory });
         }
@@ -144,7 +148,7 @@ fn relate(mirror: &Mirror, reach: Reach, commit: &CommitId, live: &CommitId) -> 
     let damaged = |err: git2::Error| {
         mirror.folder.is_damaged(&format!("cannot compare the commit with what is live: {}", err.why()))
     };
-    if fetch::find(repo, live).is_none() {
+    if commits::find(repo, live).is_none() {
         return Ok(match reach {
             Reach::Part => Relation::OutOfReach,
             Reach::All => Relation::Unknown,
@@ -161,67 +165,4 @@ fn relate(mirror: &Mirror, reach: Reach, commit: &CommitId, live: &CommitId) -> 
         (false, false) if reach == Reach::Part => Relation::OutOfReach,
         (false, false) => Relation::Diverged,
     })
-}
-
-/// [`Against`] on its way to the child.
-#[derive(Serialize, Deserialize)]
-pub(super) struct PipedAgainst {
-    live: Option<String>,
-    is_disturbed: bool,
-    asked: String,
-    filter: PipedFilter,
-}
-
-impl From<&Against> for PipedAgainst {
-    fn from(against: &Against) -> Self {
-        Self {
-            live: against.live.as_ref().map(CommitId::to_string),
-            is_disturbed: against.is_disturbed,
-            asked: against.asked.word().to_owned(),
-            filter: PipedFilter::from(&against.filter),
-        }
-    }
-}
-
-impl TryFrom<PipedAgainst> for Against {
-    type Error = String;
-
-    fn try_from(piped: PipedAgainst) -> Result<Self, String> {
-        let commit = |it: String| CommitId::parse(&it).ok_or_else(|| format!("`{it}` is not a commit id"));
-        Ok(Self {
-            live: piped.live.map(commit).transpose()?,
-            is_disturbed: piped.is_disturbed,
-            asked: Asked::parse(&piped.asked).ok_or_else(|| format!("nobody asks `{}`", piped.asked))?,
-            filter: piped.filter.into(),
-        })
-    }
-}
-
-/// [`Verdict`] on its way back.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum PipedVerdict {
-    GoAhead { remark: Option<String> },
-    Stale { reason: String },
-    Skipped { reason: String },
-}
-
-impl From<&Verdict> for PipedVerdict {
-    fn from(verdict: &Verdict) -> Self {
-        match verdict.clone() {
-            Verdict::GoAhead { remark } => Self::GoAhead { remark },
-            Verdict::Stale { reason } => Self::Stale { reason },
-            Verdict::Skipped { reason } => Self::Skipped { reason },
-        }
-    }
-}
-
-impl From<PipedVerdict> for Verdict {
-    fn from(piped: PipedVerdict) -> Self {
-        match piped {
-            PipedVerdict::GoAhead { remark } => Self::GoAhead { remark },
-            PipedVerdict::Stale { reason } => Self::Stale { reason },
-            PipedVerdict::Skipped { reason } => Self::Skipped { reason },
-        }
-    }
 }

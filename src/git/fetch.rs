@@ -2,72 +2,90 @@
 //!
 //! Invariant: a commit that is asked for by its id is that very commit, wherever its branch points by now.
 
-use std::{cell::Cell, collections::BTreeMap, path::Path};
+use std::path::PathBuf;
 
-use git2::{Oid, Repository};
+use git2::Oid;
 
 use super::{
-    Cause, Door, Fetch, Fetched, GitFailure, Verdict,
-    ancestry::{self, Told},
-    cannot, filter, lfs,
-    library::{Journey, travel},
-    mirror::{self, Mirror},
-    network::{self, Reach},
-    packs, present,
-    progress::{plain, say},
+    Fetch, Fetched, GitFailure, LoginProof, Verdict, ancestry,
+    commits::{describe, find, gone, sha256},
+    filter,
+    history::{Reach, Told},
+    in_place,
+    journey::Journey,
+    lfs,
+    library::travel,
+    mirror::{self, Kind, Mirror},
+    network, present,
+    private_network::{is_in_private_network, leads_inside},
+    progress::say,
+    refs::Offered,
     remote::{self, Remote},
-    submodules::{self, Depth},
 };
-use crate::model::{
-    job::Target,
-    push::{CommitFacts, CommitId, RefName},
-};
+use crate::model::{job::Target, push::RefName};
 
-/// Does the order: holds the commit against what is live, and brings what else it needs.
-pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
-    fetch_at(order, Depth::outermost(&Cell::new(0)))
+/// Where an order's commit is brought to.
+pub(super) enum Home {
+    /// A bare mirror.
+    Mirror(PathBuf),
+    /// The repository of a working tree, by the tree's folder.
+    WorkTree(PathBuf),
+    /// The repository of a submodule within a working tree.
+    Module {
+        /// Its own folder.
+        git_dir: PathBuf,
+        /// The folder of its files.
+        folder: PathBuf,
+    },
 }
 
-/// Does an order that repositories above led to.
-pub(super) fn fetch_at(order: &Fetch, depth: Depth<'_>) -> Result<Fetched, GitFailure> {
-    let fetched = fetch_commit(order)?;
-    match fetched.verdict {
-        Verdict::GoAhead { .. } => submodules::fetch(order, &fetched.commit, depth)?,
-        Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
+/// Brings the commit of an order, without those of the repositories within it. Answers with the repository's folder.
+///
+/// `hooks_remote` is the remote that the hook names, which led to this one.
+pub(super) fn fetch_one(
+    order: &Fetch,
+    home: &Home,
+    hooks_remote: &Remote,
+) -> Result<(Fetched, PathBuf), GitFailure> {
+    let remote = remote::parse(&order.remote)?;
+    let is_vouched_for = hooks_remote.has_door_of(&remote) || is_in_private_network(hooks_remote);
+    if let Some(host) = remote.host().filter(|it| !is_vouched_for && leads_inside(it)) {
+        return Err(GitFailure::permanent(format!(
+            "it is at `{host}`, in a private network where the remote of the hook is not"
+        )));
     }
-    Ok(fetched)
-}
-
-fn fetch_commit(order: &Fetch) -> Result<Fetched, GitFailure> {
-    match try_fetch(order) {
+    let journey = Journey::new(order, &remote, is_vouched_for);
+    match try_fetch(order, journey.clone(), home) {
         // A mirror is only a copy.
-        Err(failure) if mirror::is_noted_as_damaged(&order.mirror) => {
+        Err(failure) if matches!(home, Home::Mirror(path) if mirror::is_noted_as_damaged(path)) => {
             say(&failure.reason);
-            try_fetch(order)
+            try_fetch(order, journey, home)
         }
         result => result,
     }
 }
 
-fn try_fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
-    let remote = remote::parse(&order.remote)?;
-    let shown = remote.shown();
+fn try_fetch(order: &Fetch, mut journey: Journey, home: &Home) -> Result<(Fetched, PathBuf), GitFailure> {
+    let shown = journey.remote.shown();
     if order.target.commit().is_some_and(|it| it.as_str().len() != 40) {
         return Err(sha256(&shown));
     }
-    let mut mirror = Mirror::for_fetch(&order.mirror, &shown)?;
-    let (mut fetched, freshness) = bring(order, &remote, &mirror)?;
-    let journey = Journey::new(order, &remote);
-    // A repository of this machine may itself lack history; there is no more to be had of it.
-    let mut reach = if mirror.repo.is_shallow() && !journey.remote.is_local() { Reach::Part } else { Reach::All };
+    let mut mirror = match home {
+        Home::Mirror(path) => Mirror::for_fetch(path, &shown)?,
+        Home::WorkTree(path) => in_place::open_to_fetch(path, &journey.remote, order.target.ref_name())?,
+        Home::Module { git_dir, .. } => Mirror::of_clone(git_dir, Some("origin".to_owned()))?,
+    };
+    journey.indexed_into = Some(mirror.folder.path().to_owned());
+    let (mut fetched, freshness) = bring(order, &journey, &mirror, home)?;
+    let mut reach = if mirror.repo.is_shallow() { Reach::Part } else { Reach::All };
     let mut times = 0;
     fetched.verdict = loop {
         mirror.reopen()?;
-        match judge(order, &journey, &mirror, &fetched, (freshness, reach))? {
+        match judge(order, &journey, &mirror, &fetched, (&freshness, reach))? {
             Told::Now(verdict) => break verdict,
             Told::WithMoreHistory => {
                 let ref_name = fetched.ref_name.as_ref();
-                reach = travel(&journey, || network::deepen(&mirror.repo, &journey, ref_name, times))?;
+                reach = travel(&journey, || network::deepen(&mirror, &journey, ref_name, times))?;
                 times += 1;
             }
         }
@@ -75,7 +93,8 @@ fn try_fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
     if matches!(fetched.verdict, Verdict::GoAhead { .. }) {
         lfs::pull(order, &journey, &mirror, &fetched.commit)?;
     }
-    Ok(fetched)
+    mirror.tidy_packs()?;
+    Ok((fetched, mirror.folder.path().to_owned()))
 }
 
 fn judge(
@@ -83,11 +102,11 @@ fn judge(
     journey: &Journey,
     mirror: &Mirror,
     fetched: &Fetched,
-    (freshness, reach): (Freshness, Reach),
+    (freshness, reach): (&Freshness, Reach),
 ) -> Result<Told<Verdict>, GitFailure> {
     let about = (&fetched.commit, fetched.ref_name.as_ref());
     let verdict = ancestry::judge((mirror, reach), &order.against, about, |ref_name| match freshness {
-        Freshness::OfNow => Ok(present::commit_at(&mirror.repo, ref_name)),
+        Freshness::OfNow(offered) => Ok(offered.commit_of(&ref_name.full())),
         Freshness::OfBefore => present::points_at(&mirror.repo, journey, ref_name),
     })?;
     if !matches!(verdict, Told::Now(Verdict::GoAhead { .. })) {
@@ -100,44 +119,40 @@ fn judge(
     })
 }
 
-/// How fresh the mirror's refs are.
-#[derive(Clone, Copy)]
+/// How fresh the repository's refs are.
 enum Freshness {
-    /// The remote was asked for them just now.
-    OfNow,
+    /// The remote has just said what it has.
+    OfNow(Offered),
     /// They are what an earlier fetch found.
     OfBefore,
 }
 
-/// Brings the commit into the mirror, unless it is there.
-fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Freshness), GitFailure> {
-    let shown = remote.shown();
+/// Brings the commit, unless it is there.
+fn bring(order: &Fetch, journey: &Journey, mirror: &Mirror, home: &Home) -> Result<(Fetched, Freshness), GitFailure> {
+    let shown = journey.remote.shown();
     if let Target::Commit { commit, ref_name } = &order.target
         && let Some(found) = find(&mirror.repo, commit)
+        && is_settled(mirror, home, found, ref_name.as_ref())
     {
-        say(&format!("{} is in the mirror already", commit.short()));
+        say(&format!("{} is here already", commit.short()));
         return Ok((describe(mirror, found, ref_name.clone())?, Freshness::OfBefore));
     }
     say(&format!("fetching {shown}"));
-    let plain_http = matches!(remote, Remote::Http { url, .. } if url.scheme() == "http");
-    if plain_http && matches!(order.door, Door::Token { .. }) {
+    if journey.remote.is_in_clear() && matches!(journey.proof, Some(LoginProof::Token { .. })) {
         say("warning: the token goes over plain http, where anyone on the way can read it");
     }
-    let offered = match remote {
-        Remote::Local(path) => from_folder(&mirror.repo, path, order.target.commit())?,
-        Remote::Http { .. } | Remote::Ssh { .. } => {
-            let journey = Journey::new(order, remote);
-            travel(&journey, || network::fetch(&mirror.repo, &journey, &order.target, order.scope.depth))?
-        }
+    let settle = |offered: &Offered| match home {
+        Home::Mirror(_) | Home::Module { .. } => Ok(()),
+        Home::WorkTree(path) => in_place::settle(path, mirror, &journey.remote, order.target.ref_name(), offered),
     };
-    mirror.unite_packs()?;
+    let offered = travel(journey, || network::fetch(mirror, journey, &order.target, &order.scope, settle))?;
     let fetched = match &order.target {
         Target::Commit { commit, ref_name } => match find(&mirror.repo, commit) {
             Some(found) => describe(mirror, found, ref_name.clone()),
             None => Err(gone(commit)),
         },
-        Target::Ref(ref_name) => match offered.refs.iter().find(|(name, _)| *name == ref_name.full()) {
-            Some((_, id)) => describe(mirror, *id, Some(ref_name.clone())),
+        Target::Ref(ref_name) => match offered.id_of(&ref_name.full()) {
+            Some(id) => describe(mirror, id, Some(ref_name.clone())),
             None => {
                 let kind = match ref_name {
                     RefName::Branch(_) => "branch",
@@ -146,166 +161,22 @@ fn bring(order: &Fetch, remote: &Remote, mirror: &Mirror) -> Result<(Fetched, Fr
                 Err(GitFailure::permanent(format!("{kind} `{}` is not on the remote {shown}", ref_name.short())))
             }
         },
-        Target::DefaultBranch => match offered.head {
-            Some((id, name)) => describe(mirror, id, name),
+        Target::DefaultBranch => match offered.head() {
+            Some((id, name)) => describe(mirror, *id, name.clone()),
             None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
         },
         Target::Release { .. } | Target::Standing => Err(GitFailure::permanent("what stands already is not fetched")),
     };
-    Ok((fetched?, Freshness::OfNow))
+    Ok((fetched?, Freshness::OfNow(offered)))
 }
 
-pub(super) fn gone(commit: &CommitId) -> GitFailure {
-    let short = commit.short();
-    GitFailure::permanent(format!(
-        "commit {short} is no longer on the remote (was the branch force-pushed or deleted?)"
-    ))
-}
-
-pub(super) fn sha256(shown: &str) -> GitFailure {
-    GitFailure::permanent(format!(
-        "{shown} is a SHA-256 repository, and the libgit2 of this build reads SHA-1 ones only"
-    ))
-}
-
-/// What libgit2 says of such a repository, here and far away.
-pub(super) fn speaks_of_sha256(err: &git2::Error) -> bool {
-    err.message().contains("object format 'sha256'")
-}
-
-pub(super) fn find(repo: &Repository, commit: &CommitId) -> Option<Oid> {
-    let id = Oid::from_str(commit.as_str()).ok()?;
-    repo.odb().ok()?.exists(id).then_some(id)
-}
-
-/// The commit behind an id, which may be that of an annotated tag.
-fn describe(mirror: &Mirror, id: Oid, ref_name: Option<RefName>) -> Result<Fetched, GitFailure> {
-    let object = mirror.repo.find_object(id, None);
-    let object = object.map_err(|err| mirror.folder.is_damaged(&format!("cannot read object {id}: {}", err.why())))?;
-    let Ok(commit) = object.peel_to_commit() else {
-        return Err(GitFailure::permanent(format!("object {id} is not a commit, and leads to none")));
-    };
-    let author = commit.author();
-    let facts = CommitFacts {
-        subject: plain(commit.summary_bytes().unwrap_or_default()),
-        author: plain(author.name_bytes()),
-        author_email: plain(author.email_bytes()),
-    };
-    let commit = CommitId::parse(&commit.id().to_string()).expect("libgit2 prints ids as 40 hex digits");
-    say(&format!("{} {}", commit.short(), facts.subject));
-    Ok(Fetched { commit, ref_name, facts, verdict: Verdict::GoAhead { remark: None } })
-}
-
-/// What a remote has: its branches and tags, and what its HEAD stands for.
-pub(super) struct Offered {
-    refs: Vec<(String, Oid)>,
-    head: Option<(Oid, Option<RefName>)>,
-}
-
-impl Offered {
-    pub(super) fn new(all: impl Iterator<Item = (String, Oid, Option<String>)>) -> Self {
-        let mut offered = Self { refs: Vec::new(), head: None };
-        for (name, id, symref) in all {
-            if name == "HEAD" {
-                offered.head = Some((id, symref.as_deref().and_then(RefName::parse)));
-            } else if RefName::parse(&name).is_some() {
-                offered.refs.push((name, id));
-            }
-        }
-        offered
-    }
-
-    /// Where a branch or tag is, by its full name.
-    pub(super) fn id_of(&self, name: &str) -> Option<Oid> {
-        self.refs.iter().find(|(it, _)| it == name).map(|(_, id)| *id)
-    }
-}
-
-/// libgit2's own local transport packs every tag again with each fetch, and cannot be asked for one commit.
-fn from_folder(repo: &Repository, path: &Path, wanted: Option<&CommitId>) -> Result<Offered, GitFailure> {
-    let shown = path.display();
-    let source = open_source(path)?;
-    // So that its packs are made within the mirror's limits.
-    repo.config().and_then(|it| source.set_config(&it)).map_err(cannot("read the mirror's configuration"))?;
-    let read = || cannot::<git2::Error>(format!("read the refs of `{shown}`"));
-    let mut all = Vec::new();
-    for reference in source.references().map_err(read())? {
-        // A ref that leads nowhere is not offered, as in git.
-        let reference = reference.map_err(read())?;
-        if let (Ok(name), Some(id)) = (reference.name(), reference.resolve().ok().and_then(|it| it.target())) {
-            all.push((name.to_owned(), id, None));
+/// Whether nothing has to be asked of the remote. In a working tree, the refs that people see have to be right, too.
+fn is_settled(mirror: &Mirror, home: &Home, commit: Oid, ref_name: Option<&RefName>) -> bool {
+    match (home, &mirror.folder.kind) {
+        (Home::Mirror(_) | Home::Module { .. }, _) => true,
+        (Home::WorkTree(_), Kind::Clone { remote_name: None } | Kind::Bare) => false,
+        (Home::WorkTree(_), Kind::Clone { remote_name: Some(_) }) => {
+            ref_name.is_none_or(|it| mirror.commit_at(&it.full()) == Some(commit))
         }
     }
-    if let Ok(head) = source.find_reference("HEAD")
-        && let Some(id) = head.resolve().ok().and_then(|it| it.target())
-    {
-        let symref = head.symbolic_target().ok().flatten().map(str::to_owned);
-        all.push(("HEAD".to_owned(), id, symref));
-    }
-    let offered = Offered::new(all.into_iter());
-    let odb = repo.odb().map_err(cannot("open the mirror's objects"))?;
-    let mut wants: Vec<Oid> = offered.refs.iter().map(|(_, id)| *id).collect();
-    wants.extend(offered.head.iter().map(|(id, _)| *id));
-    wants.extend(wanted.and_then(|it| find(&source, it)));
-    wants.retain(|id| !odb.exists(*id));
-    let has = known(repo)?;
-    let count = match wants.is_empty() {
-        true => 0,
-        false => packs::gather(&source, &wants, &has)?.pour(repo)?,
-    };
-    say(&if count == 0 { "nothing new".to_owned() } else { format!("received {count} objects") });
-    adopt_refs(repo, &offered)?;
-    Ok(offered)
-}
-
-/// Opens a repository of this machine that is fetched from.
-pub(super) fn open_source(path: &Path) -> Result<Repository, GitFailure> {
-    let shown = path.display();
-    Repository::open(remote::folder(path)).map_err(|err| {
-        if speaks_of_sha256(&err) {
-            return sha256(&shown.to_string());
-        }
-        GitFailure::permanent(format!("there is no git repository we can read at `{shown}`: {}", err.why()))
-    })
-}
-
-/// What the mirror's refs point at.
-fn known(repo: &Repository) -> Result<Vec<Oid>, GitFailure> {
-    let read = || cannot::<git2::Error>("read the mirror's refs");
-    let mut known = Vec::new();
-    for reference in repo.references().map_err(read())? {
-        known.extend(reference.map_err(read())?.target());
-    }
-    Ok(known)
-}
-
-/// Makes the mirror's branches and tags those of the remote, as far as they were fetched. What is gone goes first, as
-/// `a` may have become `a/b`.
-pub(super) fn adopt_refs(repo: &Repository, offered: &Offered) -> Result<(), GitFailure> {
-    let write = || cannot::<git2::Error>("write the mirror's refs");
-    let odb = repo.odb().map_err(write())?;
-    let mut wanted: BTreeMap<&str, Oid> = offered.refs.iter().map(|(name, id)| (name.as_str(), *id)).collect();
-    if repo.is_shallow() {
-        wanted.retain(|_, id| odb.exists(*id));
-    }
-    let mut present = BTreeMap::new();
-    for reference in repo.references().map_err(write())? {
-        let mut reference = reference.map_err(write())?;
-        let Ok(name) = reference.name().map(str::to_owned) else { continue };
-        match wanted.get(name.as_str()) {
-            Some(_) => {
-                present.insert(name, reference.target());
-            }
-            None if name == network::WANTED => (),
-            None => reference.delete().map_err(write())?,
-        }
-    }
-    let changed: Vec<_> = wanted.iter().filter(|(name, id)| present.get(**name) != Some(&Some(**id))).collect();
-    for (name, id) in &changed {
-        repo.reference(name, **id, true, "fetch").map_err(write())?;
-    }
-    if changed.len() > 200 {
-        repo.refdb().and_then(|it| it.compress()).map_err(write())?;
-    }
-    Ok(())
 }

@@ -6,11 +6,15 @@
 use git2::{Oid, Repository};
 use serde::{Deserialize, Serialize};
 
-use super::{Against, GitFailure, ancestry::Told, cannot, mirror::Mirror, network::Reach};
+use super::{
+    Against, GitFailure, cannot,
+    history::{Reach, Told},
+    mirror::Mirror,
+};
 use crate::model::{hook::Patterns, job::Asked, push::CommitId};
 
 /// What a hook wants to be left out.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Filter {
     /// Globs of which one must fit a changed file; none: any file will do.
     pub paths: Vec<String>,
@@ -101,23 +105,4 @@ fn elsewhere(mirror: &Mirror, (live, new): (Oid, Oid), paths: &[String]) -> Resu
         0 => format!("`paths`: {what}"),
         _ => format!("`paths`: {what} in [{}]", paths.join(", ")),
     }))
-}
-
-/// [`Filter`] on its way to the child.
-#[derive(Serialize, Deserialize)]
-pub(super) struct PipedFilter {
-    paths: Vec<String>,
-    skip_markers: Vec<String>,
-}
-
-impl From<&Filter> for PipedFilter {
-    fn from(filter: &Filter) -> Self {
-        Self { paths: filter.paths.clone(), skip_markers: filter.skip_markers.clone() }
-    }
-}
-
-impl From<PipedFilter> for Filter {
-    fn from(piped: PipedFilter) -> Self {
-        Self { paths: piped.paths, skip_markers: piped.skip_markers }
-    }
 }

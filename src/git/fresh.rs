@@ -56,7 +56,7 @@ fn write_submodules(
         }
         return Ok(());
     }
-    for Within { path, commit, remote } in submodules::resolve(mirror, tree, links, remote)? {
+    for Within { path, commit, remote, .. } in submodules::resolve(mirror, tree, links, remote)? {
         let inner = Mirror::for_reading(&submodules::mirror_beside(mirror.folder.path(), &remote))?;
         let scope = submodules::scope_within(scope);
         let folder = folder.join(as_path(&path[listing.prefix.len()..]));
@@ -69,7 +69,7 @@ fn write_submodules(
 /// Makes the folder; one that is there must be empty.
 fn make(folder: &Path) -> Result<(), GitFailure> {
     let what = || format!("make `{}`", folder.display());
-    match DirBuilder::new().mode(0o755).create(folder) {
+    match DirBuilder::new().mode(0o777).create(folder) {
         Ok(()) => Ok(()),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
             let mut entries = fs::read_dir(folder).map_err(cannot(what()))?;

@@ -6,6 +6,7 @@ use std::{
     cell::RefCell,
     error::Error as _,
     io::{self, Read, Write},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,8 +22,10 @@ use reqwest::{
 };
 
 use super::{
-    Door, GitFailure,
-    library::{Advertised, Journey, Trouble},
+    GitFailure, LoginProof,
+    journey::{Advertised, Journey, Trouble},
+    pack_stream::PackStream,
+    private_network::OpenNetwork,
     progress::plain,
     remote::Remote,
 };
@@ -49,7 +52,11 @@ impl Https {
         let Remote::Http { url, .. } = &journey.remote else {
             return Err(GitFailure::other("this remote is not one for HTTP"));
         };
-        let client = client(journey.silence).inspect_err(|failure| journey.trouble.note(failure))?;
+        let client = match journey.is_vouched_for {
+            true => client(journey.silence),
+            false => client_of_open_network(journey.silence),
+        };
+        let client = client.inspect_err(|failure| journey.trouble.note(failure))?;
         let login = login(journey);
         Ok(Self { client, base: RefCell::new(url.clone()), login, journey: journey.clone() })
     }
@@ -89,23 +96,29 @@ pub(super) fn client(silence: Duration) -> Result<Client, GitFailure> {
     built(builder(silence))
 }
 
+/// Such a client that reaches no host of a private network.
+pub(super) fn client_of_open_network(silence: Duration) -> Result<Client, GitFailure> {
+    // A proxy would look up names by itself.
+    built(builder(silence).dns_resolver(Arc::new(OpenNetwork)).no_proxy())
+}
+
 /// The beginning of such a client.
-pub(super) fn builder(silence: Duration) -> ClientBuilder {
+fn builder(silence: Duration) -> ClientBuilder {
     // In reqwest's blocking client the time-out is one of each wait, for an answer or for more of it.
     let builder = Client::builder().redirect(Policy::none()).connect_timeout(CONNECT.min(silence)).timeout(silence);
     builder.user_agent(USER_AGENT)
 }
 
-pub(super) fn built(builder: ClientBuilder) -> Result<Client, GitFailure> {
+fn built(builder: ClientBuilder) -> Result<Client, GitFailure> {
     let client = builder.build();
     client.map_err(|err| GitFailure::other(format!("cannot set up HTTPS: {}", clause(err))))
 }
 
-/// What is shown at the door: the hook's token, else what is written into the remote.
+/// What is shown to the server: the hook's token, else what is written into the remote.
 pub(super) fn login(journey: &Journey) -> Option<(String, String)> {
-    match &journey.door {
-        Door::Token { username, token } => Some((username.clone(), token.expose().to_owned())),
-        Door::Open | Door::SshKey { .. } => journey.remote.login().cloned(),
+    match &journey.proof {
+        Some(LoginProof::Token { username, token }) => Some((username.clone(), token.expose().to_owned())),
+        Some(LoginProof::SshKey { .. }) | None => journey.remote.login().cloned(),
     }
 }
 
@@ -126,9 +139,10 @@ impl SmartSubtransport for Https {
                 let request = self.with_login(request.header(ACCEPT, "application/x-git-upload-pack-result"));
                 let has_login = self.login.is_some();
                 let exchange = Exchange::Asking { request: Box::new(request), url, body: Vec::new(), has_login };
-                Ok(Box::new(HttpStream { exchange, refs: None, journey: self.journey.clone() }))
+                let stream = HttpStream { exchange, refs: None, journey: self.journey.clone() };
+                Ok(Box::new(PackStream::new(stream, &self.journey)))
             }
-            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("a mirror never pushes")),
+            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("nothing is ever pushed")),
         }
     }
 

@@ -4,84 +4,25 @@
 
 use std::{
     cell::RefCell,
-    fs, io,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
+    fs,
+    sync::OnceLock,
 };
 
 use git2::{Error, transport::Transport};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::{Cause, Door, Fetch, GitFailure, https::Https, remote::Remote, ssh::Ssh};
-use crate::model::size::Size;
-
-/// Where a fetch goes, for the transports that libgit2 makes on the way.
-#[derive(Clone)]
-pub(super) struct Journey {
-    pub(super) remote: Remote,
-    pub(super) door: Door,
-    /// How long the far side may say nothing.
-    pub(super) silence: Duration,
-    pub(super) trouble: Trouble,
-}
-
-impl Journey {
-    /// The way to a remote, as the order wants it.
-    pub(super) fn new(order: &Fetch, remote: &Remote) -> Self {
-        let (remote, door) = (remote.clone(), order.door.clone());
-        Self { remote, door, silence: order.silence, trouble: Trouble::default() }
-    }
-}
-
-/// What went wrong on the way. libgit2 carries an error's text only, and often replaces it.
-#[derive(Clone, Default)]
-pub(super) struct Trouble {
-    // A transport is made and called by libgit2, which hands nothing of ours back, so the two ends share this cell.
-    // It is never contended: fetch and transport are on one thread.
-    first: Arc<Mutex<Option<GitFailure>>>,
-}
-
-impl Trouble {
-    /// Notes a failure; the first one is the cause of all others.
-    pub(super) fn note(&self, failure: &GitFailure) {
-        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| failure.clone());
-    }
-
-    pub(super) fn take(&self) -> Option<GitFailure> {
-        self.first.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// What a remote may say of its refs, about a million of them: libgit2 keeps them all.
-const REFS_BYTES_MAX: usize = 128 << 20;
+use super::{
+    Cause, GitFailure,
+    https::Https,
+    journey::Journey,
+    local::{self, Local},
+    ssh::Ssh,
+};
 
 /// How much of a pack is mapped at once, and of all packs together: more is never needed for one object, and a pack of
 /// gigabytes would else be in memory whole, as far as anybody can tell from outside.
 const WINDOW_BYTES: usize = 32 << 20;
 const WINDOWS_BYTES_MAX: usize = 512 << 20;
-
-/// Counts what a remote says of its refs.
-pub(super) struct Advertised(usize);
-
-impl Advertised {
-    pub(super) fn new() -> Self {
-        Self(0)
-    }
-
-    /// Counts so many bytes more, and fails at the limit.
-    pub(super) fn add(&mut self, length: usize, journey: &Journey) -> io::Result<()> {
-        self.0 = self.0.saturating_add(length);
-        if self.0 <= REFS_BYTES_MAX {
-            return Ok(());
-        }
-        let limit = Size(REFS_BYTES_MAX as u64);
-        let failure =
-            GitFailure::permanent(format!("`{}` has more refs than fit into {limit}", journey.remote.shown()));
-        journey.trouble.note(&failure);
-        Err(io::Error::other(failure.reason))
-    }
-}
 
 thread_local! {
     /// The journey under way on this thread. libgit2's registry of transports is process-wide and takes no argument of
@@ -149,6 +90,7 @@ fn settle_libgit2() -> Result<(), Error> {
             })?;
         }
         git2::transport::register("ssh", |remote| Transport::smart(remote, false, Ssh::new(under_way()?)))?;
+        git2::transport::register(local::SCHEME, |remote| Transport::smart(remote, false, Local::new(under_way()?)))?;
     }
     Ok(())
 }

@@ -1,13 +1,14 @@
-//! The bare mirror of one remote.
+//! A repository of this machine that commits are fetched into: a bare mirror, or that of a working tree.
 //!
-//! Invariant: at most one process changes a mirror (lock beside it) and packs do not vanish under a reader (lock on it).
-//! A mirror is only a copy: whatever is wrong with one is mended by making it anew.
+//! Invariant: at most one process fetches into it at a time, and packs do not vanish under a reader. Nothing that the
+//! configuration of a working tree says decides where a fetch goes.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use git2::{Config, ConfigLevel, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
@@ -19,6 +20,7 @@ use rustix::{
 use super::{
     Cause, GitFailure, cannot, library, packs,
     progress::say,
+    shell::path_word,
     tree::{self, Change},
 };
 use crate::model::run::FailureClass;
@@ -26,28 +28,57 @@ use crate::model::run::FailureClass;
 /// The file in a mirror that says "make this one anew".
 const DAMAGED: &str = "landfall-damaged";
 
-/// An open mirror, with a lock on it.
+/// A mirror that no fetch has touched for so long is removed: no hook uses it any more, or it is had again soon.
+const UNUSED_MAX: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
+/// An open repository, with a lock on it.
 pub(super) struct Mirror {
     pub(super) repo: Repository,
     pub(super) folder: MirrorFolder,
     _lock: File,
 }
 
-/// Where a mirror is; threads share this, and each opens the mirror for itself.
-pub(super) struct MirrorFolder(PathBuf);
+/// Whose branches are where in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Its branches and tags are those of the remote.
+    Bare,
+    /// It belongs to a working tree: the remote's branches are below `refs/remotes/<name>/`. Without a name nobody
+    /// follows them.
+    Clone {
+        /// What the repository calls the remote.
+        remote_name: Option<String>,
+    },
+}
+
+impl Kind {
+    /// The ref that stands for one of the remote's.
+    pub(super) fn local_name(&self, full: &str) -> Option<String> {
+        match (self, full.strip_prefix("refs/heads/")) {
+            (Self::Bare, _) | (Self::Clone { .. }, None) => Some(full.to_owned()),
+            (Self::Clone { remote_name }, Some(branch)) => {
+                remote_name.as_ref().map(|it| format!("refs/remotes/{it}/{branch}"))
+            }
+        }
+    }
+}
+
+/// Where a repository is; threads share this, and each opens the repository for itself.
+pub(super) struct MirrorFolder {
+    path: PathBuf,
+    pub(super) kind: Kind,
+}
 
 impl Mirror {
-    /// Opens the mirror, or makes it, to change it. Waits for any other process that does.
+    /// Opens a bare mirror, or makes it, to fetch into it. Waits for any other process that does.
     pub(super) fn for_fetch(path: &Path, shown: &str) -> Result<Self, GitFailure> {
         library::settle()?;
         let what = || format!("open the mirror `{}`", path.display());
         let parent = path.parent().ok_or_else(|| GitFailure::other(format!("cannot {}: it has no parent", what())))?;
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(cannot(what()))?;
-        let lock = beside(path, "lock");
-        let lock = OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(lock);
-        let lock = lock.map_err(cannot(what()))?;
+        let lock = open_lock(&beside(path, "lock")).map_err(cannot(what()))?;
         lock_exclusively(&lock, || say(&format!("waiting for another run that fetches {shown}")))?;
-        let repo = match open(path) {
+        let repo = match open(path, &Kind::Bare) {
             Ok(repo) if is_sound(&repo) => repo,
             Ok(_) | Err(_) => {
                 if path.exists() {
@@ -57,17 +88,30 @@ impl Mirror {
             }
         };
         tidy(path).map_err(cannot(what()))?;
-        Ok(Self { repo, folder: MirrorFolder(path.to_owned()), _lock: lock })
+        Ok(Self { repo, folder: MirrorFolder { path: path.to_owned(), kind: Kind::Bare }, _lock: lock })
     }
 
-    /// Opens the mirror to read from it.
+    /// Opens a bare mirror to read from it.
     pub(super) fn for_reading(path: &Path) -> Result<Self, GitFailure> {
         library::settle()?;
         let what = || format!("open the mirror `{}`", path.display());
         let lock = File::open(path).map_err(cannot(what()))?;
         flock(&lock, FlockOperation::LockShared).map_err(cannot(what()))?;
-        let repo = open(path).map_err(|why| GitFailure::other(format!("cannot {}: {why}", what())))?;
-        Ok(Self { repo, folder: MirrorFolder(path.to_owned()), _lock: lock })
+        let repo = open(path, &Kind::Bare).map_err(|why| GitFailure::other(format!("cannot {}: {why}", what())))?;
+        Ok(Self { repo, folder: MirrorFolder { path: path.to_owned(), kind: Kind::Bare }, _lock: lock })
+    }
+
+    /// Opens the repository of a working tree, to fetch into it or to read from it.
+    pub(super) fn of_clone(git_dir: &Path, remote_name: Option<String>) -> Result<Self, GitFailure> {
+        library::settle()?;
+        let what = || format!("open the repository `{}`", git_dir.display());
+        let own = git_dir.join("landfall");
+        DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(cannot(what()))?;
+        let lock = open_lock(&own.join("fetch.lock")).map_err(cannot(what()))?;
+        lock_exclusively(&lock, || say(&format!("waiting for another fetch into {}", git_dir.display())))?;
+        let kind = Kind::Clone { remote_name };
+        let repo = open(git_dir, &kind).map_err(|why| GitFailure::other(format!("cannot {}: {why}", what())))?;
+        Ok(Self { repo, folder: MirrorFolder { path: git_dir.to_owned(), kind }, _lock: lock })
     }
 
     /// Opens it anew: libgit2 remembers where the history of a repository ended.
@@ -76,7 +120,7 @@ impl Mirror {
         Ok(())
     }
 
-    /// How two trees of the mirror differ. One that cannot be read is a damage.
+    /// How two trees of it differ. One that cannot be read is a damage.
     pub(super) fn changes(&self, old: Option<Oid>, new: Oid) -> Result<Vec<Change>, GitFailure> {
         tree::changes(&self.repo, old, Some(new)).map_err(|failure| match failure.class {
             FailureClass::Permanent => failure,
@@ -86,39 +130,87 @@ impl Mirror {
         })
     }
 
-    /// Makes many packs few, unless someone reads from the mirror just now.
-    pub(super) fn unite_packs(&self) -> Result<(), GitFailure> {
-        let what = || format!("open the mirror `{}`", self.folder.0.display());
-        let lock = File::open(&self.folder.0).map_err(cannot(what()))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            // Who cannot make them few can work with many.
-            Ok(()) => packs::unite(&self.repo).or_else(|failure| {
-                say(&format!("warning: {}", failure.reason));
-                Ok(())
-            }),
-            Err(Errno::WOULDBLOCK) => Ok(()),
-            Err(err) => Err(cannot(what())(err)),
-        }
+    /// Where the remote's ref was at the last fetch.
+    pub(super) fn commit_at(&self, full: &str) -> Option<Oid> {
+        let name = self.folder.kind.local_name(full)?;
+        self.repo.find_reference(&name).and_then(|it| it.peel_to_commit()).map(|it| it.id()).ok()
+    }
+
+    /// Makes many packs few, unless someone reads from it just now.
+    pub(super) fn tidy_packs(&self) -> Result<(), GitFailure> {
+        let result = match self.folder.kind {
+            Kind::Clone { .. } => packs::tidy_clone(&self.repo),
+            Kind::Bare => {
+                let what = || format!("open the mirror `{}`", self.folder.path.display());
+                let lock = File::open(&self.folder.path).map_err(cannot(what()))?;
+                match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                    Ok(()) => packs::unite(&self.repo),
+                    Err(Errno::WOULDBLOCK) => Ok(()),
+                    Err(err) => return Err(cannot(what())(err)),
+                }
+            }
+        };
+        // Who cannot make them few can work with many.
+        result.or_else(|failure| {
+            say(&format!("warning: {}", failure.reason));
+            Ok(())
+        })
     }
 }
 
 impl MirrorFolder {
     /// Where it is.
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
-    /// The same mirror once more, for another thread.
+    /// The same repository once more, for another thread.
     pub(super) fn again(&self) -> Result<Repository, GitFailure> {
-        open(&self.0).map_err(|why| GitFailure::other(format!("cannot open `{}`: {why}", self.0.display())))
+        open(&self.path, &self.kind)
+            .map_err(|why| GitFailure::other(format!("cannot open `{}`: {why}", self.path.display())))
     }
 
-    /// Notes that an object is missing, so that the next fetch makes the mirror anew.
+    /// Notes that an object is missing, so that the next fetch makes a mirror anew. The repository of a working tree is
+    /// a person's, and theirs to mend.
     pub(super) fn is_damaged(&self, why: &str) -> GitFailure {
-        let path = self.0.display();
-        match fs::write(self.0.join(DAMAGED), why) {
-            Ok(()) => GitFailure::fetch(format!("the mirror `{path}` is damaged and will be fetched anew: {why}")),
-            Err(_) => GitFailure::other(format!("the mirror `{path}` is damaged; remove it to have it anew: {why}")),
+        let path = self.path.display();
+        match &self.kind {
+            Kind::Bare => match fs::write(self.path.join(DAMAGED), why) {
+                Ok(()) => {
+                    GitFailure::fetch(format!("the mirror `{path}` is damaged and will be fetched anew: {why}"))
+                }
+                Err(_) => {
+                    GitFailure::other(format!("the mirror `{path}` is damaged; remove it to have it anew: {why}"))
+                }
+            },
+            Kind::Clone { .. } => {
+                let word = path_word(&self.path);
+                GitFailure::permanent(format!(
+                    "the repository `{path}` is damaged: {why}. `git --git-dir={word} fsck` shows how; if nothing in it \
+                     is needed, `mv {word} {word}.old` has it fetched anew, and keeps the files"
+                ))
+            }
+        }
+    }
+}
+
+/// Marks a mirror as used, and removes those beside it that were not used for long.
+pub(super) fn remove_unused(used: &Path) {
+    let now = SystemTime::now();
+    let Some(entries) = used.parent().and_then(|it| fs::read_dir(it).ok()) else { return };
+    for lock in entries.flatten().map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "lock")) {
+        let mirror = lock.with_extension("");
+        let Ok(file) = open_lock(&lock) else { continue };
+        if mirror == used {
+            let _ = file.set_modified(now);
+            continue;
+        }
+        let modified = file.metadata().and_then(|it| it.modified());
+        let is_old = modified.is_ok_and(|it| now.duration_since(it).unwrap_or_default() > UNUSED_MAX);
+        let is_free = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if is_old && is_free() && fs::remove_dir_all(&mirror).is_ok() {
+            say(&format!("removed the mirror `{}`, which was not used for 60 days", mirror.display()));
+            let _ = fs::remove_file(&lock);
         }
     }
 }
@@ -146,6 +238,10 @@ fn is_sound(repo: &Repository) -> bool {
         && leads_somewhere().unwrap_or(false)
 }
 
+fn open_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).write(true).truncate(false).mode(0o600).open(path)
+}
+
 /// Locks a file, and tells once that it has to wait.
 pub(super) fn lock_exclusively(lock: &File, tell: impl FnOnce()) -> Result<(), GitFailure> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
@@ -165,15 +261,19 @@ fn beside(path: &Path, extension: &str) -> PathBuf {
     name.into()
 }
 
-/// Opens a mirror with its own configuration alone: a person's `insteadOf` must not send a fetch elsewhere.
-fn open(path: &Path) -> Result<Repository, String> {
+/// Opens a repository by its own folder. A mirror has its own configuration alone, and that of a working tree has none
+/// at all: neither a person's `insteadOf` nor a repository's may send a fetch elsewhere.
+fn open(path: &Path, kind: &Kind) -> Result<Repository, String> {
     let open = || -> Result<Repository, git2::Error> {
         // `open_bare` does not look where a shallow history ends.
         let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::NO_DOTGIT;
         let none: [&Path; 0] = [];
         let repo = Repository::open_ext(path, flags, none)?;
         let mut config = Config::new()?;
-        config.add_file(&path.join("config"), ConfigLevel::Local, false)?;
+        match kind {
+            Kind::Bare => config.add_file(&path.join("config"), ConfigLevel::Local, false)?,
+            Kind::Clone { .. } => (),
+        }
         repo.set_config(&config)?;
         Ok(repo)
     };
@@ -203,7 +303,7 @@ fn make(path: &Path) -> Result<Repository, String> {
     });
     made.map_err(|err| err.why())?;
     fs::rename(&new, path).map_err(|err| err.to_string())?;
-    open(path)
+    open(path, &Kind::Bare)
 }
 
 /// Removes what a killed fetch left: nobody else changes the mirror while we hold its lock.

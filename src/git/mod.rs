@@ -3,45 +3,61 @@
 //! Invariant: it is done by a child of the keeper, as the hook's user, one order per process. So it may block, and it
 //! may be killed at any instruction: the next order finds its way from whatever is left.
 
-mod order;
-
 mod scope;
 
 mod remote;
 
 mod shell;
 
-mod library;
-
-mod https;
-
-mod ssh;
-
-mod known;
+mod git_program;
 
 mod progress;
 
-mod mirror;
+mod private_network;
+
+mod journey;
+
+mod index_pack;
+
+mod pack_stream;
+
+mod https;
+
+mod child_stream;
+
+mod ssh;
+
+mod local;
+
+mod library;
+
+mod known;
+
+mod config;
 
 mod packs;
 
-mod fetch;
+mod tree;
+
+mod mirror;
+
+mod commits;
+
+mod refs;
+
+mod history;
 
 mod network;
+
+mod present;
 
 mod ancestry;
 
 mod filter;
 
-mod present;
-
-mod tree;
-
 mod attributes;
 
 mod listing;
-
-mod config;
 
 mod modules;
 
@@ -57,99 +73,138 @@ mod write;
 
 mod fresh;
 
-mod stage;
-
 mod in_place;
+
+mod fetch;
+
+mod bring;
+
+mod stage;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io::{self, Read, Write},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
 
 use rustix::{fs::Mode, process::umask};
-use thiserror::Error;
+use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    deploy::{Clean, Dirty},
-    job::Target,
-    push::{CommitFacts, CommitId, RefName},
-    run::FailureClass,
-    secret::Secret,
+pub use self::{
+    ancestry::{Against, Verdict},
+    filter::Filter,
+    known::{HostKey, host_key, judge_key},
+    scope::{Depth, Scope},
+};
+pub use crate::process::errand::ErrandFailure as GitFailure;
+use crate::{
+    model::{
+        deploy::{Clean, Dirty},
+        job::Target,
+        push::{CommitFacts, CommitId, RefName},
+        secret::Secret,
+    },
+    process::{errand, text_form},
 };
 
-pub use ancestry::{Against, Verdict};
-pub use filter::Filter;
-pub use known::{HostKey, host_key, judge_key};
-pub use order::{decode_fetched, decode_staged, encode_order};
-pub use scope::Scope;
-
-/// The hidden subcommand: reads one order from standard input, does it, and writes one answer to standard output.
-///
-/// What people should read goes to standard error, line by line.
+/// The hidden subcommand: carries out one [`Order`], as an errand.
 pub fn serve() -> ExitCode {
-    // Trees are written with modes of their own; this keeps group and others from writing to them.
-    umask(Mode::from_raw_mode(0o022));
     library::limit_memory();
-    let mut text = String::new();
-    let read = io::stdin().read_to_string(&mut text).map_err(cannot("read the order"));
-    let answer = match read.and_then(|_| order::decode(&text)) {
-        Ok(Order::Fetch(order)) => order::encode_fetched(&fetch::fetch(&order)),
-        Ok(Order::Stage(order)) => order::encode_staged(&stage::stage(&order)),
-        Err(failure) => order::encode_failure(&failure),
-    };
-    let mut out = io::stdout();
-    match out.write_all(answer.text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) if answer.is_good => ExitCode::SUCCESS,
-        Ok(()) | Err(_) => ExitCode::FAILURE,
-    }
+    errand::serve(|order| {
+        umask(Mode::from_raw_mode(0o022));
+        match order {
+            Order::Fetch(order) => bring::fetch(&order).map(Answer::Fetched),
+            Order::Stage(order) => stage::stage(&order).map(Answer::Staged),
+        }
+    })
 }
 
 /// What a child is to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
-    /// Bring a commit into the mirror.
+    /// Bring a commit from its remote.
     Fetch(Fetch),
-    /// Bring a commit out of the mirror.
+    /// Write a commit that was brought.
     Stage(Stage),
+}
+
+/// What became of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// What a fetch found.
+    Fetched(Fetched),
+    /// What a stage did.
+    Staged(Staged),
+}
+
+impl Answer {
+    /// What a fetch found.
+    pub fn fetched(self) -> Result<Fetched, GitFailure> {
+        match self {
+            Self::Fetched(fetched) => Ok(fetched),
+            Self::Staged(_) => Err(GitFailure::other("the git process answered another order")),
+        }
+    }
+
+    /// What a stage did.
+    pub fn staged(self) -> Result<Staged, GitFailure> {
+        match self {
+            Self::Staged(staged) => Ok(staged),
+            Self::Fetched(_) => Err(GitFailure::other("the git process answered another order")),
+        }
+    }
 }
 
 /// How long a remote may say nothing. Servers that pack for long send signs of life.
 pub const SILENCE: Duration = Duration::from_secs(60);
 
-/// Bring a commit into the mirror.
-#[derive(Clone, Debug)]
+/// Bring a commit from its remote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fetch {
-    /// The bare mirror of the remote; made when it is not there. Its lock is the file beside it.
-    pub mirror: PathBuf,
-    /// `https://`, `http://`, `ssh://`, scp-style, `file://` or an absolute path.
+    /// Where it is brought to.
+    pub into: Into,
+    /// Any way that `model::remote::Remote` knows.
     pub remote: String,
-    /// What we show at the remote's door.
-    pub door: Door,
+    /// Credentials, each for its protocol and host.
+    pub logins: Vec<Login>,
     /// Which commit.
+    #[serde(with = "text_form::target")]
     pub target: Target,
     /// What else is wanted of it.
     pub scope: Scope,
     /// What it is held against.
     pub against: Against,
     /// How long the remote may say nothing.
+    #[serde(with = "text_form")]
     pub silence: Duration,
 }
 
-/// What we show at the remote's door.
-#[derive(Clone, Debug)]
-pub enum Door {
-    /// Nothing of ours; ssh finds its own way through the user's configuration.
-    Open,
+/// The repository that a commit is brought into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Into {
+    /// A bare mirror of the remote; made when it is not there. Its lock is the file beside it.
+    Mirror(PathBuf),
+    /// The repository of the working tree in this folder; made when the folder is empty.
+    WorkTree(PathBuf),
+}
+
+/// Credentials for one host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Login {
+    /// The host; `None` is the remote's own.
+    pub host: Option<String>,
+    /// What is shown there.
+    pub proof: LoginProof,
+}
+
+/// What is shown to a remote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum LoginProof {
     /// Basic authentication over HTTPS.
     Token {
         /// The user name that goes with the token.
         username: String,
         /// The token.
+        #[serde(with = "text_form")]
         token: Secret,
     },
     /// A key of its own for ssh.
@@ -162,54 +217,62 @@ pub enum Door {
 }
 
 /// What a fetch found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// The commit itself, also where the target named an annotated tag.
+    #[serde(with = "text_form")]
     pub commit: CommitId,
     /// The branch or tag it was asked for by, if any.
+    #[serde(with = "text_form")]
     pub ref_name: Option<RefName>,
     /// Who wrote it, and what they say it does.
+    #[serde(with = "text_form::commit_facts")]
     pub facts: CommitFacts,
     /// Whether it may go live.
     pub verdict: Verdict,
 }
 
-/// Bring a commit out of the mirror.
-#[derive(Clone, Debug)]
+/// Write a commit that was brought.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stage {
-    /// The mirror a fetch has filled.
-    pub mirror: PathBuf,
-    /// Whose mirror that is. It becomes the `origin` of a working tree.
+    /// Where it came from.
     pub remote: String,
-    /// The commit that fetch found.
+    /// The commit that the fetch found.
+    #[serde(with = "text_form")]
     pub commit: CommitId,
     /// Where its tree goes.
     pub place: Place,
     /// What is wanted of it.
     pub scope: Scope,
     /// What was live before; the list of changed files starts there.
+    #[serde(with = "text_form")]
     pub previous: Option<CommitId>,
     /// The file that the NUL-separated list of changed files is written to.
     pub changed_files: PathBuf,
 }
 
 /// Where a tree goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Place {
     /// Into a new folder, without git's own data.
     Fresh {
+        /// The mirror that the fetch filled.
+        mirror: PathBuf,
         /// The folder; its parent is there.
         tree: PathBuf,
     },
     /// Into a working tree that stays, and that people may look at with git.
     InPlace {
-        /// The working tree.
+        /// The working tree, whose own repository the fetch filled.
         path: PathBuf,
         /// The branch that is to be checked out, or the tag it is detached at.
+        #[serde(with = "text_form")]
         ref_name: Option<RefName>,
         /// What happens to local edits of tracked files.
+        #[serde(with = "text_form")]
         dirty: Dirty,
         /// What happens to files that git does not know.
+        #[serde(with = "text_form")]
         clean: Clean,
         /// Where local edits are saved; untracked files that were in the way go to the folder `<patch>.files`.
         patch: PathBuf,
@@ -217,47 +280,21 @@ pub enum Place {
 }
 
 /// What a stage did.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staged {
     /// Where the list of changed files starts: what was live before, else what the working tree held before.
+    #[serde(with = "text_form")]
     pub previous: Option<CommitId>,
     /// Whether there were local edits, saved as a patch or as files beside it.
     pub patch_saved: bool,
     /// How many files differ from `previous`; 0 if there is none.
     pub changed: u64,
-    /// How many commits `previous` did not have; `None` if there is no `previous` or the mirror does not know it.
+    /// How many commits `previous` did not have; `None` if there is no `previous` or its history is not at hand.
     pub commit_count: Option<u64>,
 }
 
-/// Why git work failed, and whether trying again may help.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{reason}")]
-pub struct GitFailure {
-    /// Whether trying again may help.
-    pub class: FailureClass,
-    /// One sentence for people, without a full stop and without credentials.
-    pub reason: String,
-}
-
-impl GitFailure {
-    /// The remote could not be reached, or broke off.
-    fn fetch(reason: impl Into<String>) -> Self {
-        Self { class: FailureClass::Fetch, reason: reason.into() }
-    }
-
-    /// Another try cannot end differently.
-    fn permanent(reason: impl Into<String>) -> Self {
-        Self { class: FailureClass::Permanent, reason: reason.into() }
-    }
-
-    /// Anything else.
-    fn other(reason: impl Into<String>) -> Self {
-        Self { class: FailureClass::Other, reason: reason.into() }
-    }
-}
-
 /// `.map_err(cannot("read the index"))`: the failure of something of ours, on this machine.
-fn cannot<E: Cause>(what: impl Into<String>) -> impl FnOnce(E) -> GitFailure {
+fn cannot<E: Cause>(what: impl std::convert::Into<String>) -> impl FnOnce(E) -> GitFailure {
     let what = what.into();
     move |err| GitFailure::other(format!("cannot {what}: {}", err.why()))
 }

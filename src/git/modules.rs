@@ -1,6 +1,6 @@
 //! Reads `.gitmodules`: name, path and URL of each repository within.
 //!
-//! Invariant: nothing but these three is taken from it.
+//! Invariant: nothing but these three is taken from it, and whether one is left out.
 
 use super::config::settings;
 
@@ -10,6 +10,8 @@ pub(super) struct Module {
     pub(super) name: Vec<u8>,
     pub(super) path: Vec<u8>,
     pub(super) url: Vec<u8>,
+    /// Whether it says `update = none`: it is not to be checked out.
+    pub(super) is_left_out: bool,
 }
 
 /// Reads the file.
@@ -24,6 +26,7 @@ pub(super) fn parse(text: &[u8]) -> Vec<Module> {
         match setting.key.as_slice() {
             b"path" => modules[at].path = value.strip_suffix(b"/").unwrap_or(&value).to_vec(),
             b"url" => modules[at].url = value,
+            b"update" => modules[at].is_left_out = value == b"none",
             _ => (),
         }
     }

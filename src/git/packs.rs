@@ -1,198 +1,60 @@
-//! Objects on their way from one repository of this machine into another, and packs that are made one.
+//! The packs of a repository: whether they are whole, and how many are made few.
 //!
-//! Invariant: a repository never holds a commit without all that the commit needs, whenever this is interrupted.
+//! Invariant: no object is dropped that a ref or a reflog leads to, whenever this is interrupted.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     fs::{self, File},
-    io::{self, Write},
+    io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
-use git2::{ObjectType, Oid, PackBuilder, Repository};
+use git2::{Oid, Repository};
 
-use super::{GitFailure, cannot};
+use super::{
+    GitFailure, cannot,
+    config::{Setting, settings},
+    git_program,
+    progress::plain,
+};
 
 /// Beyond this many packs the small ones are made one: each fetch brings a pack, and each look-up asks all of them.
 const PACKS_MAX: usize = 50;
 
-/// A file of more than this is not packed anew.
-const LARGE_FILE_BYTES: usize = 32 << 20;
-
-/// Nor are files of more than this together: it takes minutes to look for differences among them once more.
-const LARGE_LOAD_BYTES: usize = 64 << 20;
-
 /// A pack of this size stays as it is.
 const SMALL_PACK_BYTES: u64 = 32 << 20;
 
-/// Gathers what `wants` need and another repository lacks, where it has all that `has` reach.
-pub(super) fn gather<'a>(from: &'a Repository, wants: &[Oid], has: &[Oid]) -> Result<Load<'a>, GitFailure> {
-    let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
-    let mut walk = from.revwalk().map_err(found())?;
-    let mut builder = from.packbuilder().map_err(found())?;
-    for want in wants {
-        let mut object = from.find_object(*want, None).map_err(found())?;
-        while let Some(tag) = object.as_tag() {
-            builder.insert_object(tag.id(), None).map_err(found())?;
-            object = from.find_object(tag.target_id(), None).map_err(found())?;
-        }
-        match object.kind() {
-            Some(ObjectType::Commit) => walk.push(object.id()).map_err(found())?,
-            _ => builder.insert_recursive(object.id(), None).map_err(found())?,
-        }
-    }
-    for has in has {
-        if let Ok(commit) = from.find_object(*has, None).and_then(|it| it.peel_to_commit()) {
-            walk.hide(commit.id()).map_err(found())?;
-        }
-    }
-    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0, bytes: 0 };
-    for id in walk {
-        // A parent is on the walk itself, or there already with all that it needs: only what differs has to come.
-        let commit = id.and_then(|it| from.find_commit(it)).map_err(found())?;
-        let parent = commit.parent(0).map(|it| it.tree_id()).ok();
-        load.add_commit(commit.id(), commit.tree_id(), parent, &|_| false).map_err(found())?;
-    }
-    Ok(load)
-}
+/// So many loose objects in one of 256 folders, and git tidies up (git-gc(1), `gc.auto`: 6,700 in all).
+const LOOSE_OF_FOLDER_MAX: usize = 27;
 
-/// Gathers a commit, its history as far as it is there, and all that these need, leaving out what the other repository
-/// has: where history is cut short, what a commit reaches says nothing of that.
-pub(super) fn gather_missing<'a>(from: &'a Repository, to: &Repository, want: Oid) -> Result<Load<'a>, GitFailure> {
-    let found = || cannot::<git2::Error>(format!("gather objects of `{}`", from.path().display()));
-    let odb = to.odb().map_err(found())?;
-    let has = |id| odb.exists(id);
-    let builder = from.packbuilder().map_err(found())?;
-    let mut load = Load { from, builder, seen: HashSet::new(), largest: 0, bytes: 0 };
-    let mut commits = vec![want];
-    while let Some(id) = commits.pop() {
-        if has(id) || load.seen.contains(&id) {
-            continue;
-        }
-        let commit = from.find_commit(id).map_err(found())?;
-        commits.extend(commit.parent_ids());
-        load.add_commit(id, commit.tree_id(), None, &has).map_err(found())?;
+/// Tidies the repository of a working tree as `git gc --auto` does, which keeps what a reflog names and what is younger
+/// than two weeks. Without git, small packs are made one.
+pub(super) fn tidy_clone(repo: &Repository) -> Result<(), GitFailure> {
+    let what = || format!("tidy up `{}`", repo.path().display());
+    let packs = list(&pack_folder(repo))?.len();
+    let loose = fs::read_dir(repo.commondir().join("objects/17")).map_or(0, Iterator::count);
+    if packs <= PACKS_MAX && loose <= LOOSE_OF_FOLDER_MAX {
+        return Ok(());
     }
-    Ok(load)
-}
-
-/// What was gathered.
-pub(super) struct Load<'a> {
-    from: &'a Repository,
-    builder: PackBuilder<'a>,
-    seen: HashSet<Oid>,
-    /// The size of the largest file.
-    largest: usize,
-    /// The size of all files.
-    bytes: usize,
-}
-
-impl Load<'_> {
-    /// Whether a pack of it would take more memory, or time, than is good: libgit2 takes each file whole.
-    pub(super) fn is_large(&self) -> bool {
-        self.largest > LARGE_FILE_BYTES || self.bytes > LARGE_LOAD_BYTES
+    if !git_program::is_installed() {
+        return unite(repo);
     }
-
-    /// Writes it into a repository, and answers how many objects those were.
-    pub(super) fn pour(mut self, to: &Repository) -> Result<usize, GitFailure> {
-        let count = self.builder.object_count();
-        if count == 0 {
-            return Ok(0);
-        }
-        // More threads than one take longer to start than they save.
-        self.builder.set_threads(if count > 1000 { 0 } else { 1 });
-        let what = format!("copy objects into `{}`", to.path().display());
-        let odb = to.odb().map_err(cannot(&*what))?;
-        let mut pack = odb.packwriter().map_err(cannot(&*what))?;
-        let mut trouble: Option<git2::Error> = None;
-        let gathered = self.builder.foreach(|piece| match pack.write_all(piece) {
-            Ok(()) => true,
-            Err(_) => {
-                // The error of the writer does not say what is wrong; libgit2 does.
-                trouble = Some(git2::Error::last_error(-1));
-                false
-            }
-        });
-        if let Some(err) = trouble {
-            return Err(cannot(what)(err));
-        }
-        gathered.map_err(cannot(format!("gather objects of `{}`", self.from.path().display())))?;
-        pack.commit().map_err(cannot(what))?;
-        Ok(count)
+    // Its own file may name a program for this, and there is no way to say "none".
+    let config = fs::read(repo.commondir().join("config")).map_err(cannot(what()))?;
+    let is_steered = |it: &Setting| it.section.starts_with(b"include") || it.key == b"recentobjectshook";
+    if settings(&config).iter().any(is_steered) {
+        return Ok(());
     }
-
-    /// Adds a commit and what its tree has that neither `base` nor the other side has.
-    fn add_commit(
-        &mut self,
-        commit: Oid,
-        tree: Oid,
-        base: Option<Oid>,
-        has: &dyn Fn(Oid) -> bool,
-    ) -> Result<(), git2::Error> {
-        let odb = self.from.odb()?;
-        if self.seen.insert(commit) {
-            self.builder.insert_object(commit, None)?;
-        }
-        let mut trees = if base == Some(tree) { Vec::new() } else { vec![(tree, base)] };
-        while let Some((id, base)) = trees.pop() {
-            if has(id) || !self.seen.insert(id) {
-                continue;
-            }
-            self.builder.insert_object(id, None)?;
-            let base = base.and_then(|it| self.from.find_tree(it).ok());
-            for entry in self.from.find_tree(id)?.iter() {
-                let before = base.as_ref().and_then(|it| it.get_name_bytes(entry.name_bytes()).map(|it| it.id()));
-                if before == Some(entry.id()) {
-                    continue;
-                }
-                match entry.kind() {
-                    Some(ObjectType::Tree) => trees.push((entry.id(), before)),
-                    Some(ObjectType::Blob) if !has(entry.id()) && self.seen.insert(entry.id()) => {
-                        let size = odb.read_header(entry.id())?.0;
-                        self.largest = self.largest.max(size);
-                        self.bytes = self.bytes.saturating_add(size);
-                        self.builder.insert_object(entry.id(), entry.name().ok())?;
-                    }
-                    // The commit of a submodule is in another repository.
-                    Some(_) | None => (),
-                }
-            }
-        }
-        Ok(())
+    let mut command = git_program::command_in(repo.path())?;
+    command.args(["-c", "gc.pruneExpire=2.weeks.ago", "-c", "gc.reflogExpireUnreachable=30.days.ago"]);
+    command.args(["-c", "gc.worktreePruneExpire=never", "gc", "--auto", "--quiet"]);
+    let output = command.stdout(Stdio::null()).output().map_err(cannot(what()))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(GitFailure::other(format!("cannot {}: {}", what(), plain(&output.stderr)))),
     }
-}
-
-/// Gives a repository the packs of another one that it does not have: as hard links, or as copies on another file
-/// system. The one with `last` comes last.
-///
-/// For a while there are commits without their parents, so the caller makes no ref of them known before the end.
-pub(super) fn link(from: &Repository, to: &Repository, last: Option<Oid>) -> Result<(), GitFailure> {
-    let (from, to) = (pack_folder(from), pack_folder(to));
-    let mut packs = Vec::new();
-    for (stem, pack) in list(&from)? {
-        let index = from.join(format!("{stem}.idx"));
-        let ids = || ids_of(&index).map_err(cannot(format!("read `{}`", index.display())));
-        let is_last = last.map_or(Ok(false), |it| ids().map(|ids| ids.contains(&it)))?;
-        packs.push((is_last, pack));
-    }
-    packs.sort_by_key(|(is_last, _)| *is_last);
-    for name in packs.iter().flat_map(|(_, pack)| &pack.files) {
-        let (source, target) = (from.join(name), to.join(name));
-        match fs::hard_link(&source, &target) {
-            Ok(()) => (),
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => (),
-            Err(_) => copy(&source, &target).map_err(cannot(format!("write `{}`", target.display())))?,
-        }
-    }
-    Ok(())
-}
-
-/// Copies a file, which has its name only once it is whole.
-fn copy(source: &Path, target: &Path) -> io::Result<()> {
-    let part = target.with_extension("landfall-part");
-    fs::copy(source, &part)?;
-    fs::rename(part, target)
 }
 
 /// Makes the small packs one, if there are many packs. Nothing but packs made by libgit2 is touched: those of git

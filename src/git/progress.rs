@@ -4,8 +4,11 @@
 
 use std::{
     io::{self, Write},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use git2::Progress;
 
 use crate::model::size::Size;
 
@@ -16,7 +19,7 @@ const LINE_LENGTH_MAX: usize = 300;
 const SERVER_LINES_MAX: usize = 100;
 
 /// Time between two lines about a transfer under way, so that a slow one does not look dead.
-const BEAT: Duration = Duration::from_secs(10);
+pub(super) const BEAT: Duration = Duration::from_secs(10);
 
 /// Writes one line for people. That nobody reads it is no reason to fail.
 pub(super) fn say(line: &str) {
@@ -67,33 +70,70 @@ impl ServerWords {
     }
 }
 
-/// Counts what comes in, and says so now and then.
-pub(super) struct Meter {
-    last: Instant,
+/// Counts what comes in, and says so now and then. Copies of it count together.
+#[derive(Clone)]
+pub(super) struct Meter(Arc<Mutex<Count>>);
+
+struct Count {
+    told: Instant,
     objects: usize,
+    /// What an indexer of its own is taking in.
+    expected: usize,
     bytes: usize,
 }
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self { last: Instant::now(), objects: 0, bytes: 0 }
+        Self(Arc::new(Mutex::new(Count { told: Instant::now(), objects: 0, expected: 0, bytes: 0 })))
     }
 
-    /// Notes how far a transfer is.
-    pub(super) fn note(&mut self, objects: usize, objects_total: usize, bytes: usize) {
-        (self.objects, self.bytes) = (objects, bytes);
-        if self.last.elapsed() >= BEAT {
-            self.last = Instant::now();
-            say(&format!("receiving {objects} of {objects_total} objects, {}", Size(bytes as u64)));
+    // Two threads may count, and neither waits while it does.
+    fn count(&self) -> MutexGuard<'_, Count> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how far libgit2 is.
+    pub(super) fn note(&self, progress: &Progress<'_>) {
+        let mut count = self.count();
+        if progress.total_objects() == 0 {
+            return;
+        }
+        (count.objects, count.bytes) = (progress.received_objects(), progress.received_bytes());
+        if count.told.elapsed() < BEAT {
+            return;
+        }
+        count.told = Instant::now();
+        let (received, total) = (progress.received_objects(), progress.total_objects());
+        match received < total {
+            true => say(&format!("receiving {received} of {total} objects, {}", Size(count.bytes as u64))),
+            false => say(&format!("resolving {} of {} deltas", progress.indexed_deltas(), progress.total_deltas())),
         }
     }
 
-    /// Says what came in altogether.
+    /// Notes that so many objects are on their way to an indexer of its own.
+    pub(super) fn expect(&self, objects: usize) {
+        self.count().expected = objects;
+    }
+
+    /// Notes what went to it.
+    pub(super) fn add_bytes(&self, bytes: usize) {
+        self.count().bytes += bytes;
+    }
+
+    /// Notes that it has all of them.
+    pub(super) fn complete(&self) {
+        let mut count = self.count();
+        count.objects += std::mem::take(&mut count.expected);
+    }
+
+    /// Says what came in altogether, and begins anew.
     pub(super) fn end(&self) {
-        match self.objects {
+        let mut count = self.count();
+        match std::mem::take(&mut count.objects) {
             0 => say("nothing new"),
-            objects => say(&format!("received {objects} objects, {}", Size(self.bytes as u64))),
+            objects => say(&format!("received {objects} objects, {}", Size(count.bytes as u64))),
         }
+        count.bytes = 0;
     }
 }
 

@@ -6,18 +6,26 @@ use std::{num::NonZeroU32, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::order::word;
-use crate::model::deploy::{Git, Lfs, Submodules};
+use crate::{
+    model::deploy::{Git, Lfs, Submodules},
+    process::text_form,
+};
 
 /// What a hook wants of a repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Scope {
     /// What is done about repositories within the repository.
+    #[serde(with = "text_form")]
     pub submodules: Submodules,
     /// What is done about files that are kept in Git LFS.
+    #[serde(with = "text_form")]
     pub lfs: Lfs,
-    /// How many commits of history are fetched; `None` is all.
-    pub depth: Option<NonZeroU32>,
+    /// How much of the history is fetched.
+    pub depth: Depth,
+    /// Whether all tags are fetched into a working tree.
+    pub tags: bool,
+    /// For files and folders that are made.
+    pub umask: u32,
     /// The only folder of the tree that is wanted.
     pub subdir: Option<PathBuf>,
 }
@@ -25,39 +33,18 @@ pub struct Scope {
 impl Scope {
     /// What a hook says.
     pub fn of(git: &Git) -> Self {
-        Self { submodules: git.submodules, lfs: git.lfs, depth: git.depth, subdir: git.subdir.clone() }
+        let depth = git.depth.map_or(Depth::Auto, Depth::Commits);
+        Self { submodules: git.submodules, lfs: git.lfs, depth, tags: true, umask: 0o022, subdir: git.subdir.clone() }
     }
 }
 
-/// [`Scope`] on its way to the child.
-#[derive(Serialize, Deserialize)]
-pub(super) struct PipedScope {
-    submodules: String,
-    lfs: String,
-    depth: Option<NonZeroU32>,
-    subdir: Option<PathBuf>,
-}
-
-impl From<&Scope> for PipedScope {
-    fn from(scope: &Scope) -> Self {
-        Self {
-            submodules: scope.submodules.word().into(),
-            lfs: scope.lfs.word().into(),
-            depth: scope.depth,
-            subdir: scope.subdir.clone(),
-        }
-    }
-}
-
-impl TryFrom<PipedScope> for Scope {
-    type Error = String;
-
-    fn try_from(piped: PipedScope) -> Result<Self, String> {
-        Ok(Self {
-            submodules: word(&piped.submodules, Submodules::parse)?,
-            lfs: word(&piped.lfs, Lfs::parse)?,
-            depth: piped.depth,
-            subdir: piped.subdir,
-        })
-    }
+/// How much of the history is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Depth {
+    /// As little as the questions need for a fresh tree, all of it for a working tree.
+    Auto,
+    /// All of it.
+    All,
+    /// So many commits.
+    Commits(NonZeroU32),
 }

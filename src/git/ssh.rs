@@ -5,10 +5,9 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
-    thread::{self, JoinHandle},
+    process::Command,
     time::Duration,
 };
 
@@ -17,27 +16,18 @@ use git2::{
     transport::{Service, SmartSubtransport, SmartSubtransportStream},
 };
 use nix::unistd::{Uid, User};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{
-    Door, GitFailure,
-    library::{Advertised, Journey, Trouble},
-    progress::{plain, say},
+    GitFailure, LoginProof,
+    child_stream::ChildStream,
+    journey::Journey,
+    pack_stream::PackStream,
     remote::Remote,
     shell::{path_word, quoted, word},
 };
 
 /// Until the connection stands.
 const CONNECT: Duration = Duration::from_secs(30);
-
-/// Lines of ssh's standard error that a failure may quote.
-const QUOTED_LINES_MAX: usize = 20;
-
-/// Lines of it that people read.
-const SAID_LINES_MAX: usize = 100;
-
-/// What is read of such a line.
-const LINE_BYTES_MAX: u64 = 4 << 10;
 
 /// One remote's connection.
 pub(super) struct Ssh {
@@ -56,9 +46,10 @@ impl SmartSubtransport for Ssh {
             // The second request goes through the stream of the first.
             Service::UploadPackLs | Service::UploadPack => {
                 let stream = connect(&self.journey).inspect_err(|failure| self.journey.trouble.note(failure));
-                Ok(Box::new(stream.map_err(|failure| Error::from_str(&failure.reason))?))
+                let stream = stream.map_err(|failure| Error::from_str(&failure.reason))?;
+                Ok(Box::new(PackStream::new(stream, &self.journey)))
             }
-            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("a mirror never pushes")),
+            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("nothing is ever pushed")),
         }
     }
 
@@ -68,7 +59,7 @@ impl SmartSubtransport for Ssh {
     }
 }
 
-fn connect(journey: &Journey) -> Result<SshStream, GitFailure> {
+fn connect(journey: &Journey) -> Result<ChildStream, GitFailure> {
     let Remote::Ssh { path, .. } = &journey.remote else {
         return Err(GitFailure::other("this remote is not one for ssh"));
     };
@@ -78,11 +69,11 @@ fn connect(journey: &Journey) -> Result<SshStream, GitFailure> {
 /// Runs a command on the far side. What it prints is read from the answer; trouble on the way is noted in the journey.
 pub(super) fn ask(journey: &Journey, command: &str) -> Result<impl Read + use<>, GitFailure> {
     let mut stream = start(journey, command)?;
-    stream.input = None;
+    stream.close_input();
     Ok(stream)
 }
 
-fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure> {
+fn start(journey: &Journey, command_there: &str) -> Result<ChildStream, GitFailure> {
     let Remote::Ssh { user, host, port, .. } = &journey.remote else {
         return Err(GitFailure::other("this remote is not one for ssh"));
     };
@@ -91,19 +82,12 @@ fn start(journey: &Journey, command_there: &str) -> Result<SshStream, GitFailure
     let address = user.as_ref().map_or_else(|| host.clone(), |user| format!("{user}@{host}"));
     // ssh hands this one text to the far side's shell.
     command.arg("--").arg(address).arg(command_there);
-    // What ssh says is read for its meaning below.
-    command.env("LC_ALL", "C").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|err| match err.kind() {
+    ChildStream::start(command, "ssh", journey, meaning).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => GitFailure::permanent(
             "the program `ssh` is not installed, and this remote needs it (on Debian: apt install openssh-client)",
         ),
         _ => GitFailure::other(format!("cannot start ssh: {err}")),
-    })?;
-    let (input, output) = (child.stdin.take(), child.stdout.take());
-    let output = output.expect("standard output is piped");
-    let words = listen(child.stderr.take().expect("standard error is piped"));
-    let refs = Some(Advertised::new());
-    Ok(SshStream { child, input, output, refs, words: Some(words), journey: journey.clone() })
+    })
 }
 
 fn options(journey: &Journey) -> Vec<OsString> {
@@ -118,8 +102,8 @@ fn options(journey: &Journey) -> Vec<OsString> {
     }
     // In whole seconds, and none would be no limit.
     set(format!("ConnectTimeout={}", CONNECT.min(journey.silence).as_secs().max(1)).into());
-    match &journey.door {
-        Door::SshKey { key, known_hosts } => {
+    match &journey.proof {
+        Some(LoginProof::SshKey { key, known_hosts }) => {
             set(file_option("IdentityFile", key));
             set("IdentitiesOnly=yes".into());
             if let Some(known_hosts) = known_hosts {
@@ -128,7 +112,7 @@ fn options(journey: &Journey) -> Vec<OsString> {
                 set("StrictHostKeyChecking=yes".into());
             }
         }
-        Door::Open | Door::Token { .. } => (),
+        Some(LoginProof::Token { .. }) | None => (),
     }
     options
 }
@@ -137,116 +121,6 @@ fn options(journey: &Journey) -> Vec<OsString> {
 fn file_option(name: &str, path: &Path) -> OsString {
     let path = path.to_string_lossy().replace('%', "%%").replace('\\', r"\\").replace('"', "\\\"");
     format!("{name}=\"{path}\"").into()
-}
-
-/// Hands on what ssh says, and keeps its last lines.
-fn listen(stderr: ChildStderr) -> JoinHandle<VecDeque<String>> {
-    thread::spawn(move || {
-        let (mut last, mut said) = (VecDeque::new(), 0);
-        let mut stderr = BufReader::new(stderr);
-        while let Some(line) = next_line(&mut stderr) {
-            let line = plain(&line);
-            if line.is_empty() {
-                continue;
-            }
-            if said < SAID_LINES_MAX {
-                said += 1;
-                say(&format!("ssh: {line}"));
-            }
-            if last.len() == QUOTED_LINES_MAX {
-                last.pop_front();
-            }
-            last.push_back(line);
-        }
-        last
-    })
-}
-
-/// The beginning of the next line: the far side may print one without an end.
-fn next_line(from: &mut impl BufRead) -> Option<Vec<u8>> {
-    let mut line = Vec::new();
-    from.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).ok().filter(|it| *it > 0)?;
-    if !line.ends_with(b"\n") {
-        from.skip_until(b'\n').ok()?;
-    }
-    Some(line)
-}
-
-/// A running ssh.
-struct SshStream {
-    child: Child,
-    input: Option<ChildStdin>,
-    output: ChildStdout,
-    /// `None` once we have said what we want.
-    refs: Option<Advertised>,
-    /// `None` once its words have been judged.
-    words: Option<JoinHandle<VecDeque<String>>>,
-    journey: Journey,
-}
-
-impl SshStream {
-    fn trouble(&self) -> &Trouble {
-        &self.journey.trouble
-    }
-
-    /// Notes why ssh ended, if it was not well.
-    fn judge_end(&mut self) {
-        self.input = None;
-        let Some(words) = self.words.take() else { return };
-        let status = self.child.wait();
-        let words = words.join().unwrap_or_default();
-        if !status.is_ok_and(|it| it.success()) {
-            self.trouble().note(&meaning(&words, &self.journey));
-        }
-    }
-}
-
-impl Read for SshStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        // The first byte included.
-        let silence = self.journey.silence;
-        let limit = Timespec { tv_sec: silence.as_secs().cast_signed(), tv_nsec: silence.subsec_nanos().into() };
-        let ready = poll(&mut [PollFd::new(&self.output, PollFlags::IN)], Some(&limit))?;
-        if ready == 0 {
-            let failure = GitFailure::fetch(format!(
-                "`{}` fell silent for {} seconds",
-                self.journey.remote.shown(),
-                silence.as_secs_f32()
-            ));
-            self.trouble().note(&failure);
-            return Err(io::Error::other(failure.reason));
-        }
-        let length = self.output.read(buffer)?;
-        if length == 0 {
-            self.judge_end();
-        }
-        if let Some(refs) = &mut self.refs {
-            refs.add(length, &self.journey)?;
-        }
-        Ok(length)
-    }
-}
-
-impl Write for SshStream {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.refs = None;
-        match &mut self.input {
-            Some(input) => input.write(piece),
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.input.as_mut().map_or(Ok(()), Write::flush)
-    }
-}
-
-impl Drop for SshStream {
-    fn drop(&mut self) {
-        // Everything that was wanted has been read. Both fail only if it has ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// What ssh's last lines mean for people, and whether another try may help.
@@ -294,10 +168,10 @@ fn meaning(words: &VecDeque<String>, journey: &Journey) -> GitFailure {
 /// The commands that make a host key known.
 fn known_hosts_commands(journey: &Journey, is_known: bool) -> String {
     let Remote::Ssh { host, port, .. } = &journey.remote else { return String::new() };
-    let file = match &journey.door {
-        Door::SshKey { known_hosts: Some(file), .. } => file.clone(),
+    let file = match &journey.proof {
+        Some(LoginProof::SshKey { known_hosts: Some(file), .. }) => file.clone(),
         // Written out, as the person who reads this may be somebody else. ssh, too, goes by the user's entry.
-        Door::SshKey { known_hosts: None, .. } | Door::Open | Door::Token { .. } => {
+        Some(LoginProof::SshKey { known_hosts: None, .. } | LoginProof::Token { .. }) | None => {
             let user = User::from_uid(Uid::current()).ok().flatten();
             user.map_or_else(|| PathBuf::from("~"), |it| it.dir).join(".ssh/known_hosts")
         }
@@ -328,8 +202,9 @@ mod tests {
     use super::{file_option, meaning};
     use crate::{
         git::{
-            Door, SILENCE,
-            library::{Journey, Trouble},
+            SILENCE,
+            journey::{Journey, Trouble},
+            progress::Meter,
             remote::Remote,
         },
         model::run::FailureClass,
@@ -337,10 +212,9 @@ mod tests {
 
     fn means(line: &str) -> (FailureClass, String) {
         let remote = Remote::parse("ssh://git@git.example.org:2222/acme/site").expect("ssh");
-        let failure = meaning(
-            &VecDeque::from([line.to_owned()]),
-            &Journey { remote, door: Door::Open, silence: SILENCE, trouble: Trouble::default() },
-        );
+        let (trouble, meter) = (Trouble::default(), Meter::new());
+        let journey = Journey { remote, proof: None, is_vouched_for: true, silence: SILENCE, trouble, indexed_into: None, meter };
+        let failure = meaning(&VecDeque::from([line.to_owned()]), &journey);
         (failure.class, failure.reason)
     }
 

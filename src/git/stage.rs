@@ -1,4 +1,4 @@
-//! Brings a commit out of the mirror: into a new folder, or into a working tree.
+//! Writes the tree of a commit that was brought: into a new folder, or into a working tree.
 //!
 //! Invariant: afterwards the folder holds exactly the commit's tree, or the order failed.
 
@@ -15,22 +15,24 @@ use crate::model::push::CommitId;
 
 /// Does the order.
 pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
-    let mirror = Mirror::for_reading(&order.mirror)?;
-    let commit = Oid::from_str(order.commit.as_str()).and_then(|id| mirror.repo.find_commit(id));
-    let commit = commit.map_err(cannot(format!("find commit {} in the mirror", order.commit.short())))?;
-    let (before, patch_saved) = match &order.place {
-        Place::Fresh { tree } => {
-            fresh::write(&mirror, &order.remote, commit.id(), &order.scope, tree)?;
-            (None, false)
+    let id = Oid::from_str(order.commit.as_str()).map_err(cannot("read the commit's id"))?;
+    let (mirror, before, patch_saved) = match &order.place {
+        Place::Fresh { mirror, tree } => {
+            let mirror = Mirror::for_reading(mirror)?;
+            fresh::write(&mirror, &order.remote, id, &order.scope, tree)?;
+            (mirror, None, false)
         }
         Place::InPlace { path, ref_name, dirty, clean, patch } => {
             let ref_name = ref_name.as_ref();
             let (remote, scope) = (&order.remote, &order.scope);
-            let place = InPlace { path, outer: None, remote, ref_name, dirty: *dirty, clean: *clean, patch, scope };
-            let brought = in_place::bring(&mirror, &commit, &place)?;
-            (brought.before.and_then(|id| CommitId::parse(&id.to_string())), brought.patch_saved)
+            let place = InPlace { path, remote, ref_name, dirty: *dirty, clean: *clean, patch, scope };
+            let brought = in_place::bring(id, &place)?;
+            let before = brought.before.and_then(|id| CommitId::parse(&id.to_string()));
+            (Mirror::of_clone(&path.join(".git"), None)?, before, brought.patch_saved)
         }
     };
+    let commit = mirror.repo.find_commit(id);
+    let commit = commit.map_err(cannot(format!("find commit {} in the repository", order.commit.short())))?;
     let previous = order.previous.clone().or(before);
     let (changed, commit_count) = compare(&mirror, &commit, previous.as_ref(), &order.changed_files)?;
     Ok(Staged { previous, patch_saved, changed, commit_count })

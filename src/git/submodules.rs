@@ -12,19 +12,14 @@ use git2::{Oid, Tree};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Against, Door, Fetch, Filter, GitFailure, Scope, cannot, fetch,
+    GitFailure, Scope, cannot,
     listing::{Listing, tree_of},
     mirror::Mirror,
     modules,
     progress::{plain, say},
     remote, tree,
 };
-use crate::model::{
-    deploy::Submodules,
-    job::{Asked, Target},
-    push::CommitId,
-    secret::Secret,
-};
+use crate::model::{deploy::Submodules, push::CommitId};
 
 /// Deeper nesting is a trap.
 const LEVELS_MAX: usize = 12;
@@ -47,7 +42,8 @@ impl<'a> Depth<'a> {
         Self { level: 0, count }
     }
 
-    fn within(self) -> Result<Self, GitFailure> {
+    /// One level further in.
+    pub(super) fn within(self) -> Result<Self, GitFailure> {
         self.count.set(self.count.get() + 1);
         if self.level == LEVELS_MAX {
             return Err(GitFailure::permanent(format!("there are submodules within submodules, {LEVELS_MAX} deep")));
@@ -62,10 +58,25 @@ impl<'a> Depth<'a> {
 /// A repository within another one.
 #[derive(Debug)]
 pub(super) struct Within {
+    /// What `.gitmodules` calls it. It is a relative path, without `..`.
+    pub(super) name: Vec<u8>,
     /// From the root of the outer tree.
     pub(super) path: Vec<u8>,
     pub(super) commit: Oid,
     pub(super) remote: String,
+}
+
+/// The repositories within a commit, as far as they are wanted.
+pub(super) fn named_by(
+    mirror: &Mirror,
+    commit: &CommitId,
+    subdir: Option<&Path>,
+    remote: &str,
+) -> Result<Vec<Within>, GitFailure> {
+    let id = Oid::from_str(commit.as_str()).map_err(cannot("read the commit's id"))?;
+    let tree = tree_of(mirror, id)?;
+    let listing = Listing::of(mirror, &tree, subdir)?;
+    resolve(mirror, &tree, listing.submodules().collect(), remote)
 }
 
 /// Finds out where the repositories within a tree come from.
@@ -87,13 +98,17 @@ pub(super) fn resolve(
         let Some(module) = modules.iter().find(|it| it.path == path) else {
             return refused("`.gitmodules` does not say where it comes from");
         };
-        let is_bad = |it: &[u8]| it == b".." || it.eq_ignore_ascii_case(b".git");
+        if module.is_left_out {
+            say(&format!("submodule `{}` says `update = none`, and stays empty", plain(&path)));
+            continue;
+        }
+        let is_bad = |it: &[u8]| matches!(it, b"" | b"." | b"..") || it.eq_ignore_ascii_case(b".git");
         if module.name.split(|it| matches!(it, b'/' | b'\\')).any(is_bad) {
             return refused("its name in `.gitmodules` leads out of the repository, or into git's own data");
         }
         let Ok(url) = std::str::from_utf8(&module.url) else { return refused("its URL is not UTF-8") };
         let remote = locate(outer, url).map_err(|failure| failed(&path, failure))?;
-        within.push(Within { path, commit, remote });
+        within.push(Within { name: module.name.clone(), path, commit, remote });
     }
     Ok(within)
 }
@@ -115,53 +130,6 @@ pub(super) fn scope_within(scope: &Scope) -> Scope {
 /// The mirror of a remote, among those that have the outer one.
 pub(super) fn mirror_beside(outer: &Path, remote: &str) -> PathBuf {
     outer.with_file_name(format!("{}.git", hex::encode(Sha256::digest(remote.as_bytes()))))
-}
-
-/// Fetches the repositories within a commit that has been fetched.
-pub(super) fn fetch(order: &Fetch, commit: &CommitId, depth: Depth<'_>) -> Result<(), GitFailure> {
-    if order.scope.submodules == Submodules::Off {
-        return Ok(());
-    }
-    let all = {
-        // Closed again before the next one is opened: two runs must not wait for each other.
-        let mirror = Mirror::for_reading(&order.mirror)?;
-        let id = Oid::from_str(commit.as_str()).map_err(cannot("read the commit's id"))?;
-        let tree = tree_of(&mirror, id)?;
-        let listing = Listing::of(&mirror, &tree, order.scope.subdir.as_deref())?;
-        resolve(&mirror, &tree, listing.submodules().collect(), &order.remote)?
-    };
-    for Within { path, commit, remote } in all {
-        let depth = depth.within()?;
-        let commit = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
-        say(&format!("submodule `{}` is at {}", plain(&path), commit.short()));
-        let inner = Fetch {
-            mirror: mirror_beside(&order.mirror, &remote),
-            door: door(order, &remote)?,
-            remote,
-            target: Target::Commit { commit, ref_name: None },
-            scope: scope_within(&order.scope),
-            silence: order.silence,
-            // That the outer commit has it is all that counts.
-            against: Against { live: None, is_disturbed: false, asked: Asked::ByHand, filter: Filter::default() },
-        };
-        fetch::fetch_at(&inner, depth).map_err(|failure| failed(&path, failure))?;
-    }
-    Ok(())
-}
-
-/// What we show at the door of a repository within: what the outer one sees, if it is the same door.
-fn door(order: &Fetch, remote: &str) -> Result<Door, GitFailure> {
-    let (outer, inner) = (remote::parse(&order.remote)?, remote::parse(remote)?);
-    if !outer.has_door_of(&inner) {
-        return Ok(Door::Open);
-    }
-    Ok(match (&order.door, outer.login().filter(|_| inner.login().is_none())) {
-        (Door::Open, Some((username, password))) => match Secret::new(password.clone()) {
-            Some(token) => Door::Token { username: username.clone(), token },
-            None => Door::Open,
-        },
-        (door, _) => door.clone(),
-    })
 }
 
 /// The remote that a URL of `.gitmodules` stands for; a relative one begins at the outer remote.

@@ -1,7 +1,6 @@
 //! Writes files of a tree into a folder, straight out of the object database.
 //!
-//! Invariant: nothing is written but below that folder, which is empty at first; no file is overwritten and no link
-//! followed.
+//! Invariant: nothing is written but below that folder, and no file is overwritten.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -46,26 +45,54 @@ const OLDER: Duration = Duration::from_secs(2);
 /// Files a thread takes at once.
 const BATCH: usize = 64;
 
-/// Writes all of these; a submodule becomes an empty folder, as does each of `folders` that nothing is put in.
+/// Writes all of these into an empty folder; a submodule becomes an empty folder, as does each of `folders` that nothing
+/// is put in.
 pub(super) fn write(
     mirror: &Mirror,
     puts: &[Put<'_>],
     folders: &BTreeSet<Vec<u8>>,
     folder: &Path,
 ) -> Result<(), GitFailure> {
-    let what = || format!("write to `{}`", folder.display());
-    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-    let root = rustix::fs::open(folder, flags, Mode::empty()).map_err(cannot(what()))?;
+    let root = open_root(folder)?;
     make_folders(puts, folders, &root, folder)?;
+    let names: Vec<&[u8]> = puts.iter().map(|it| it.path).collect();
+    write_all(mirror, puts, &names, (&root, folder))
+}
+
+/// Writes each of these under another path, in a folder that is there.
+pub(super) fn write_as(
+    mirror: &Mirror,
+    puts: &[Put<'_>],
+    names: &[&[u8]],
+    folder: &Path,
+) -> Result<(), GitFailure> {
+    write_all(mirror, puts, names, (&open_root(folder)?, folder))
+}
+
+fn open_root(folder: &Path) -> Result<OwnedFd, GitFailure> {
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty()).map_err(cannot(format!("write to `{}`", folder.display())))
+}
+
+fn write_all(
+    mirror: &Mirror,
+    puts: &[Put<'_>],
+    names: &[&[u8]],
+    (root, folder): (&OwnedFd, &Path),
+) -> Result<(), GitFailure> {
     let shelf = Shelf::open(&mirror.repo)?;
     let ids: Vec<_> = puts.iter().map(|it| it.entry.id).collect();
     let spots = shelf.find(&ids).map_err(|err| mirror.folder.is_damaged(&err.to_string()))?;
-    let mut work: Vec<(Option<Spot>, &Put<'_>)> = spots.into_iter().zip(puts).collect();
+    let puts = puts.iter().zip(names);
+    let mut work: Vec<Work<'_>> = spots.into_iter().zip(puts).map(|(spot, (put, name))| (spot, put, *name)).collect();
     // In the order of the pack, so that it is read from one end to the other.
-    work.sort_by_key(|(spot, _)| *spot);
-    let writer = Writer { mirror: &mirror.folder, shelf: &shelf, root: &root, folder };
+    work.sort_by_key(|(spot, ..)| *spot);
+    let writer = Writer { mirror: &mirror.folder, shelf: &shelf, root, folder };
     writer.write_all(&work)
 }
+
+/// Where a blob is, what it becomes, and under which path.
+type Work<'a> = (Option<Spot>, &'a Put<'a>, &'a [u8]);
 
 /// Makes every folder, those of submodules included.
 fn make_folders(
@@ -80,7 +107,7 @@ fn make_folders(
             if made.insert(&path[..end]) {
                 let new = as_path(&path[..end]);
                 let what = || format!("make `{}`", folder.join(new).display());
-                mkdirat(root, new, Mode::from_raw_mode(0o755)).map_err(cannot(what()))?;
+                mkdirat(root, new, Mode::from_raw_mode(0o777)).map_err(cannot(what()))?;
             }
         }
         Ok(())
@@ -107,7 +134,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn write_all(&self, work: &[(Option<Spot>, &Put<'_>)]) -> Result<(), GitFailure> {
+    fn write_all(&self, work: &[Work<'_>]) -> Result<(), GitFailure> {
         let next = AtomicUsize::new(0);
         let labour = || -> Result<(), GitFailure> {
             let repo = self.mirror.again()?;
@@ -116,8 +143,8 @@ impl Writer<'_> {
             loop {
                 let from = next.fetch_add(BATCH, Ordering::Relaxed);
                 let Some(rest) = work.get(from..).filter(|it| !it.is_empty()) else { return Ok(()) };
-                for (spot, put) in rest.iter().take(BATCH) {
-                    if let Err(failure) = self.write_one(&odb, &mut reader, *spot, put) {
+                for (spot, put, name) in rest.iter().take(BATCH) {
+                    if let Err(failure) = self.write_one(&odb, &mut reader, *spot, (put, name)) {
                         // The others need not go on.
                         next.store(work.len(), Ordering::Relaxed);
                         return Err(failure);
@@ -141,13 +168,14 @@ impl Writer<'_> {
         odb: &Odb<'_>,
         reader: &mut Reader,
         spot: Option<Spot>,
-        put: &Put<'_>,
+        (put, name): (&Put<'_>, &[u8]),
     ) -> Result<(), GitFailure> {
         let what = || format!("write `{}`", self.folder.join(as_path(put.path)).display());
         let open = || -> Result<File, GitFailure> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mode = Mode::from_raw_mode(put.entry.kind.mode() & 0o777);
-            openat(self.root, as_path(put.path), flags, mode).map(File::from).map_err(cannot(what()))
+            // As git makes it: the umask, or the folder's default access list, takes from it what it has to.
+            let mode = if put.entry.kind == Kind::Executable { 0o777 } else { 0o666 };
+            openat(self.root, as_path(name), flags, Mode::from_raw_mode(mode)).map(File::from).map_err(cannot(what()))
         };
         match put.entry.kind {
             Kind::Submodule => Ok(()),
@@ -158,7 +186,7 @@ impl Writer<'_> {
                     return Err(GitFailure::permanent(why));
                 }
                 let target = self.read(odb, reader, spot, put)?;
-                symlinkat(OsStr::from_bytes(&target), self.root, as_path(put.path)).map_err(cannot(what()))
+                symlinkat(OsStr::from_bytes(&target), self.root, as_path(name)).map_err(cannot(what()))
             }
             Kind::File | Kind::Executable => {
                 let mut file = open()?;

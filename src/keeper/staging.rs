@@ -1,11 +1,11 @@
-//! Brings the commit into the mirror and its tree to where it belongs, through git work in a child.
+//! Brings the commit from its remote and its tree to where it belongs, through git work in a child.
 //!
 //! Invariant: the child runs as the hook's user, so no file of the tree or the mirror is anybody else's.
 
 use std::path::PathBuf;
 
 use crate::{
-    git::{self, Against, Door, Fetch, Filter, GitFailure, Order, Place, Scope, Stage, Verdict},
+    git::{self, Against, Answer, Fetch, Filter, GitFailure, Into, Login, LoginProof, Order, Place, Scope, Stage, Verdict},
     keeper::{
         attend::End,
         child::Plan,
@@ -18,19 +18,24 @@ use crate::{
         deploy::{Credentials, Git, Strategy},
         run::{Failure, FailureClass, Outcome, RunStep},
     },
-    process::user::Account,
+    process::{errand, user::Account},
 };
 
-/// Brings the commit into the user's mirror of the remote, and decides whether it may go live.
+/// Brings the commit from the remote, and decides whether it may go live.
 pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Outcome> {
-    let door = door(run, git)?;
-    let mirror = mirror(run, account, git)?;
+    let logins = logins(run, git)?;
+    let into = match &run.spec.job.hook.deploy.strategy {
+        Strategy::InPlace { path, .. } => Into::WorkTree(path.clone()),
+        Strategy::Checkout { .. } | Strategy::Releases { .. } | Strategy::None { .. } => {
+            Into::Mirror(mirror(run, account, git)?)
+        }
+    };
     let target = run.spec.job.target.clone();
     let (remote, scope, against) = (git.remote.clone(), Scope::of(git), against(run));
     let silence = git::SILENCE;
-    let order = Order::Fetch(Fetch { mirror, remote, door, target, scope, against, silence });
+    let order = Order::Fetch(Fetch { into, remote, logins, target, scope, against, silence });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
-    let fetched = git::decode_fetched(&answer).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
+    let fetched = answer.and_then(Answer::fetched).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
     run.remark(&format!("commit {} {}", fetched.commit.short(), fetched.facts.subject));
     run.facts.commit = Some(fetched.commit);
     run.facts.ref_name = fetched.ref_name.or(run.facts.ref_name.take());
@@ -84,7 +89,6 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     let Some(commit) = run.facts.commit.clone() else {
         return Err(failed(RunStep::Stage, FailureClass::Permanent, "no commit was fetched".into()));
     };
-    let mirror = mirror(run, account, git)?;
     let desk = run.workspace.desk(account).map_err(|err| impossible("the run", &err))?;
     let patch = desk.folder.join("local-edits.patch");
     let changed_files = desk.folder.join("changed-files");
@@ -96,19 +100,19 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
         Strategy::Releases { path, .. } => {
             let tree = releasing::prepare(run, &path).await?;
-            (tree.clone(), Place::Fresh { tree })
+            (tree.clone(), Place::Fresh { mirror: mirror(run, account, git)?, tree })
         }
         Strategy::Checkout { .. } | Strategy::None { .. } => {
             let tree = run.workspace.tree(account).map_err(|err| impossible("the tree", &err))?;
-            (tree.clone(), Place::Fresh { tree })
+            (tree.clone(), Place::Fresh { mirror: mirror(run, account, git)?, tree })
         }
     };
     let previous = run.facts.previous.clone();
     let (remote, scope) = (git.remote.clone(), Scope::of(git));
     let order =
-        Order::Stage(Stage { mirror, remote, commit, place, scope, previous, changed_files: changed_files.clone() });
+        Order::Stage(Stage { remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
-    let staged = git::decode_staged(&answer).map_err(|failure| refused(run, RunStep::Stage, failure))?;
+    let staged = answer.and_then(Answer::staged).map_err(|failure| refused(run, RunStep::Stage, failure))?;
     run.facts.previous = run.facts.previous.take().or(staged.previous);
     run.facts.commit_count = staged.commit_count.or(run.facts.commit_count);
     run.facts.changed_files = Some(changed_files);
@@ -124,7 +128,12 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
 }
 
 /// Has an order carried out, and hands back the answer.
-async fn git_work(run: &mut Run, step: RunStep, account: &Account, order: &Order) -> Result<Vec<u8>, Outcome> {
+async fn git_work(
+    run: &mut Run,
+    step: RunStep,
+    account: &Account,
+    order: &Order,
+) -> Result<Result<Answer, GitFailure>, Outcome> {
     let desk = run.workspace.desk(account);
     let desk = desk.map_err(|err| failed(step, FailureClass::Other, format!("cannot make the run's folder: {err}")))?;
     run.remark(step.word());
@@ -133,12 +142,12 @@ async fn git_work(run: &mut Run, step: RunStep, account: &Account, order: &Order
         cwd: &desk.folder,
         env: environment::of_git(&run.spec, account),
         account,
-        order: Some(git::encode_order(order)),
+        order: Some(errand::encode(order)),
     };
     let limits = run.limits(run.whole, None);
     let (end, answer) = run.attend((step, None), plan, limits).await?;
     match end {
-        End::Exited(Exit::Code(_)) if !answer.is_empty() => Ok(answer),
+        End::Exited(Exit::Code(_)) if !answer.is_empty() => Ok(errand::decode(&answer)),
         End::Exited(Exit::Code(code)) => {
             let reason = format!("git work ended with exit code {code} and no answer");
             let failure = Failure { step, exit_code: Some(code), class: FailureClass::Other, reason };
@@ -161,16 +170,19 @@ fn mirror(run: &Run, account: &Account, git: &Git) -> Result<PathBuf, Outcome> {
     mirror.map_err(|err| failed(RunStep::Fetch, FailureClass::Other, format!("cannot make the mirror's folder: {err}")))
 }
 
-fn door(run: &Run, git: &Git) -> Result<Door, Outcome> {
-    Ok(match &git.credentials {
-        Credentials::Ambient => Door::Open,
+fn logins(run: &Run, git: &Git) -> Result<Vec<Login>, Outcome> {
+    let proof = match &git.credentials {
+        Credentials::Ambient => return Ok(Vec::new()),
         Credentials::Token { username, token } => {
             let Some(value) = run.secrets.git_token.clone() else {
                 let reason = format!("the token of the remote was not handed over: {token}");
                 return Err(failed(RunStep::Fetch, FailureClass::Permanent, reason));
             };
-            Door::Token { username: username.clone(), token: value }
+            LoginProof::Token { username: username.clone(), token: value }
         }
-        Credentials::SshKey { key, known_hosts } => Door::SshKey { key: key.clone(), known_hosts: known_hosts.clone() },
-    })
+        Credentials::SshKey { key, known_hosts } => {
+            LoginProof::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
+        }
+    };
+    Ok(vec![Login { host: None, proof }])
 }

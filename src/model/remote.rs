@@ -123,6 +123,23 @@ impl Remote {
         }
     }
 
+    /// The host; `None`: this machine.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Http { url, .. } => url.host_str(),
+            Self::Ssh { host, .. } => Some(host),
+            Self::Local(_) => None,
+        }
+    }
+
+    /// Whether what is shown there crosses a network where others can read it.
+    pub fn is_in_clear(&self) -> bool {
+        match self {
+            Self::Http { url, .. } => url.scheme() == "http",
+            Self::Ssh { .. } | Self::Local(_) => false,
+        }
+    }
+
     fn place(&self) -> NetworkPlace {
         let (host, port, path, is_ssh) = match self {
             Self::Http { url, .. } => {

@@ -3,4 +3,6 @@
 //! Invariant: it knows no run, no hook and no repository.
 
 pub mod environment;
+pub mod errand;
+pub mod text_form;
 pub mod user;

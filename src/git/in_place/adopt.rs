@@ -1,7 +1,8 @@
 //! Whose working tree this is: ours, one of the same repository, or none of our business.
 //!
 //! Invariant: a folder is made a working tree only if it was empty, and one is adopted only if it is of the same
-//! repository: one of its remotes is ours, or the remote has the commit of one of its refs.
+//! repository: one of its remotes is ours, or the remote offers the commit of one of its refs. That is settled before an
+//! object is fetched into it.
 
 use std::{
     fs::{self, DirBuilder},
@@ -10,134 +11,199 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use git2::{ConfigLevel, Repository, RepositoryInitOptions, RepositoryOpenFlags};
+use git2::{ConfigLevel, Oid, Repository, RepositoryInitOptions, RepositoryOpenFlags};
 
-use super::{InPlace, writable};
+use super::{unusual, writable};
 use crate::{
     git::{
-        Cause, GitFailure, cannot,
-        mirror::Mirror,
-        packs,
+        Cause, GitFailure, cannot, library,
+        mirror::{Kind, Mirror},
         progress::{plain, say},
+        refs::Offered,
         remote::{self, Remote},
         shell::{path_word, word},
     },
     model::push::RefName,
 };
 
-/// Where a new `.git` is made, until it is complete.
+/// Where a new `.git` is made, until it has been filled.
 const NEW: &str = ".landfall-new";
+
+/// What a clone of ours calls the remote.
+pub(super) const ORIGIN: &str = "origin";
 
 /// An open working tree.
 pub(super) struct Home {
+    /// With the person's own configuration.
     pub(super) repo: Repository,
+    /// The same, with none: what is fetched and written comes from here.
+    pub(super) store: Mirror,
     /// Without links, and the same as the repository's own idea of it.
     pub(super) path: PathBuf,
     /// The remote of it that is ours, by its name.
     pub(super) origin: Option<String>,
+    /// Whether the executable bit of a file means anything (`core.fileMode`).
+    pub(super) trusts_modes: bool,
+    /// Whether names that differ in case alone are one file (`core.ignoreCase`).
+    pub(super) ignores_case: bool,
 }
 
-/// Opens the working tree, or makes it.
-pub(super) fn open(mirror: &Mirror, place: &InPlace<'_>) -> Result<Home, GitFailure> {
-    let what = || format!("open the working tree `{}`", place.path.display());
-    if let Err(err) = DirBuilder::new().recursive(true).mode(0o755).create(place.path) {
-        writable::judge_new(place.path)?;
+/// Opens the repository of a working tree to fetch into it. An empty folder gets one, which takes its place once it has
+/// been filled.
+pub(in crate::git) fn open_to_fetch(path: &Path, remote: &Remote, ref_name: Option<&RefName>) -> Result<Mirror, GitFailure> {
+    library::settle()?;
+    let what = || format!("open the working tree `{}`", path.display());
+    if let Err(err) = DirBuilder::new().recursive(true).mode(0o777).create(path) {
+        writable::judge_new(path)?;
         return Err(cannot(what())(err));
     }
-    let path = place.path.canonicalize().map_err(cannot(what()))?;
+    let path = path.canonicalize().map_err(cannot(what()))?;
     writable::judge(&path)?;
-    match fs::remove_dir_all(path.join(NEW)) {
-        Ok(()) => (),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => (),
-        Err(err) => return Err(cannot(what())(err)),
-    }
-    let remote = remote::parse(place.remote)?;
+    remove_folder(&path.join(NEW)).map_err(cannot(what()))?;
     let is_empty = fs::read_dir(&path).map_err(cannot(what()))?.next().is_none();
     if is_empty {
-        make(mirror, &path, &remote)?;
-    } else if path.join(".git").symlink_metadata().is_err() {
-        return Err(foreign(&path, &remote, place, "it is not empty, and no clone of it"));
+        make(&path, remote)?;
+        return Mirror::of_clone(&path.join(NEW).join(".git"), Some(ORIGIN.to_owned()));
     }
-    adopt(mirror, path, &remote, place)
-}
-
-/// Makes an empty folder a working tree of nothing yet.
-fn make(mirror: &Mirror, path: &Path, remote: &Remote) -> Result<(), GitFailure> {
-    let what = || format!("make a working tree in `{}`", path.display());
-    say(&format!("making a working tree of {} in {}", remote.shown(), path.display()));
-    let mut options = RepositoryInitOptions::new();
-    options.no_reinit(true).external_template(false).mkdir(true);
-    let new = path.join(NEW);
-    let repo = Repository::init_opts(&new, &options).map_err(cannot(what()))?;
-    repo.remote("origin", &url_without_credentials(remote)).map_err(cannot(what()))?;
-    packs::link(&mirror.repo, &repo, None)?;
-    fs::rename(new.join(".git"), path.join(".git")).map_err(cannot(what()))?;
-    fs::remove_dir(&new).map_err(cannot(what()))
-}
-
-fn url_without_credentials(remote: &Remote) -> String {
-    remote.shown()
-}
-
-fn adopt(mirror: &Mirror, path: PathBuf, remote: &Remote, place: &InPlace<'_>) -> Result<Home, GitFailure> {
-    let none: [&Path; 0] = [];
-    let repo = Repository::open_ext(&path, RepositoryOpenFlags::NO_SEARCH, none)
-        .map_err(|err| foreign(&path, remote, place, &format!("git cannot open it: {}", err.why())))?;
-    let (git, data) = (path.join(".git"), repo.path().canonicalize().ok());
-    let is_own = git.symlink_metadata().is_ok_and(|it| it.is_dir()) && data.as_ref() == Some(&git);
-    // Where `git submodule` puts it.
-    let modules = place.outer.map(|it| it.join(".git/modules"));
-    let is_outers = modules.is_some_and(|it| data.is_some_and(|data| data.starts_with(it)));
-    if !is_own && !is_outers {
-        let why = "its `.git` is not a folder (a linked work tree, or a submodule of something else)";
-        return Err(foreign(&path, remote, place, why));
+    if path.join(".git").symlink_metadata().is_err() {
+        return Err(foreign(&path, remote, ref_name, "it is not empty, and no clone of it"));
     }
-    let workdir = repo.workdir().and_then(|it| it.canonicalize().ok());
-    if workdir.as_deref() != Some(&path) {
-        return Err(foreign(&path, remote, place, "its repository is bare, or has its files elsewhere"));
-    }
+    let repo = open_own(&path).map_err(|why| foreign(&path, remote, ref_name, &why))?;
+    unusual::refuse(&repo)?;
     writable::judge(repo.path())?;
-    let origin = our_remote(&repo, remote);
-    if origin.is_none() && !shares_a_commit(&repo, mirror) {
-        return Err(foreign(&path, remote, place, "it is a clone of something else"));
-    }
-    Ok(Home { repo, path, origin })
+    Mirror::of_clone(repo.path(), our_remote(&repo, remote))
 }
 
-/// The refs of a working tree that an update moves.
-pub(super) fn refs(home: &Home, place: &InPlace<'_>) -> Vec<String> {
-    match place.ref_name {
-        Some(full @ RefName::Branch(name)) => {
-            let tracking = home.origin.iter().map(|it| format!("refs/remotes/{it}/{name}"));
-            tracking.chain([full.full()]).collect()
+/// Whether a repository that knows no remote of ours is of the same repository all the same.
+pub(in crate::git) fn settle(
+    path: &Path,
+    mirror: &Mirror,
+    remote: &Remote,
+    ref_name: Option<&RefName>,
+    offered: &Offered,
+) -> Result<(), GitFailure> {
+    let shares_a_commit = || {
+        let references = mirror.repo.references().into_iter().flatten().flatten();
+        let heads = references.chain(mirror.repo.head());
+        heads.filter_map(|it| it.peel_to_commit().ok()).any(|it| offered.has(it.id()))
+    };
+    match mirror.folder.kind {
+        Kind::Clone { remote_name: None } if !shares_a_commit() => {
+            Err(foreign(path, remote, ref_name, "it is a clone of something else"))
         }
+        Kind::Clone { .. } | Kind::Bare => Ok(()),
+    }
+}
+
+/// Gives a new repository its place.
+pub(in crate::git) fn complete(path: &Path) -> Result<(), GitFailure> {
+    let new = path.join(NEW);
+    let what = || format!("make a working tree in `{}`", path.display());
+    match fs::rename(new.join(".git"), path.join(".git")) {
+        Ok(()) => fs::remove_dir(&new).map_err(cannot(what())),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(cannot(what())(err)),
+    }
+}
+
+/// Opens a working tree whose repository has been fetched into.
+pub(super) fn open(path: &Path, remote: &str, ref_name: Option<&RefName>) -> Result<Home, GitFailure> {
+    library::settle()?;
+    let path = path.canonicalize().map_err(cannot(format!("open the working tree `{}`", path.display())))?;
+    let remote = remote::parse(remote)?;
+    let repo = open_own(&path).map_err(|why| foreign(&path, &remote, ref_name, &why))?;
+    let origin = our_remote(&repo, &remote);
+    Home::new(repo, path, origin)
+}
+
+impl Home {
+    /// A working tree by its repository.
+    pub(super) fn new(repo: Repository, path: PathBuf, origin: Option<String>) -> Result<Self, GitFailure> {
+        writable::judge(repo.path())?;
+        let store = Mirror::of_clone(repo.path(), origin.clone())?;
+        let flag = |name: &str| repo.config().and_then(|it| it.get_bool(name)).ok();
+        let (trusts_modes, ignores_case) = (flag("core.fileMode").unwrap_or(true), flag("core.ignoreCase"));
+        Ok(Self { repo, store, path, origin, trusts_modes, ignores_case: ignores_case.unwrap_or(false) })
+    }
+
+    /// The commit that is checked out.
+    pub(super) fn head(&self) -> Option<Oid> {
+        self.repo.head().ok().and_then(|it| it.peel_to_commit().ok()).map(|it| it.id())
+    }
+}
+
+/// The full names of the refs of a working tree that an update moves.
+pub(super) fn refs(ref_name: Option<&RefName>) -> Vec<String> {
+    match ref_name {
+        Some(full @ RefName::Branch(_)) => vec![full.full()],
         Some(RefName::Tag(_)) | None => Vec::new(),
     }
 }
 
+/// Makes a repository for an empty folder.
+fn make(path: &Path, remote: &Remote) -> Result<(), GitFailure> {
+    let what = || format!("make a working tree in `{}`", path.display());
+    say(&format!("making a working tree of {} in {}", remote.shown(), path.display()));
+    let mut options = RepositoryInitOptions::new();
+    options.no_reinit(true).external_template(false).mkdir(true);
+    let repo = Repository::init_opts(path.join(NEW), &options).map_err(cannot(what()))?;
+    repo.remote(ORIGIN, &remote.shown()).map(drop).map_err(cannot(what()))
+}
+
+/// The repository of this very folder. The error is a clause for people.
+fn open_own(path: &Path) -> Result<Repository, String> {
+    let none: [&Path; 0] = [];
+    let repo = Repository::open_ext(path, RepositoryOpenFlags::NO_SEARCH, none).map_err(|err| {
+        unusual::advice(&err).map_or_else(|| format!("git cannot open it: {}", err.why()), str::to_owned)
+    })?;
+    let (git, data) = (path.join(".git"), repo.path().canonicalize().ok());
+    if !git.symlink_metadata().is_ok_and(|it| it.is_dir()) || data.as_ref() != Some(&git) {
+        return Err("its `.git` is not a folder (a linked work tree, or a submodule of something else)".into());
+    }
+    let workdir = repo.workdir().and_then(|it| it.canonicalize().ok());
+    match workdir.as_deref() == Some(path) {
+        true => Ok(repo),
+        false => Err("its repository is bare, or has its files elsewhere".into()),
+    }
+}
+
 /// The name of the remote that is ours.
-fn our_remote(repo: &Repository, remote: &Remote) -> Option<String> {
+pub(super) fn our_remote(repo: &Repository, remote: &Remote) -> Option<String> {
     let config = repo.config().and_then(|it| it.open_level(ConfigLevel::Local)).ok()?;
     let names = repo.remotes().ok()?;
     names.iter().flatten().flatten().find_map(|name| {
         // As it is written: `insteadOf` is a person's own matter.
         let url = config.get_string(&format!("remote.{name}.url")).ok()?;
-        remote::parse(&url).is_ok_and(|it| it.is_same_repository(remote)).then(|| name.to_owned())
+        let other = Remote::parse(&url).ok()?;
+        (other.is_same_repository(remote) || is_same_folder(&other, remote)).then(|| name.to_owned())
     })
 }
 
-/// Whether the mirror has the commit of one of its refs: then it is of the same repository, however it was cloned.
-fn shares_a_commit(repo: &Repository, mirror: &Mirror) -> bool {
-    let Ok(odb) = mirror.repo.odb() else { return false };
-    let Ok(references) = repo.references() else { return false };
-    let heads = references.flatten().chain(repo.head());
-    heads.filter_map(|it| it.peel_to_commit().ok()).any(|it| odb.exists(it.id()))
+fn is_same_folder(one: &Remote, two: &Remote) -> bool {
+    match (one, two) {
+        (Remote::Local(one), Remote::Local(two)) => {
+            let real = |path: &Path| remote::folder(path).canonicalize().ok();
+            real(one).is_some_and(|it| Some(it) == real(two))
+        }
+        (Remote::Local(_), Remote::Http { .. } | Remote::Ssh { .. })
+        | (Remote::Http { .. } | Remote::Ssh { .. }, Remote::Local(_) | Remote::Http { .. } | Remote::Ssh { .. }) => {
+            false
+        }
+    }
 }
 
-fn foreign(path: &Path, remote: &Remote, place: &InPlace<'_>, why: &str) -> GitFailure {
-    let url = url_without_credentials(remote);
+/// Removes a folder, if it is there.
+pub(super) fn remove_folder(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn foreign(path: &Path, remote: &Remote, ref_name: Option<&RefName>, why: &str) -> GitFailure {
+    let url = remote.shown();
     let (shown_url, shown) = (plain(url.as_bytes()), path.display());
-    let (url, name) = (word(&url), word(place.ref_name.map_or("HEAD", |it| it.short())));
+    let (url, name) = (word(&url), word(ref_name.map_or("HEAD", |it| it.short())));
     let (old, path) = (word(&format!("{shown}.old")), path_word(path));
     GitFailure::permanent(format!(
         "cannot deploy {shown_url} into `{shown}`: {why}. Move it away with `mv {path} {old}`, or make it a clone that \

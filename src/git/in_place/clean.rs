@@ -6,7 +6,7 @@ use std::fs;
 
 use git2::{Repository, Status, StatusOptions, StatusShow};
 
-use super::{adopt::Home, apply::remove_empty_parents};
+use super::{adopt::Home, folders::remove_empty_parents};
 use crate::git::{GitFailure, cannot, progress::say, tree::as_path};
 
 /// Removes them.

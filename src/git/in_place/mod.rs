@@ -1,33 +1,50 @@
 //! Brings a working tree at a fixed path to exactly one commit.
 //!
-//! Invariant: a local edit is overwritten only after it was saved, or where the hook says so; and whenever this is
-//! killed, the same order or a later one completes it without taking our own half-done work for an edit.
+//! It is a clone like any other, and a person may work in it: what is theirs is saved, refused or left alone.
+//!
+//! Invariant: a local edit is overwritten only after it was saved, or where the hook says so; no file, index or HEAD
+//! changes before everything that is needed is there; and whenever this is killed, the same order or a later one
+//! completes it without taking our own half-done work for an edit.
 
 mod writable;
 
+mod unusual;
+
 mod adopt;
 
-mod objects;
+mod module;
 
 mod under_way;
 
 mod standing;
 
+mod sparse;
+
 mod plan;
 
+mod branch;
+
 mod save;
+
+mod folders;
+
+mod temporary;
 
 mod apply;
 
 mod clean;
 
-mod within;
+mod prepare;
 
 use std::path::Path;
 
-use git2::{Commit, Oid};
+use git2::Oid;
 
-use super::{GitFailure, Scope, mirror::Mirror, progress::say};
+pub(super) use self::{
+    adopt::{complete, open_to_fetch, settle},
+    module::prepare as module,
+};
+use super::{GitFailure, Scope};
 use crate::model::{
     deploy::{Clean, Dirty},
     push::RefName,
@@ -37,8 +54,6 @@ use crate::model::{
 #[derive(Clone, Copy)]
 pub(super) struct InPlace<'a> {
     pub(super) path: &'a Path,
-    /// The working tree that this one is a submodule within, at whatever depth.
-    pub(super) outer: Option<&'a Path>,
     pub(super) remote: &'a str,
     pub(super) ref_name: Option<&'a RefName>,
     pub(super) dirty: Dirty,
@@ -55,51 +70,26 @@ pub(super) struct Brought {
 }
 
 /// Does it.
-pub(super) fn bring(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -> Result<Brought, GitFailure> {
-    let home = adopt::open(mirror, place)?;
-    let before = home.repo.head().ok().and_then(|it| it.peel_to_commit().ok()).map(|it| it.id());
-    let mut under_way = under_way::UnderWay::begin(&home.repo, &adopt::refs(&home, place))?;
-    objects::bring(mirror, &home.repo, commit.id())?;
-    let mut standing = standing::Standing::look(&home, &under_way)?;
-    let plan = plan::make((mirror, place.scope.lfs), &home, &under_way, &mut standing, commit)?;
-    writable::judge_all(&home, &plan)?;
-    let lost = save::lost_commits(mirror, &home, place.ref_name)?;
-    let mut patch_saved = match place.dirty {
-        Dirty::Save => save::save(&home, &plan, &lost, place.patch)?,
-        Dirty::Fail => {
-            save::refuse(&home, &plan, &lost)?;
-            within::refuse_all(mirror, &home, commit, place)?;
-            false
+pub(super) fn bring(commit: Oid, place: &InPlace<'_>) -> Result<Brought, GitFailure> {
+    let home = adopt::open(place.path, place.remote, place.ref_name)?;
+    let before = home.head();
+    let mut all = prepare::all(home, commit, place)?;
+    let mut patch_saved = false;
+    match place.dirty {
+        Dirty::Fail => all.iter().try_for_each(prepare::Prepared::refuse_edits)?,
+        Dirty::Save => {
+            for one in &all {
+                patch_saved |= one.save_edits()?;
+            }
         }
-        Dirty::Overwrite => false,
-    };
-    under_way.note(commit.id())?;
-    apply::apply((mirror, place.scope.lfs), &home, &under_way, standing, &plan, commit)?;
-    apply::move_refs(&home, commit.id(), place.ref_name)?;
-    under_way.end()?;
-    match place.clean {
-        Clean::None => (),
-        Clean::Untracked => clean::remove_untracked(&home)?,
+        Dirty::Overwrite => (),
     }
-    say(&format!(
-        "{} is at {:.7}: {} {} written, {} removed",
-        home.path.display(),
-        commit.id(),
-        plan.puts.len(),
-        if plan.puts.len() == 1 { "file" } else { "files" },
-        plan.gone.len()
-    ));
-    patch_saved |= within::bring_all(mirror, &home, commit, place)?;
+    // Everything that may fail for want of room, rights or an object does so here.
+    for one in &mut all {
+        one.write_files()?;
+    }
+    all.iter_mut().try_for_each(prepare::Prepared::note)?;
+    all.iter_mut().try_for_each(prepare::Prepared::clear)?;
+    all.into_iter().try_for_each(prepare::Prepared::switch)?;
     Ok(Brought { before, patch_saved })
-}
-
-/// Fails where [`bring`] would overwrite edits. No file is changed.
-fn refuse(mirror: &Mirror, commit: &Commit<'_>, place: &InPlace<'_>) -> Result<(), GitFailure> {
-    let home = adopt::open(mirror, place)?;
-    let under_way = under_way::UnderWay::begin(&home.repo, &adopt::refs(&home, place))?;
-    objects::bring(mirror, &home.repo, commit.id())?;
-    let mut standing = standing::Standing::look(&home, &under_way)?;
-    let plan = plan::make((mirror, place.scope.lfs), &home, &under_way, &mut standing, commit)?;
-    save::refuse(&home, &plan, &save::lost_commits(mirror, &home, place.ref_name)?)?;
-    within::refuse_all(mirror, &home, commit, place)
 }

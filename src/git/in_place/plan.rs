@@ -6,25 +6,28 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::ffi::OsStrExt,
+    path::PathBuf,
     rc::Rc,
 };
 
-use git2::{Commit, ObjectType, Oid, Tree};
+use git2::{ObjectType, Oid, Tree};
 
 use super::{
     adopt::Home,
-    standing::{Eyes, Found, Standing},
+    sparse::Sparse,
+    standing::{Eyes, Flags, Found, Standing},
     under_way::UnderWay,
 };
 use crate::{
     git::{
-        GitFailure,
+        GitFailure, Scope,
         attributes::{Attributes, is_attributes},
         cannot, lfs,
-        mirror::Mirror,
+        progress::plain,
+        shell::path_word,
         tree::{self, Change, Entry, as_path},
     },
-    model::deploy::Lfs,
+    model::{deploy::Lfs, run::FailureClass},
 };
 
 /// What an update will do.
@@ -35,6 +38,8 @@ pub(super) struct Plan {
     pub(super) gone: Vec<Vec<u8>>,
     /// As the commit has them already; the index only needs to know.
     pub(super) fits: Vec<(Vec<u8>, Entry)>,
+    /// Files that git was told to leave alone; the index only needs to know what the commit has there.
+    pub(super) kept: Vec<(Vec<u8>, Option<Entry>, Flags)>,
     /// Tracked files that a person changed, by `git add` or without.
     pub(super) edits: Vec<Vec<u8>>,
     /// Untracked files where the commit has something.
@@ -43,23 +48,29 @@ pub(super) struct Plan {
     pub(super) attributes: Rc<Attributes>,
 }
 
-/// Works it out.
+/// Works it out. Without a commit all files go.
 pub(super) fn make(
-    (mirror, lfs): (&Mirror, Lfs),
     home: &Home,
     under_way: &UnderWay,
     standing: &mut Standing,
-    commit: &Commit<'_>,
+    commit: Option<Oid>,
+    scope: &Scope,
+    cleared: Rc<BTreeSet<PathBuf>>,
 ) -> Result<Plan, GitFailure> {
     let what = || cannot::<git2::Error>(format!("compare `{}` with the commit", home.path.display()));
     let index_tree = standing.index.write_tree_to(&home.repo).map_err(what())?;
     let head = home.repo.head().ok().and_then(|it| it.peel_to_tree().ok());
-    let update = tree::changes(&home.repo, Some(index_tree), Some(commit.tree_id()))?;
+    let target = match commit {
+        Some(commit) => home.repo.find_commit(commit).and_then(|it| it.tree()),
+        None => home.repo.treebuilder(None).and_then(|it| it.write()).and_then(|id| home.repo.find_tree(id)),
+    };
+    let target = target.map_err(what())?;
+    let mut update = changes_there(home, Some(index_tree), target.id())?;
     let staged = tree::changes(&home.repo, head.as_ref().map(Tree::id), Some(index_tree))?;
     let before = attributes(home, standing, &[])?;
     let attributes = Rc::new(attributes(home, standing, &update)?);
+    let kept = take_kept(home, standing, &mut update)?;
 
-    let target = home.repo.find_tree(commit.tree_id()).map_err(what())?;
     let mut versions = vec![target];
     versions.extend(head);
     for id in &under_way.earlier {
@@ -67,12 +78,63 @@ pub(super) fn make(
         versions.extend(home.repo.find_commit(*id).and_then(|it| it.tree()).ok());
     }
     let has_broken_off = !under_way.earlier.is_empty();
-    let eyes = Eyes::new(home, &attributes);
+    let eyes = Eyes::new(home, &attributes, cleared);
     let attributes = [attributes, Rc::new(before)];
     let planner = Planner { home, eyes, versions, attributes, index_tree, has_broken_off };
     let mut plan = planner.plan(standing, update, &staged)?;
-    planner.find_pointers((mirror, lfs), &mut plan)?;
+    plan.kept = kept;
+    planner.find_pointers(scope.lfs, standing, &mut plan)?;
+    planner.judge_objects(&plan)?;
     Ok(plan)
+}
+
+/// How the index and the commit differ. An object that is missing is a damage.
+fn changes_there(home: &Home, old: Option<Oid>, new: Oid) -> Result<Vec<Change>, GitFailure> {
+    // The index may name objects that a person's `git add` has just made, which the other view has not seen yet.
+    tree::changes(&home.repo, old, Some(new)).map_err(|failure| match failure.class {
+        FailureClass::Permanent => failure,
+        FailureClass::Tempfail | FailureClass::Fetch | FailureClass::Other => {
+            home.store.folder.is_damaged(&failure.reason)
+        }
+    })
+}
+
+/// Takes out of an update what git was told to leave alone, and what a sparse checkout leaves out.
+fn take_kept(
+    home: &Home,
+    standing: &Standing,
+    update: &mut Vec<Change>,
+) -> Result<Vec<(Vec<u8>, Option<Entry>, Flags)>, GitFailure> {
+    let sparse = Sparse::read(&home.repo)?;
+    let (mut kept, mut refused) = (Vec::new(), None);
+    let is_tracked = |path: &[u8]| standing.index.get_path(as_path(path), 0).is_some();
+    update.retain(|change| {
+        let flags = match standing.kept.get(&change.path) {
+            Some(flags) => *flags,
+            // Only what is new is judged by the patterns: what is here is here because a person wanted it.
+            None if change.now.is_some() && !is_tracked(&change.path) => match &sparse {
+                Some(sparse) if !sparse.wants(&change.path) => Flags::SKIPPED,
+                Some(_) | None => return true,
+            },
+            None => return true,
+        };
+        let is_there = || fs::symlink_metadata(home.path.join(as_path(&change.path))).is_ok();
+        if change.now.is_none() && is_there() {
+            refused.get_or_insert_with(|| change.path.clone());
+        }
+        kept.push((change.path.clone(), change.now, flags));
+        false
+    });
+    match refused {
+        None => Ok(kept),
+        Some(path) => {
+            let (shown, word) = (plain(&path), path_word(as_path(&path)));
+            Err(GitFailure::permanent(format!(
+                "the commit does not have `{shown}`, and git was told to leave that file alone: keep a copy of it, then                  run `cd {} && git update-index --no-skip-worktree --no-assume-unchanged {word}`",
+                path_word(&home.path)
+            )))
+        }
+    }
 }
 
 /// The attributes of the commit: those of the index, as far as the update does not change them.
@@ -100,11 +162,13 @@ impl Planner<'_> {
     fn plan(&self, standing: &Standing, update: Vec<Change>, staged: &[Change]) -> Result<Plan, GitFailure> {
         let attributes = self.attributes[0].clone();
         let (puts, gone, fits) = (Vec::new(), Vec::new(), Vec::new());
-        let mut plan = Plan { puts, gone, fits, edits: Vec::new(), in_the_way: Vec::new(), attributes };
+        let kept = Vec::new();
+        let mut plan = Plan { puts, gone, fits, kept, edits: Vec::new(), in_the_way: Vec::new(), attributes };
         let updated: BTreeSet<&[u8]> = update.iter().map(|it| it.path.as_slice()).collect();
         let mut doubtful: BTreeSet<&[u8]> = standing.suspects.iter().map(Vec::as_slice).collect();
         doubtful.extend(staged.iter().map(|it| it.path.as_slice()));
         doubtful.extend(standing.conflicts.iter().map(Vec::as_slice));
+        doubtful.retain(|it| !standing.kept.contains_key(*it));
         let mut fitting = BTreeSet::new();
         for path in doubtful {
             let found = self.eyes.look(path)?;
@@ -122,6 +186,8 @@ impl Planner<'_> {
             }
         }
         let indexed = self.home.repo.find_tree(self.index_tree).map_err(cannot("read the index"))?;
+        let (update, gone): (Vec<_>, Vec<_>) = update.into_iter().partition(|it| it.now.is_some());
+        plan.gone.extend(gone.into_iter().map(|it| it.path));
         for change in update {
             match change.now {
                 Some(_) if fitting.contains(&change.path) => (),
@@ -129,7 +195,7 @@ impl Planner<'_> {
                     let is_tracked = tree::entry_at(&indexed, &change.path).is_some();
                     self.plan_put(&mut plan, change, entry, is_tracked)?;
                 }
-                None => plan.gone.push(change.path),
+                None => (),
             }
         }
         if self.has_broken_off {
@@ -147,13 +213,33 @@ impl Planner<'_> {
                 plan.fits.push((change.path, entry));
                 return Ok(());
             }
-            let is_leaf = matches!(found, Found::Leaf { .. } | Found::Strange);
+            let is_leaf = matches!(found, Found::Leaf { .. } | Found::Strange) && !self.is_case_of_gone(plan, &change.path);
             if is_leaf && !self.is_known(&found, &change.path) && !plan.edits.contains(&change.path) {
                 plan.in_the_way.push(change.path.clone());
             }
         }
         plan.puts.push(change);
         Ok(())
+    }
+
+    /// Whether a file that goes is the very one that is there, since only the case of its name changes.
+    fn is_case_of_gone(&self, plan: &Plan, path: &[u8]) -> bool {
+        self.home.ignores_case && plan.gone.iter().any(|it| it.eq_ignore_ascii_case(path))
+    }
+
+    /// Fails where a file's content is not there, before anything changes.
+    fn judge_objects(&self, plan: &Plan) -> Result<(), GitFailure> {
+        let odb = self.home.store.repo.odb().map_err(cannot("open the objects"))?;
+        let missing = plan.puts.iter().find_map(|it| {
+            let entry = it.now.filter(|entry| entry.kind != tree::Kind::Submodule && !odb.exists(entry.id))?;
+            Some((entry.id, &it.path))
+        });
+        match missing {
+            Some((id, path)) => {
+                Err(self.home.store.folder.is_damaged(&format!("object {id}, `{}` of the tree, is missing", plain(path))))
+            }
+            None => Ok(()),
+        }
     }
 
     fn is_known(&self, found: &Found, path: &[u8]) -> bool {
@@ -163,14 +249,15 @@ impl Planner<'_> {
     /// Whether it is what was written for a blob that its file differs from. Undoing that does not always lead back: a
     /// blob may have line ends of both kinds.
     fn is_converted(&self, found: &Found, path: &[u8]) -> bool {
-        let Found::Leaf { kind, ids } = found else { return false };
+        let Found::Leaf { kinds, ids } = found else { return false };
         let conversions = self.attributes.iter().map(|it| it.of(path, false).conversion());
-        let conversions: Vec<_> = conversions.filter(|it| kind.is_file() && it.is_needed()).collect();
+        let is_file = kinds.iter().all(|it| it.is_file());
+        let conversions: Vec<_> = conversions.filter(|it| is_file && it.is_needed()).collect();
         if conversions.is_empty() {
             return false;
         }
         let entries = self.versions.iter().filter_map(|tree| tree::entry_at(tree, path));
-        entries.filter(|it| it.kind == *kind).any(|entry| {
+        entries.filter(|it| kinds.contains(&it.kind)).any(|entry| {
             let Ok(blob) = self.home.repo.find_blob(entry.id) else { return false };
             let written = conversions.iter().map(|it| it.apply(entry.id, blob.content().to_vec()));
             let mut hashes = written.filter_map(|it| Oid::hash_object(ObjectType::Blob, &it).ok());
@@ -197,6 +284,9 @@ impl Planner<'_> {
             for entry in fs::read_dir(&whole).map_err(what())? {
                 let entry = entry.map_err(what())?;
                 let path = [&folder, &b"/"[..], entry.file_name().as_bytes()].concat();
+                if self.eyes.is_cleared(&entry.path()) {
+                    continue;
+                }
                 if entry.file_type().map_err(what())?.is_dir() {
                     below.push(path);
                 } else {
@@ -219,7 +309,7 @@ impl Planner<'_> {
     }
 
     /// Finds files of Git LFS that are at hand and not in place, such as where the pointers were deployed before.
-    fn find_pointers(&self, (mirror, lfs): (&Mirror, Lfs), plan: &mut Plan) -> Result<(), GitFailure> {
+    fn find_pointers(&self, lfs: Lfs, standing: &Standing, plan: &mut Plan) -> Result<(), GitFailure> {
         let matters = match lfs {
             Lfs::Fail | Lfs::Pull => plan.attributes.has_lfs,
             Lfs::Ignore => false,
@@ -227,10 +317,14 @@ impl Planner<'_> {
         if !matters {
             return Ok(());
         }
+        let mirror = &self.home.store;
+        let is_kept = |path: &Vec<u8>, plan: &Plan| {
+            standing.kept.contains_key(path) || plan.kept.iter().any(|(kept, ..)| kept == path)
+        };
         let planned: BTreeSet<Vec<u8>> = plan.puts.iter().map(|it| it.path.clone()).collect();
         for change in tree::changes(&self.home.repo, None, Some(self.versions[0].id()))? {
             let Some(entry) = change.now.filter(|it| it.kind.is_file()) else { continue };
-            if !plan.attributes.of(&change.path, false).is_lfs() {
+            if !plan.attributes.of(&change.path, false).is_lfs() || is_kept(&change.path, plan) {
                 continue;
             }
             let Some(pointer) = lfs::pointer(mirror, &change.path, entry)? else { continue };

@@ -18,8 +18,8 @@ use super::{adopt::Home, plan::Plan};
 use crate::{
     git::{
         GitFailure, cannot,
-        mirror::Mirror,
         progress::{plain, say},
+        refs::DEPLOYED,
         tree::as_path,
     },
     model::push::RefName,
@@ -29,31 +29,32 @@ use crate::{
 const LISTED_MAX: usize = 10;
 
 /// Commits that only the working tree has, and that moving its refs would leave behind.
-pub(super) fn lost_commits(
-    mirror: &Mirror,
-    home: &Home,
-    ref_name: Option<&RefName>,
-) -> Result<BTreeSet<Oid>, GitFailure> {
-    let what = || cannot::<git2::Error>(format!("read the refs of `{}`", home.path.display()));
-    let odb = mirror.repo.odb().map_err(what())?;
+pub(super) fn lost_commits(home: &Home, ref_name: Option<&RefName>) -> Result<BTreeSet<Oid>, GitFailure> {
     let mut moved = BTreeSet::new();
     moved.extend(home.repo.head().ok().and_then(|it| it.target()));
     if let Some(name @ RefName::Branch(_)) = ref_name {
         moved.extend(home.repo.refname_to_id(&name.full()).ok());
     }
-    moved.retain(|id| !odb.exists(*id));
-    if moved.is_empty() {
-        return Ok(moved);
-    }
-    // A mirror that was made anew may lack what a force push took from the remote; what the working tree once fetched
-    // is not a person's work either.
-    for pattern in ["refs/remotes/*", "refs/landfall/*"] {
-        for reference in home.repo.references_glob(pattern).map_err(what())? {
-            let Some(tip) = reference.map_err(what())?.target() else { continue };
-            moved.retain(|id| tip != *id && !home.repo.graph_descendant_of(tip, *id).unwrap_or(false));
-        }
-    }
+    moved.retain(|id| is_lost(home, *id));
     Ok(moved)
+}
+
+/// Whether a commit is one that the remote never had: no ref of ours or of the remote's leads to it.
+pub(super) fn is_lost(home: &Home, commit: Oid) -> bool {
+    let repo = &home.repo;
+    if repo.refname_to_id(DEPLOYED).ok() == Some(commit) {
+        return false;
+    }
+    let walk = || -> Result<bool, git2::Error> {
+        let mut walk = repo.revwalk()?;
+        walk.push(commit)?;
+        for theirs in ["refs/remotes/*", "refs/landfall/*", "refs/tags/*"] {
+            walk.hide_glob(theirs)?;
+        }
+        Ok(walk.next().is_some())
+    };
+    // What cannot be told is saved.
+    walk().unwrap_or(true)
 }
 
 /// Fails if there is anything that would be overwritten.

@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, Metadata},
     io,
     os::{
@@ -16,6 +16,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    rc::Rc,
     thread,
 };
 
@@ -41,11 +42,42 @@ pub(super) struct Standing {
     pub(super) suspects: Vec<Vec<u8>>,
     /// Paths that were in conflict.
     pub(super) conflicts: Vec<Vec<u8>>,
+    /// Paths that git was told to leave alone, with the flags that say so: they are never written, and never an edit.
+    pub(super) kept: BTreeMap<Vec<u8>, Flags>,
     /// The blobs of the `.gitattributes` files in the index.
     pub(super) attributes: Vec<(Vec<u8>, Oid)>,
 }
 
+/// What an index entry says besides what is there (gitformat-index(5)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flags {
+    plain: u16,
+    extended: u16,
+}
+
+const ASSUME_VALID: u16 = 1 << 15;
+const SKIP_WORKTREE: u16 = 1 << 14;
+
+impl Flags {
+    /// Of a path that a sparse checkout leaves out.
+    pub(super) const SKIPPED: Self = Self { plain: 0, extended: SKIP_WORKTREE };
+
+    /// Those that tell git to leave the file alone, if the entry has one.
+    fn that_keep(entry: &IndexEntry) -> Option<Self> {
+        let flags = Self { plain: entry.flags & ASSUME_VALID, extended: entry.flags_extended & SKIP_WORKTREE };
+        (flags.plain != 0 || flags.extended != 0).then_some(flags)
+    }
+}
+
 impl Standing {
+    /// Knows nothing any more, as of an index that was emptied.
+    pub(super) fn forget(&mut self) {
+        self.suspects.clear();
+        self.conflicts.clear();
+        self.kept.clear();
+        self.attributes.clear();
+    }
+
     /// Looks at every file of the index.
     pub(super) fn look(home: &Home, under_way: &UnderWay) -> Result<Self, GitFailure> {
         let original = home.repo.path().join("index");
@@ -73,15 +105,18 @@ impl Standing {
             }
         }
         conflicts.dedup();
-        let suspects = suspects(&entries, &home.path, written);
-        Ok(Self { index, copy, suspects, conflicts, attributes })
+        let kept = entries.iter().filter_map(|it| Some((it.path.clone(), Flags::that_keep(it)?))).collect();
+        let suspects = suspects(&entries, home, written);
+        Ok(Self { index, copy, suspects, conflicts, kept, attributes })
     }
 }
 
-fn suspects(entries: &[IndexEntry], folder: &Path, written: (i64, i64)) -> Vec<Vec<u8>> {
+fn suspects(entries: &[IndexEntry], home: &Home, written: (i64, i64)) -> Vec<Vec<u8>> {
+    let (root, trusts_modes) = (&*home.path, home.trusts_modes);
     let look = |entries: &[IndexEntry]| -> Vec<Vec<u8>> {
-        let mut places = Places { root: folder, nearest: None };
-        entries.iter().filter(|it| is_suspect(it, &mut places, written)).map(|it| it.path.clone()).collect()
+        let mut places = Places { root, nearest: None };
+        let suspects = entries.iter().filter(|it| is_suspect(it, &mut places, written, trusts_modes));
+        suspects.map(|it| it.path.clone()).collect()
     };
     let (first, second) = entries.split_at(entries.len() / 2);
     thread::scope(|scope| {
@@ -117,22 +152,41 @@ impl<'a> Places<'a> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index has 32 bits for each of them")]
-fn is_suspect<'a>(entry: &'a IndexEntry, places: &mut Places<'a>, written: (i64, i64)) -> bool {
-    if entry.mode == Kind::Submodule.mode() {
+fn is_suspect<'a>(entry: &'a IndexEntry, places: &mut Places<'a>, written: (i64, i64), trusts_modes: bool) -> bool {
+    if entry.mode == Kind::Submodule.mode() || Flags::that_keep(entry).is_some() {
         return false;
     }
     let Some(now) = places.stat(&entry.path) else { return true };
     let file_type = FileType::from_raw_mode(now.st_mode);
     let is_same_kind = match entry.mode {
         0o120_000 => file_type.is_symlink(),
-        mode => file_type.is_file() && (mode & 0o100 != 0) == (now.st_mode & 0o100 != 0),
+        mode => file_type.is_file() && (!trusts_modes || (mode & 0o100 != 0) == (now.st_mode & 0o100 != 0)),
     };
     let (changed, edited) = ((now.st_ctime, now.st_ctime_nsec as i64), (now.st_mtime, now.st_mtime_nsec as i64));
     let time = |(seconds, nanos): (i64, i64)| IndexTime::new(seconds as i32, nanos as u32);
     let is_same = is_same_kind
         && (time(edited), time(changed)) == (entry.mtime, entry.ctime)
         && (now.st_ino as u32, now.st_size as u32) == (entry.ino, entry.file_size);
-    !is_same || edited >= written || entry.flags_extended != 0 || entry.flags >> 15 != 0
+    !is_same || edited >= written || entry.flags_extended != 0
+}
+
+/// The index entry of a file that git was told to leave alone: what is on the disk does not matter.
+pub(super) fn kept_entry(path: &[u8], entry: Entry, flags: Flags) -> IndexEntry {
+    let never = IndexTime::new(0, 0);
+    IndexEntry {
+        ctime: never,
+        mtime: never,
+        dev: 0,
+        ino: 0,
+        mode: entry.kind.mode(),
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: entry.id,
+        flags: flags.plain,
+        flags_extended: flags.extended,
+        path: path.to_owned(),
+    }
 }
 
 /// The index entry of a file on disk. As in git's index, numbers are cut to 32 bits.
@@ -172,9 +226,10 @@ pub(super) enum Found {
     /// Nothing, or nothing that is below the folder: one of its parents is a link, or a file.
     Nothing,
     Folder,
-    /// A file or a link. A filter may have been at it, so it may stand for two blobs.
+    /// A file or a link. A filter may have been at it, so it may stand for two blobs; and where modes mean nothing, for
+    /// two kinds.
     Leaf {
-        kind: Kind,
+        kinds: Vec<Kind>,
         ids: Vec<Oid>,
     },
     /// A pipe, a socket, a device.
@@ -187,7 +242,7 @@ impl Found {
         match (self, entry) {
             (Self::Nothing | Self::Folder, None) => true,
             (Self::Nothing | Self::Folder, Some(entry)) => entry.kind == Kind::Submodule,
-            (Self::Leaf { kind, ids }, Some(entry)) => *kind == entry.kind && ids.contains(&entry.id),
+            (Self::Leaf { kinds, ids }, Some(entry)) => kinds.contains(&entry.kind) && ids.contains(&entry.id),
             (Self::Leaf { .. } | Self::Strange, None) | (Self::Strange, Some(_)) => false,
         }
     }
@@ -198,21 +253,23 @@ pub(super) struct Eyes<'a> {
     home: &'a Home,
     has_filters: bool,
     has_lfs: bool,
+    /// What goes before anything else is written, by its whole path: it counts as gone.
+    cleared: Rc<BTreeSet<PathBuf>>,
     /// Whether a folder, given relative to the working tree, is a real one.
     folders: RefCell<HashMap<PathBuf, bool>>,
 }
 
 impl<'a> Eyes<'a> {
-    pub(super) fn new(home: &'a Home, attributes: &Attributes) -> Self {
+    pub(super) fn new(home: &'a Home, attributes: &Attributes, cleared: Rc<BTreeSet<PathBuf>>) -> Self {
         let (has_filters, has_lfs) = (attributes.has_filters, attributes.has_lfs);
-        Self { home, has_filters, has_lfs, folders: RefCell::default() }
+        Self { home, has_filters, has_lfs, cleared, folders: RefCell::default() }
     }
 
     /// What is there.
     pub(super) fn look(&self, path: &[u8]) -> Result<Found, GitFailure> {
         let relative = as_path(path);
         let whole = self.home.path.join(relative);
-        if !relative.parent().is_none_or(|it| self.is_real_folder(it)) {
+        if !relative.parent().is_none_or(|it| self.is_real_folder(it)) || self.is_cleared(&whole) {
             return Ok(Found::Nothing);
         }
         let what = || format!("read `{}`", whole.display());
@@ -241,7 +298,16 @@ impl<'a> Eyes<'a> {
         if self.has_lfs && kind != Kind::Link {
             ids.push(lfs::pointer_of_file(&whole).map_err(cannot(what()))?);
         }
-        Ok(Found::Leaf { kind, ids })
+        let kinds = match kind {
+            Kind::File | Kind::Executable if !self.home.trusts_modes => vec![Kind::File, Kind::Executable],
+            kind => vec![kind],
+        };
+        Ok(Found::Leaf { kinds, ids })
+    }
+
+    /// Whether a path goes before anything else is written.
+    pub(super) fn is_cleared(&self, whole: &Path) -> bool {
+        self.cleared.contains(whole)
     }
 
     /// Whether a relative path, and each of its parents, is a folder and no link.

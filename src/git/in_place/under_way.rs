@@ -13,8 +13,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use git2::{Oid, Repository};
+use git2::Oid;
 
+use super::{adopt::Home, temporary};
 use crate::git::{GitFailure, cannot, mirror::lock_exclusively, progress::say, shell::path_word};
 
 /// What our `index.lock` says. Git's own begins with `DIRC`, or is empty.
@@ -39,7 +40,8 @@ pub(super) struct UnderWay {
 
 impl UnderWay {
     /// Keeps all others off, and waits for those who hold one of `refs`.
-    pub(super) fn begin(repo: &Repository, refs: &[String]) -> Result<Self, GitFailure> {
+    pub(super) fn begin(home: &Home, refs: &[String]) -> Result<Self, GitFailure> {
+        let repo = &home.repo;
         let folder = repo.path().join("landfall");
         let what = format!("prepare `{}`", folder.display());
         DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(cannot(&*what))?;
@@ -49,10 +51,7 @@ impl UnderWay {
         for leftover in ["index", "index.lock", "claim"] {
             remove_if_there(&folder.join(leftover)).map_err(cannot(&*what))?;
         }
-        match fs::remove_dir_all(folder.join("tree")) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(cannot(&*what)(err)),
-            Ok(()) | Err(_) => (),
-        }
+        temporary::remove_leftovers(&home.path, &folder).map_err(cannot(&*what))?;
         let index_lock = repo.path().join("index.lock");
         take(&index_lock, &folder.join("claim"))?;
         let earlier = match fs::read_to_string(folder.join("bringing")) {

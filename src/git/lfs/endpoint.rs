@@ -8,7 +8,14 @@ use reqwest::Url;
 use serde::Deserialize;
 
 use super::stranger::Guide;
-use crate::git::{GitFailure, https, library::Journey, progress::say, remote::Remote, shell::quoted, ssh};
+use crate::git::{
+    GitFailure, https,
+    journey::Journey,
+    progress::say,
+    remote::{self, Remote},
+    shell::quoted,
+    ssh,
+};
 
 /// What a server says of itself over ssh is short.
 const WORDS_MAX: u64 = 64 << 10;
@@ -45,8 +52,9 @@ pub(super) fn find(journey: &Journey, configured: Option<&str>) -> Result<Source
     }
     match &journey.remote {
         Remote::Local(path) => {
-            let git = path.join(".git");
-            let git = if git.is_dir() { git } else { path.clone() };
+            let folder = remote::folder(path);
+            let git = folder.join(".git");
+            let git = if git.is_dir() { git } else { folder };
             Ok(Source::Folder(git.join("lfs/objects")))
         }
         Remote::Http { url, .. } => {

@@ -23,7 +23,7 @@ use git2::Oid;
 use super::{
     Fetch, GitFailure, cannot,
     config::settings,
-    library::Journey,
+    journey::Journey,
     listing::{Listing, tree_of},
     mirror::Mirror,
     progress::{plain, say},
@@ -50,7 +50,7 @@ pub(super) fn pull(order: &Fetch, journey: &Journey, mirror: &Mirror, commit: &C
     if wanted.is_empty() {
         return Ok(());
     }
-    let store = store::Store::open(mirror.folder.path())?;
+    let store = store::Store::open(&mirror.folder)?;
     let missing = store.missing(wanted)?;
     if missing.is_empty() {
         return Ok(());
@@ -110,7 +110,7 @@ pub(super) fn pointer(mirror: &Mirror, path: &[u8], entry: Entry) -> Result<Opti
 pub(super) fn object(mirror: &Mirror, lfs: Lfs, path: &[u8], pointer: &Pointer) -> Result<Option<PathBuf>, GitFailure> {
     match lfs {
         Lfs::Ignore => Ok(None),
-        Lfs::Pull => store::Store::open(mirror.folder.path())?.file(path, pointer).map(Some),
+        Lfs::Pull => store::Store::open(&mirror.folder)?.file(path, pointer).map(Some),
         Lfs::Fail => Err(GitFailure::permanent(format!(
             "the tree needs Git LFS: `{}` is only a pointer. Set `deploy.lfs` to `pull` to have such files fetched, or \
              to `ignore` to deploy the pointers",

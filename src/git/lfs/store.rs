@@ -1,4 +1,4 @@
-//! The files of Git LFS that a mirror has.
+//! The files of Git LFS that a repository has.
 //!
 //! Invariant: a file has its name only once all of it is there and is what the name says. One process at a time adds to
 //! a store: the one that holds the mirror's lock.
@@ -14,7 +14,11 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{Pointer, Wanted};
-use crate::git::{GitFailure, cannot, progress::plain};
+use crate::git::{
+    GitFailure, cannot,
+    mirror::{Kind, MirrorFolder},
+    progress::plain,
+};
 
 /// A file that no commit has needed for so long is removed. The run that fetched it has long staged it.
 const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -22,62 +26,66 @@ const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// What is copied at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// The files of one mirror.
+/// The files of one repository, where `git lfs` keeps them, too.
 pub(super) struct Store {
     folder: PathBuf,
+    /// In a person's repository nothing is put away: that is `git lfs prune`'s to do.
+    is_ours: bool,
 }
 
 impl Store {
     /// Opens it, or makes it.
-    pub(super) fn open(mirror: &Path) -> Result<Self, GitFailure> {
-        let folder = mirror.join("landfall-lfs");
+    pub(super) fn open(repository: &MirrorFolder) -> Result<Self, GitFailure> {
+        let folder = repository.path().join("lfs/objects");
         let what = || format!("make `{}`", folder.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(cannot(what()))?;
-        Ok(Self { folder })
+        DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(cannot(what()))?;
+        Ok(Self { folder, is_ours: repository.kind == Kind::Bare })
     }
 
-    /// What of this is not here yet. What is here is marked as used, and what was not used for long goes, as does what
-    /// a killed fetch left.
+    /// What of this is not here yet. What is here is marked as used, and in a mirror what was not used for long goes.
     pub(super) fn missing(&self, mut wanted: Wanted) -> Result<Wanted, GitFailure> {
-        self.look(&mut wanted).map_err(cannot(format!("read `{}`", self.folder.display())))?;
+        let look = |wanted: &mut Wanted| -> io::Result<()> {
+            let now = SystemTime::now();
+            let mut here = Vec::new();
+            for pointer in wanted.keys().filter(|it| self.has(it)) {
+                if self.is_ours {
+                    File::options().append(true).open(self.path_of(pointer))?.set_modified(now)?;
+                }
+                here.push(pointer.clone());
+            }
+            here.iter().for_each(|it| drop(wanted.remove(it)));
+            if self.is_ours { put_away(&self.folder, now) } else { Ok(()) }
+        };
+        look(&mut wanted).map_err(cannot(format!("read `{}`", self.folder.display())))?;
         Ok(wanted)
-    }
-
-    fn look(&self, wanted: &mut Wanted) -> io::Result<()> {
-        let now = SystemTime::now();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let (path, metadata) = (entry.path(), entry.metadata()?);
-            let pointer = Pointer { oid: entry.file_name().to_string_lossy().into_owned(), size: metadata.len() };
-            if wanted.remove(&pointer).is_some() {
-                File::options().append(true).open(&path)?.set_modified(now)?;
-                continue;
-            }
-            let is_part = path.extension().is_some();
-            let age = now.duration_since(metadata.modified()?).unwrap_or_default();
-            if is_part || age > UNUSED_MAX {
-                fs::remove_file(&path)?;
-            }
-        }
-        Ok(())
     }
 
     /// The file of a pointer at a path.
     pub(super) fn file(&self, path: &[u8], pointer: &Pointer) -> Result<PathBuf, GitFailure> {
-        let file = self.folder.join(&pointer.oid);
-        match fs::metadata(&file) {
-            Ok(metadata) if metadata.len() == pointer.size => Ok(file),
-            Ok(_) | Err(_) => Err(GitFailure::fetch(format!(
-                "the file of `{}` from Git LFS is not in the mirror any more",
+        match self.has(pointer) {
+            true => Ok(self.path_of(pointer)),
+            false => Err(GitFailure::fetch(format!(
+                "the file of `{}` from Git LFS is not in the repository any more",
                 plain(path)
             ))),
         }
     }
 
+    fn has(&self, pointer: &Pointer) -> bool {
+        fs::metadata(self.path_of(pointer)).is_ok_and(|it| it.is_file() && it.len() == pointer.size)
+    }
+
+    /// Two levels of folders, as `git lfs` has them. An id is hex digits, so it is no path of its own.
+    fn path_of(&self, pointer: &Pointer) -> PathBuf {
+        self.folder.join(&pointer.oid[..2]).join(&pointer.oid[2..4]).join(&pointer.oid)
+    }
+
     /// Takes in a file from wherever it comes. It must be what the pointer says.
     pub(super) fn take(&self, pointer: &Pointer, from: &mut dyn Read) -> Result<(), Refused> {
-        let (part, whole) = (self.folder.join(format!("{}.part", pointer.oid)), self.folder.join(&pointer.oid));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+        let whole = self.path_of(pointer);
+        let part = whole.with_extension("part");
+        DirBuilder::new().recursive(true).mode(0o755).create(whole.parent().unwrap_or(&self.folder))?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&part)?;
         let (mut hash, mut left) = (Sha256::new(), pointer.size);
         let mut buffer = vec![0; PIECE_BYTES];
         loop {
@@ -101,6 +109,23 @@ impl Store {
         fs::rename(&part, &whole)?;
         Ok(())
     }
+}
+
+/// Removes files that no commit has needed for long, and what a killed fetch left.
+fn put_away(folder: &Path, now: SystemTime) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        if metadata.is_dir() {
+            put_away(&path, now)?;
+            continue;
+        }
+        let age = now.duration_since(metadata.modified()?).unwrap_or_default();
+        if path.extension().is_some() || age > UNUSED_MAX {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Why a file was not taken in.

@@ -1,0 +1,108 @@
+//! Brings a commit, and those of the repositories within it, from their remotes.
+//!
+//! Invariant: when it is done, everything that writing the commit's tree needs is on this machine.
+
+use std::{cell::Cell, path::Path};
+
+use super::{
+    Against, Fetch, Fetched, Filter, GitFailure, Into, Verdict,
+    fetch::{Home, fetch_one},
+    in_place, journey, mirror,
+    mirror::Mirror,
+    progress::{plain, say},
+    remote::{self, Remote},
+    submodules::{self, Depth, Within},
+    tree::as_path,
+};
+use crate::model::{
+    deploy::Submodules,
+    job::{Asked, Target},
+    push::CommitId,
+};
+
+/// Does the order: holds the commit against what is live, and brings what else it needs.
+pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
+    let home = match &order.into {
+        Into::Mirror(path) => {
+            mirror::remove_unused(path);
+            Home::Mirror(path.clone())
+        }
+        Into::WorkTree(path) => Home::WorkTree(path.clone()),
+    };
+    let count = Cell::new(0);
+    let hooks_remote = remote::parse(&order.remote)?;
+    let fetched = fetch_all(order, &home, &hooks_remote, Depth::outermost(&count))?;
+    if let Home::WorkTree(path) = &home {
+        in_place::complete(path)?;
+    }
+    Ok(fetched)
+}
+
+fn fetch_all(
+    order: &Fetch,
+    home: &Home,
+    hooks_remote: &Remote,
+    depth: Depth<'_>,
+) -> Result<Fetched, GitFailure> {
+    let (fetched, git_dir) = fetch_one(order, home, hooks_remote)?;
+    match fetched.verdict {
+        Verdict::GoAhead { .. } => fetch_within(order, home, &git_dir, (&fetched.commit, hooks_remote), depth)?,
+        Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
+    }
+    Ok(fetched)
+}
+
+/// Brings the commits of the repositories within one.
+fn fetch_within(
+    order: &Fetch,
+    home: &Home,
+    git_dir: &Path,
+    (commit, hooks_remote): (&CommitId, &Remote),
+    depth: Depth<'_>,
+) -> Result<(), GitFailure> {
+    if order.scope.submodules == Submodules::Off {
+        return Ok(());
+    }
+    let outer = remote::parse(&order.remote)?;
+    for within in named_by(order, home, git_dir, commit)? {
+        let depth = depth.within()?;
+        let Within { path, commit, remote, .. } = &within;
+        let commit = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
+        say(&format!("submodule `{}` is at {}", plain(path), commit.short()));
+        let inner_remote = remote::parse(remote).map_err(|failure| submodules::failed(path, failure))?;
+        let proof = journey::choose(&order.logins, Some(&outer), &inner_remote);
+        let inner = Fetch {
+            into: order.into.clone(),
+            remote: remote.clone(),
+            logins: order.logins.iter().filter(|it| it.host.is_some()).cloned().chain(journey::as_own(proof)).collect(),
+            target: Target::Commit { commit, ref_name: None },
+            scope: submodules::scope_within(&order.scope),
+            silence: order.silence,
+            // That the outer commit has it is all that counts.
+            against: Against { live: None, is_disturbed: false, asked: Asked::ByHand, filter: Filter::default() },
+        };
+        let brought = inner_home(home, git_dir, &within).and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
+        brought.map_err(|failure| submodules::failed(path, failure))?;
+    }
+    Ok(())
+}
+
+fn named_by(order: &Fetch, home: &Home, git_dir: &Path, commit: &CommitId) -> Result<Vec<Within>, GitFailure> {
+    // Closed again before the next one is opened: two runs must not wait for each other.
+    let mirror = match home {
+        Home::Mirror(path) => Mirror::for_reading(path)?,
+        Home::WorkTree(_) | Home::Module { .. } => Mirror::of_clone(git_dir, None)?,
+    };
+    submodules::named_by(&mirror, commit, order.scope.subdir.as_deref(), &order.remote)
+}
+
+/// Where the commit of a repository within is brought to.
+fn inner_home(home: &Home, git_dir: &Path, within: &Within) -> Result<Home, GitFailure> {
+    Ok(match home {
+        Home::Mirror(path) => Home::Mirror(submodules::mirror_beside(path, &within.remote)),
+        Home::WorkTree(folder) | Home::Module { folder, .. } => {
+            let folder = folder.join(as_path(&within.path));
+            Home::Module { git_dir: in_place::module(git_dir, &folder, within)?, folder }
+        }
+    })
+}

@@ -1,0 +1,166 @@
+//! The repository of a submodule: where `git submodule` keeps it, in `modules/<name>` of the outer one.
+//!
+//! Invariant: what lies at a submodule's place and is another repository is never fetched into, nor removed: only its
+//! tracked files go, once they are saved.
+
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Component, Path, PathBuf},
+};
+
+use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
+
+use super::{
+    adopt::{Home, ORIGIN, our_remote},
+    unusual,
+};
+use crate::git::{
+    GitFailure, cannot, library,
+    progress::{plain, say},
+    remote,
+    submodules::Within,
+    tree::as_path,
+};
+
+/// Where a submodule is in the working tree around it.
+#[derive(Clone, Debug)]
+pub(super) struct Seat {
+    /// The repository around it.
+    pub(super) outer_git_dir: PathBuf,
+    /// The folder of its files.
+    pub(super) folder: PathBuf,
+}
+
+/// The repository that a submodule is fetched into: made where there is none, and taken out of the working tree where an
+/// earlier way of doing it has put it there (`git submodule absorbgitdirs`).
+pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &Within) -> Result<PathBuf, GitFailure> {
+    library::settle()?;
+    let git_dir = git_dir(outer_git_dir, within)?;
+    let what = || format!("make the repository of submodule `{}`", plain(&within.path));
+    if git_dir.join("HEAD").exists() {
+        return Ok(git_dir);
+    }
+    if let Some(parent) = git_dir.parent() {
+        DirBuilder::new().recursive(true).mode(0o777).create(parent).map_err(cannot(what()))?;
+    }
+    if is_ours(folder, &within.remote) {
+        fs::rename(folder.join(".git"), &git_dir).map_err(cannot(what()))?;
+        return link(&git_dir, folder).map(|()| git_dir);
+    }
+    let new = git_dir.with_extension("landfall-new");
+    super::adopt::remove_folder(&new).map_err(cannot(what()))?;
+    let mut options = RepositoryInitOptions::new();
+    options.bare(true).no_reinit(true).external_template(false).mkdir(true);
+    let repo = Repository::init_opts(&new, &options).map_err(cannot(what()))?;
+    repo.remote(ORIGIN, &remote::parse(&within.remote)?.shown()).map_err(cannot(what()))?;
+    repo.config().and_then(|mut it| it.set_bool("core.bare", false)).map_err(cannot(what()))?;
+    fs::rename(&new, &git_dir).map_err(cannot(what()))?;
+    Ok(git_dir)
+}
+
+/// Where it is, or will be.
+pub(super) fn git_dir(outer_git_dir: &Path, within: &Within) -> Result<PathBuf, GitFailure> {
+    let modules = outer_git_dir.join("modules");
+    let git_dir = modules.join(as_path(&within.name));
+    let mut above = git_dir.ancestors().skip(1).take_while(|it| *it != modules);
+    match above.find(|it| it.join("HEAD").exists()) {
+        Some(other) => Err(GitFailure::permanent(format!(
+            "its name in `.gitmodules` would put its repository into that of another submodule, `{}`",
+            other.display()
+        ))),
+        None => Ok(git_dir),
+    }
+}
+
+/// Whether a folder has a repository of its own in it, of this remote.
+fn is_ours(folder: &Path, remote: &str) -> bool {
+    let none: [&Path; 0] = [];
+    let git = folder.join(".git");
+    git.symlink_metadata().is_ok_and(|it| it.is_dir())
+        && Repository::open_ext(folder, RepositoryOpenFlags::NO_SEARCH, none).is_ok_and(|repo| {
+            repo.path().canonicalize().ok() == git.canonicalize().ok()
+                && remote::parse(remote).is_ok_and(|it| our_remote(&repo, &it).is_some())
+        })
+}
+
+/// Opens a submodule that has been fetched, with its files in this folder.
+pub(super) fn open(git_dir: &Path, folder: &Path) -> Result<Home, GitFailure> {
+    let what = || format!("open the repository `{}`", git_dir.display());
+    let none: [&Path; 0] = [];
+    let repo = Repository::open_ext(git_dir, RepositoryOpenFlags::NO_SEARCH, none).map_err(cannot(what()))?;
+    repo.set_workdir(folder, false).map_err(cannot(what()))?;
+    unusual::refuse(&repo)?;
+    Home::new(repo, folder.to_owned(), Some(ORIGIN.to_owned()))
+}
+
+/// The repository that lies at a submodule's place now, if one does.
+pub(super) fn at(folder: &Path) -> Option<PathBuf> {
+    let none: [&Path; 0] = [];
+    folder.join(".git").symlink_metadata().ok()?;
+    let repo = Repository::open_ext(folder, RepositoryOpenFlags::NO_SEARCH, none).ok()?;
+    repo.path().canonicalize().ok()
+}
+
+/// Lets repository and files know of each other.
+pub(super) fn link(git_dir: &Path, folder: &Path) -> Result<(), GitFailure> {
+    let what = || format!("write `{}`", folder.join(".git").display());
+    let from_folder = relative(folder, git_dir);
+    let from_git_dir = relative(git_dir, folder);
+    let text = format!("gitdir: {}\n", from_folder.display());
+    let file = folder.join(".git");
+    if fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
+        fs::write(&file, text).map_err(cannot(what()))?;
+    }
+    let worktree = from_git_dir.to_str().ok_or_else(|| GitFailure::permanent("its path is not UTF-8"))?;
+    let mut config = git2::Config::open(&git_dir.join("config")).map_err(cannot(what()))?;
+    if config.get_string("core.worktree").is_ok_and(|it| it == worktree) {
+        return Ok(());
+    }
+    config.set_str("core.worktree", worktree).map_err(cannot(what()))
+}
+
+/// Takes the repository out of a folder that it has left: the file that named it, or the whole of one that lay there,
+/// which is kept.
+pub(super) fn unlink(seat: &Seat) -> Result<(), GitFailure> {
+    let git = seat.folder.join(".git");
+    let what = || format!("remove `{}`", git.display());
+    match git.symlink_metadata() {
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(err) => Err(cannot(what())(err)),
+        Ok(metadata) if metadata.is_dir() => {
+            let name = seat.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let modules = seat.outer_git_dir.join("modules");
+            DirBuilder::new().recursive(true).mode(0o777).create(&modules).map_err(cannot(what()))?;
+            let mut free = (1..1000).map(|it| modules.join(format!("{name}.old-{it}"))).filter(|it| !it.exists());
+            let kept = free.next().ok_or_else(|| GitFailure::other("there are 1,000 old submodules of one name"))?;
+            fs::rename(&git, &kept).map_err(cannot(what()))?;
+            say(&format!("the repository that lay in `{}` is kept as `{}`", seat.folder.display(), kept.display()));
+            Ok(())
+        }
+        Ok(_) => fs::remove_file(&git).map_err(cannot(what())),
+    }
+}
+
+/// The way from one folder to another, both absolute and without `..`.
+fn relative(from: &Path, to: &Path) -> PathBuf {
+    let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) = (from.components().collect(), to.components().collect());
+    let shared = from.iter().zip(&to).take_while(|(one, two)| one == two).count();
+    let up = from[shared..].iter().map(|_| Component::ParentDir);
+    up.chain(to[shared..].iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::relative;
+
+    #[test]
+    fn a_way_between_two_folders_goes_up_no_further_than_it_must() {
+        let way = |from: &str, to: &str| relative(Path::new(from), Path::new(to));
+        assert_eq!(way("/srv/site/lib/x", "/srv/site/.git/modules/x"), PathBuf::from("../../.git/modules/x"));
+        assert_eq!(way("/srv/site/.git/modules/a/b", "/srv/site/b"), PathBuf::from("../../../../b"));
+    }
+}

@@ -1,0 +1,340 @@
+//! Everything that an update of a working tree, and of those within it, will do; and the order in which it is done.
+//!
+//! Invariant: nothing of a person's is changed before each of them has been looked at, so that a failure in one leaves
+//! all of them as they were.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use git2::Oid;
+
+use super::{
+    InPlace,
+    adopt::{self, Home},
+    apply, branch, clean, folders,
+    module::{self, Seat},
+    plan::{self, Plan},
+    save,
+    standing::Standing,
+    temporary::Temporary,
+    under_way::UnderWay,
+    unusual, writable,
+};
+use crate::{
+    git::{
+        GitFailure, Scope, cannot,
+        progress::{plain, say},
+        submodules::{self, Within},
+        tree::as_path,
+    },
+    model::{
+        deploy::{Clean, Submodules},
+        push::{CommitId, RefName},
+    },
+};
+
+/// Files that go before anything else is written: the paths are absolute.
+type Cleared = Rc<BTreeSet<PathBuf>>;
+
+/// One working tree, and what will be done to it.
+pub(super) struct Prepared {
+    home: Home,
+    under_way: UnderWay,
+    standing: Standing,
+    plan: Plan,
+    lost: BTreeSet<Oid>,
+    /// `None`: its files go, and nothing takes their place.
+    commit: Option<Oid>,
+    ref_name: Option<RefName>,
+    seat: Option<Seat>,
+    /// Where a submodule's files were that has moved, and what goes there.
+    left: Option<(Seat, Vec<Vec<u8>>)>,
+    scope: Scope,
+    clean: Clean,
+    patch: PathBuf,
+    temporary: Option<Temporary>,
+}
+
+/// Looks at a working tree, and at those within it.
+pub(super) fn all(home: Home, commit: Oid, place: &InPlace<'_>) -> Result<Vec<Prepared>, GitFailure> {
+    let mut all = Vec::new();
+    add(&mut all, home, commit, place, &Around::default())?;
+    Ok(all)
+}
+
+/// What is known of a submodule's surroundings.
+#[derive(Default)]
+struct Around {
+    seat: Option<Seat>,
+    /// Where it was until now.
+    left: Option<Vacated>,
+    /// What goes before it comes.
+    cleared: Cleared,
+}
+
+/// A submodule that leaves its place.
+struct Vacated {
+    seat: Seat,
+    git_dir: PathBuf,
+    home: Home,
+    under_way: UnderWay,
+    standing: Standing,
+    plan: Plan,
+}
+
+fn add(
+    all: &mut Vec<Prepared>,
+    home: Home,
+    commit: Oid,
+    place: &InPlace<'_>,
+    around: &Around,
+) -> Result<(), GitFailure> {
+    let (mut vacated, within) = look_within(&home, commit, place)?;
+    let paths = vacated.iter().flat_map(Vacated::paths);
+    let cleared: Cleared = Rc::new(around.cleared.iter().cloned().chain(paths).collect());
+    let one = Prepared::new(home, Some(commit), place, around.seat.clone(), cleared.clone())?;
+    let outer = (one.home.repo.path().to_owned(), one.home.path.clone());
+    let mut inner = Vec::new();
+    for Within { path, commit, remote, name } in within {
+        let folder = outer.1.join(as_path(&path));
+        let found = Within { path: path.clone(), commit, remote: remote.clone(), name };
+        let failed = |failure| submodules::failed(&path, failure);
+        let git_dir = module::git_dir(&outer.0, &found).map_err(failed)?;
+        judge_way(&outer.1, &path, &cleared)?;
+        let here = vacated.iter().position(|it| Some(&it.git_dir) == git_dir.canonicalize().ok().as_ref());
+        let left = here.map(|at| vacated.remove(at));
+        let patch = patch_within(place.patch, &path)?;
+        let scope = submodules::scope_within(place.scope);
+        let within = InPlace { path: &folder, remote: &remote, ref_name: None, patch: &patch, scope: &scope, ..*place };
+        let seat = Some(Seat { outer_git_dir: outer.0.clone(), folder: folder.clone() });
+        let around = Around { seat, left, cleared: cleared.clone() };
+        add_module(&mut inner, &git_dir, commit, &within, around).map_err(failed)?;
+    }
+    all.extend(vacated.into_iter().map(|it| it.prepared(place)));
+    all.push(one);
+    all.append(&mut inner);
+    Ok(())
+}
+
+fn add_module(
+    all: &mut Vec<Prepared>,
+    git_dir: &Path,
+    commit: Oid,
+    place: &InPlace<'_>,
+    mut around: Around,
+) -> Result<(), GitFailure> {
+    let Some(Vacated { seat, home, under_way, mut standing, plan: left, .. }) = around.left.take() else {
+        return add(all, module::open(git_dir, place.path)?, commit, place, &around);
+    };
+    // It moves: what it had goes from the old place, and all of it comes to the new one.
+    let gone = left.gone.clone();
+    standing.index.clear().map_err(cannot("empty an index"))?;
+    standing.forget();
+    let home = Home { path: place.path.to_owned(), ..home };
+    home.repo.set_workdir(place.path, false).map_err(cannot("move a submodule"))?;
+    let mut plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, around.cleared.clone())?;
+    plan.edits.extend(left.edits);
+    let lost = save::lost_commits(&home, None)?;
+    all.push(Prepared {
+        home,
+        under_way,
+        standing,
+        plan,
+        lost,
+        commit: Some(commit),
+        ref_name: None,
+        seat: around.seat,
+        left: Some((seat, gone)),
+        scope: place.scope.clone(),
+        clean: place.clean,
+        patch: place.patch.to_owned(),
+        temporary: None,
+    });
+    Ok(())
+}
+
+/// The submodules that leave their places, and those that the commit has.
+fn look_within(
+    home: &Home,
+    commit: Oid,
+    place: &InPlace<'_>,
+) -> Result<(Vec<Vacated>, Vec<Within>), GitFailure> {
+    match place.scope.submodules {
+        Submodules::Off => return Ok((Vec::new(), Vec::new())),
+        Submodules::On | Submodules::Recursive => (),
+    }
+    let id = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
+    let within = submodules::named_by(&home.store, &id, None, place.remote)?;
+    let mut vacated = Vec::new();
+    for path in submodules_of_index(home)? {
+        let folder = home.path.join(as_path(&path));
+        let Some(git_dir) = module::at(&folder) else { continue };
+        let stays = within.iter().find(|it| it.path == path).map(|it| module::git_dir(home.repo.path(), it));
+        let stays = stays.transpose()?.and_then(|it| it.canonicalize().ok());
+        if stays.as_ref() == Some(&git_dir) {
+            continue;
+        }
+        let seat = Seat { outer_git_dir: home.repo.path().to_owned(), folder: folder.clone() };
+        let scope = submodules::scope_within(place.scope);
+        let one = Vacated::look(seat, git_dir, &scope).map_err(|failure| submodules::failed(&path, failure))?;
+        say(&format!("submodule `{}` leaves its place", plain(&path)));
+        vacated.push(one);
+    }
+    Ok((vacated, within))
+}
+
+fn submodules_of_index(home: &Home) -> Result<Vec<Vec<u8>>, GitFailure> {
+    let index = home.repo.index().map_err(cannot("read the index"))?;
+    Ok(index.iter().filter(|it| it.mode == 0o160_000).map(|it| it.path).collect())
+}
+
+impl Vacated {
+    fn look(seat: Seat, git_dir: PathBuf, scope: &Scope) -> Result<Self, GitFailure> {
+        let home = module::open(&git_dir, &seat.folder)?;
+        let under_way = UnderWay::begin(&home, &[])?;
+        let mut standing = Standing::look(&home, &under_way)?;
+        let plan = plan::make(&home, &under_way, &mut standing, None, scope, Cleared::default())?;
+        Ok(Self { seat, git_dir, home, under_way, standing, plan })
+    }
+
+    fn paths(&self) -> impl Iterator<Item = PathBuf> {
+        let gone = self.plan.gone.iter().map(|it| self.seat.folder.join(as_path(it)));
+        gone.chain([self.seat.folder.join(".git")])
+    }
+
+    fn prepared(self, place: &InPlace<'_>) -> Prepared {
+        let Self { seat, home, under_way, standing, plan, .. } = self;
+        let name = seat.folder.file_name().unwrap_or_default().to_owned();
+        let patch = patch_within(place.patch, name.as_encoded_bytes()).unwrap_or_else(|_| place.patch.to_owned());
+        let (scope, clean) = (place.scope.clone(), Clean::None);
+        let (left, lost) = (Some((seat, plan.gone.clone())), BTreeSet::new());
+        let (commit, ref_name, temporary) = (None, None, None);
+        Prepared { home, under_way, standing, plan, lost, commit, ref_name, seat: None, left, scope, clean, patch, temporary }
+    }
+}
+
+/// Fails where something else than a folder is in the place of a submodule, or above it, and stays.
+fn judge_way(outer: &Path, path: &[u8], cleared: &Cleared) -> Result<(), GitFailure> {
+    let mut way = as_path(path).ancestors().filter(|it| !it.as_os_str().is_empty()).map(|it| outer.join(it));
+    match way.find(|it| it.symlink_metadata().is_ok_and(|it| it.is_symlink()) && !cleared.contains(it)) {
+        Some(link) => {
+            let (path, link) = (plain(path), link.display());
+            Err(GitFailure::permanent(format!("submodule `{path}`: `{link}` is a link, and leads elsewhere")))
+        }
+        None => Ok(()),
+    }
+}
+
+impl Prepared {
+    fn new(
+        home: Home,
+        commit: Option<Oid>,
+        place: &InPlace<'_>,
+        seat: Option<Seat>,
+        cleared: Cleared,
+    ) -> Result<Self, GitFailure> {
+        if let Some(commit) = commit {
+            unusual::refuse_replaced(&home.repo, commit)?;
+        }
+        let under_way = UnderWay::begin(&home, &adopt::refs(place.ref_name))?;
+        let mut standing = Standing::look(&home, &under_way)?;
+        let plan = plan::make(&home, &under_way, &mut standing, commit, place.scope, cleared)?;
+        writable::judge_all(&home, &plan)?;
+        let mut lost = save::lost_commits(&home, place.ref_name)?;
+        lost.extend(branch::judge(&home, place.ref_name)?);
+        Ok(Self {
+            home,
+            under_way,
+            standing,
+            plan,
+            lost,
+            commit,
+            ref_name: place.ref_name.cloned(),
+            seat,
+            left: None,
+            scope: place.scope.clone(),
+            clean: place.clean,
+            patch: place.patch.to_owned(),
+            temporary: None,
+        })
+    }
+
+    /// Fails where something of a person's would be overwritten.
+    pub(super) fn refuse_edits(&self) -> Result<(), GitFailure> {
+        save::refuse(&self.home, &self.plan, &self.lost)
+    }
+
+    /// Saves what would be overwritten; answers whether there was anything.
+    pub(super) fn save_edits(&self) -> Result<bool, GitFailure> {
+        save::save(&self.home, &self.plan, &self.lost, &self.patch)
+    }
+
+    /// Writes the new files beside the old ones.
+    pub(super) fn write_files(&mut self) -> Result<(), GitFailure> {
+        self.temporary = Some(Temporary::write(&self.home, &self.under_way, &self.plan, self.scope.lfs)?);
+        Ok(())
+    }
+
+    /// Notes that files are about to change.
+    pub(super) fn note(&mut self) -> Result<(), GitFailure> {
+        self.commit.map_or(Ok(()), |commit| self.under_way.note(commit))
+    }
+
+    /// Takes away what has to be gone before any other file comes.
+    pub(super) fn clear(&mut self) -> Result<(), GitFailure> {
+        let Some((seat, gone)) = self.left.take() else { return Ok(()) };
+        gone.iter().try_for_each(|path| folders::remove(&seat.folder, path))?;
+        module::unlink(&seat)?;
+        // What a person has put there stays.
+        let _ = std::fs::remove_dir(&seat.folder);
+        Ok(())
+    }
+
+    /// Brings files, index and refs to the commit.
+    pub(super) fn switch(mut self) -> Result<(), GitFailure> {
+        let Some(commit) = self.commit else {
+            apply::empty_index(&self.home, &mut self.standing)?;
+            return self.under_way.end();
+        };
+        if let Some(seat) = &self.seat {
+            DirBuilder::new().recursive(true).mode(0o777).create(&seat.folder).map_err(cannot("make a submodule"))?;
+            module::link(self.home.repo.path(), &seat.folder)?;
+        }
+        let temporary = self.temporary.take().unwrap_or_default();
+        apply::apply(&self.home, &self.under_way, &mut self.standing, &self.plan, temporary, commit, self.scope.lfs)?;
+        branch::move_refs(&self.home, commit, self.ref_name.as_ref())?;
+        self.under_way.end()?;
+        match self.clean {
+            Clean::None => (),
+            Clean::Untracked => clean::remove_untracked(&self.home)?,
+        }
+        let count = self.plan.puts.len();
+        say(&format!(
+            "{} is at {commit:.7}: {count} {} written, {} removed",
+            self.home.path.display(),
+            if count == 1 { "file" } else { "files" },
+            self.plan.gone.len()
+        ));
+        Ok(())
+    }
+}
+
+/// Where the edits of a submodule are saved: among the files that are saved of the outer one.
+fn patch_within(patch: &Path, path: &[u8]) -> Result<PathBuf, GitFailure> {
+    let mut files = OsString::from(patch);
+    files.push(".files");
+    let mut within = PathBuf::from(files).join(as_path(path)).into_os_string();
+    within.push(".patch");
+    let within = PathBuf::from(within);
+    if let Some(parent) = within.parent() {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(cannot(format!("make `{}`", parent.display())))?;
+    }
+    Ok(within)
+}

@@ -1,0 +1,199 @@
+//! New files, written beside the old ones under names of their own.
+//!
+//! They are made in the folder they belong to, so that it gives them what it gives to files that git makes: default
+//! access lists, its group, labels, a quota.
+//!
+//! Invariant: a file has its own name only once it is whole, and what a killed update leaves is known by name.
+
+use std::{
+    collections::BTreeSet,
+    ffi::OsStr,
+    fs,
+    io,
+    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+
+use super::{adopt::Home, folders::remove_empty_parents, plan::Plan, under_way::UnderWay};
+use crate::{
+    git::{
+        GitFailure, cannot, put,
+        tree::{Change, Kind, as_path},
+        write,
+    },
+    model::deploy::Lfs,
+};
+
+/// What the names begin with.
+const NAME: &str = ".landfall-new-";
+
+/// The file, in our folder within `.git`, that lists them.
+const LIST: &str = "writing";
+
+/// Files that wait to take their places.
+#[derive(Default)]
+pub(super) struct Temporary {
+    folder: PathBuf,
+    /// The file's own path, and the one it has now; both relative.
+    files: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What could not be written yet, as its folder is still something else.
+    late: Vec<Change>,
+}
+
+impl Temporary {
+    /// Writes all of the plan whose folder is there, or can be made.
+    pub(super) fn write(home: &Home, under_way: &UnderWay, plan: &Plan, lfs: Lfs) -> Result<Self, GitFailure> {
+        let (late, early): (Vec<Change>, Vec<Change>) =
+            plan.puts.iter().filter(|it| !is_submodule(it)).cloned().partition(|it| has_obstacle(home, &it.path));
+        let mut temporary = Self { folder: home.path.clone(), files: Vec::new(), late };
+        temporary.add(home, under_way, plan, &early, lfs)?;
+        Ok(temporary)
+    }
+
+    /// Writes the rest, once what was in the way is gone.
+    pub(super) fn write_late(
+        &mut self,
+        home: &Home,
+        under_way: &UnderWay,
+        plan: &Plan,
+        lfs: Lfs,
+    ) -> Result<(), GitFailure> {
+        let late = std::mem::take(&mut self.late);
+        self.add(home, under_way, plan, &late, lfs)
+    }
+
+    fn add(
+        &mut self,
+        home: &Home,
+        under_way: &UnderWay,
+        plan: &Plan,
+        changes: &[Change],
+        lfs: Lfs,
+    ) -> Result<(), GitFailure> {
+        let puts = put::prepare(&home.store, &plan.attributes, b"", changes, lfs)?;
+        if puts.is_empty() {
+            return Ok(());
+        }
+        let first = self.files.len();
+        for (number, put) in (first..).zip(&puts) {
+            self.files.push((put.path.to_owned(), beside(put.path, number)));
+        }
+        self.note(&under_way.folder).map_err(cannot(format!("write to `{}`", under_way.folder.display())))?;
+        let folders: BTreeSet<&Path> = puts.iter().filter_map(|it| as_path(it.path).parent()).collect();
+        for folder in folders {
+            let folder = home.path.join(folder);
+            let made = fs::DirBuilder::new().recursive(true).mode(0o777).create(&folder);
+            made.map_err(cannot(format!("make `{}`", folder.display())))?;
+        }
+        let names: Vec<&[u8]> = self.files[first..].iter().map(|(_, name)| name.as_slice()).collect();
+        write::write_as(&home.store, &puts, &names, &home.path)
+    }
+
+    /// Lists the names for whoever comes after a crash.
+    fn note(&self, own: &Path) -> io::Result<()> {
+        let (list, new) = (own.join(LIST), own.join("writing.new"));
+        let text: Vec<u8> = self.files.iter().flat_map(|(_, name)| [name.as_slice(), b"\0"].concat()).collect();
+        fs::write(&new, text)?;
+        fs::rename(new, list)
+    }
+
+    /// Gives every file its place.
+    pub(super) fn settle(mut self) -> Result<(), GitFailure> {
+        let files = std::mem::take(&mut self.files);
+        for (number, (path, name)) in files.iter().enumerate() {
+            let (from, to) = (self.folder.join(as_path(name)), self.folder.join(as_path(path)));
+            if let Err(err) = replace(&from, &to) {
+                self.files = files[number..].to_vec();
+                return Err(cannot(format!("write `{}`", to.display()))(err));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        for (_, name) in &self.files {
+            let _ = fs::remove_file(self.folder.join(as_path(name)));
+            remove_empty_parents(&self.folder, name);
+        }
+    }
+}
+
+/// Removes what a killed update left.
+pub(super) fn remove_leftovers(folder: &Path, own: &Path) -> io::Result<()> {
+    let list = match fs::read(own.join(LIST)) {
+        Ok(list) => list,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(err) => return Err(err),
+    };
+    for name in list.split(|it| *it == 0).filter(|it| !it.is_empty()) {
+        let is_ours = as_path(name).file_name().is_some_and(|it| it.as_bytes().starts_with(NAME.as_bytes()));
+        if is_ours && fs::remove_file(folder.join(as_path(name))).is_ok() {
+            remove_empty_parents(folder, name);
+        }
+    }
+    fs::remove_file(own.join(LIST))
+}
+
+fn is_submodule(change: &Change) -> bool {
+    change.now.is_none_or(|it| it.kind == Kind::Submodule)
+}
+
+fn beside(path: &[u8], number: usize) -> Vec<u8> {
+    let name = format!("{NAME}{number}");
+    let whole = as_path(path).with_file_name(OsStr::new(&name));
+    whole.into_os_string().into_encoded_bytes()
+}
+
+/// Whether a folder of a path is something else for now.
+fn has_obstacle(home: &Home, path: &[u8]) -> bool {
+    let mut above = as_path(path).ancestors().skip(1).filter(|it| !it.as_os_str().is_empty());
+    above.any(|it| home.path.join(it).symlink_metadata().is_ok_and(|it| !it.is_dir()))
+}
+
+/// Puts a file in the place of what is there. A plain rename onto a file makes ext4 write the new one out at once, which
+/// takes longer than all the rest (ext4(5), `auto_da_alloc`); an exchange does not.
+fn replace(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) => match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Ok(()) => return fs::remove_file(from),
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => (),
+            Err(err) => return Err(err.into()),
+        },
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => (),
+        Err(err) => return Err(err.into()),
+    }
+    fs::rename(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{beside, replace};
+
+    #[test]
+    fn a_file_takes_the_place_of_another_and_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&new, "1").expect("written");
+        replace(&new, &old).expect("moved to a free name");
+        fs::write(&new, "2").expect("written");
+        replace(&new, &old).expect("exchanged");
+        assert_eq!(fs::read_to_string(&old).expect("a file"), "2");
+        assert!(!new.exists());
+    }
+
+    #[test]
+    fn a_name_is_in_the_folder_of_its_file() {
+        assert_eq!(beside(b"a/b", 7), b"a/.landfall-new-7");
+        assert_eq!(beside(b"b", 0), b".landfall-new-0");
+    }
+}
