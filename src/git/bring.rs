@@ -38,12 +38,7 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
     Ok(fetched)
 }
 
-fn fetch_all(
-    order: &Fetch,
-    home: &Home,
-    hooks_remote: &Remote,
-    depth: Depth<'_>,
-) -> Result<Fetched, GitFailure> {
+fn fetch_all(order: &Fetch, home: &Home, hooks_remote: &Remote, depth: Depth<'_>) -> Result<Fetched, GitFailure> {
     let (fetched, git_dir) = fetch_one(order, home, hooks_remote)?;
     match fetched.verdict {
         Verdict::GoAhead { .. } => fetch_within(order, home, &git_dir, (&fetched.commit, hooks_remote), depth)?,

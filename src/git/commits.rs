@@ -4,7 +4,11 @@
 
 use git2::{Oid, Repository};
 
-use super::{Cause, Fetched, GitFailure, Verdict, mirror::Mirror, progress::{plain, say}};
+use super::{
+    Cause, Fetched, GitFailure, Verdict,
+    mirror::Mirror,
+    progress::{plain, say},
+};
 use crate::model::push::{CommitFacts, CommitId, RefName};
 
 /// A commit that the remote does not have.

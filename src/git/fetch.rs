@@ -42,11 +42,7 @@ pub(super) enum Home {
 /// Brings the commit of an order, without those of the repositories within it. Answers with the repository's folder.
 ///
 /// `hooks_remote` is the remote that the hook names, which led to this one.
-pub(super) fn fetch_one(
-    order: &Fetch,
-    home: &Home,
-    hooks_remote: &Remote,
-) -> Result<(Fetched, PathBuf), GitFailure> {
+pub(super) fn fetch_one(order: &Fetch, home: &Home, hooks_remote: &Remote) -> Result<(Fetched, PathBuf), GitFailure> {
     let remote = remote::parse(&order.remote)?;
     let is_vouched_for = hooks_remote.has_door_of(&remote) || is_in_private_network(hooks_remote);
     if let Some(host) = remote.host().filter(|it| !is_vouched_for && leads_inside(it)) {
@@ -107,7 +103,7 @@ fn judge(
     let about = (&fetched.commit, fetched.ref_name.as_ref());
     let verdict = ancestry::judge((mirror, reach), &order.against, about, |ref_name| match freshness {
         Freshness::OfNow(offered) => Ok(offered.commit_of(&ref_name.full())),
-        Freshness::OfBefore => present::points_at(&mirror.repo, journey, ref_name),
+        Freshness::OfBefore => present::points_at(mirror, journey, ref_name),
     })?;
     if !matches!(verdict, Told::Now(Verdict::GoAhead { .. })) {
         return Ok(verdict);

@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufReader, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Stdio},
     thread::{self, JoinHandle},
     time::Instant,
@@ -16,12 +16,16 @@ use super::{
     progress::{BEAT, Meter, plain, say},
 };
 
+/// A file of more than this passes through without being in memory whole.
+const BIG_FILE: &str = "core.bigFileThreshold=16m";
+
 /// What is kept of a line of its standard error.
 const LINE_BYTES_MAX: usize = 4 << 10;
 
 /// A running `git index-pack`.
 pub(super) struct IndexPack {
     child: Child,
+    place: PathBuf,
     meter: Meter,
     /// Its last words, once it has ended.
     words: Option<JoinHandle<String>>,
@@ -33,13 +37,15 @@ impl IndexPack {
     pub(super) fn start(git_dir: &Path, journey: &Journey, count: usize) -> Result<Self, GitFailure> {
         let mut command = git_program::command_in(git_dir)?;
         // Packs of two files are what libgit2 makes, too, and can be made one by either.
-        command.args(["-c", "pack.writeReverseIndex=false", "index-pack", "--stdin", "--fix-thin", "-v"]);
+        command.args(["-c", "pack.writeReverseIndex=false", "-c", BIG_FILE]);
+        command.args(["index-pack", "--stdin", "--fix-thin", "-v"]);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn();
         let mut child = child.map_err(|err| GitFailure::other(format!("cannot start git index-pack: {err}")))?;
         let words = listen(child.stderr.take().expect("standard error is piped"));
         journey.meter.expect(count);
-        Ok(Self { child, meter: journey.meter.clone(), words: Some(words), is_finished: false })
+        let place = git_dir.to_owned();
+        Ok(Self { child, place, meter: journey.meter.clone(), words: Some(words), is_finished: false })
     }
 
     /// Hands on a piece of the pack.
@@ -68,7 +74,8 @@ impl IndexPack {
                 let why = if words.is_empty() { format!("it ended with {status}") } else { words };
                 // What the line broke off, or the far side spoilt, another try may mend.
                 let is_ours = ["unable to write", "No space left", "cannot store", "unable to create"];
-                let reason = format!("git index-pack cannot take in what was received: {why}");
+                let place = self.place.display();
+                let reason = format!("git index-pack cannot take in what was received, into `{place}`: {why}");
                 match is_ours.iter().any(|it| why.contains(it)) {
                     true => Err(GitFailure::other(reason)),
                     false => Err(GitFailure::fetch(reason)),

@@ -2,11 +2,7 @@
 //!
 //! Invariant: settled once per process, before the first repository is opened.
 
-use std::{
-    cell::RefCell,
-    fs,
-    sync::OnceLock,
-};
+use std::{cell::RefCell, fs, sync::OnceLock};
 
 use git2::{Error, transport::Transport};
 use rustix::process::{Resource, getrlimit, setrlimit};

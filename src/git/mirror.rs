@@ -176,9 +176,7 @@ impl MirrorFolder {
         let path = self.path.display();
         match &self.kind {
             Kind::Bare => match fs::write(self.path.join(DAMAGED), why) {
-                Ok(()) => {
-                    GitFailure::fetch(format!("the mirror `{path}` is damaged and will be fetched anew: {why}"))
-                }
+                Ok(()) => GitFailure::fetch(format!("the mirror `{path}` is damaged and will be fetched anew: {why}")),
                 Err(_) => {
                     GitFailure::other(format!("the mirror `{path}` is damaged; remove it to have it anew: {why}"))
                 }

@@ -9,6 +9,8 @@ mod remote;
 
 mod shell;
 
+mod locks;
+
 mod git_program;
 
 mod progress;

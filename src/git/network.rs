@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, fs};
 
-use git2::{AutotagOption, Direction, ErrorClass, FetchOptions, RemoteCallbacks, RemoteHead, Repository};
+use git2::{AutotagOption, Direction, ErrorClass, FetchOptions, RemoteCallbacks, RemoteHead};
 
 use super::{
     Cause, GitFailure, Scope,
@@ -50,7 +50,7 @@ pub(super) fn fetch(
     scope: &Scope,
     settle: impl FnOnce(&Offered) -> Result<(), GitFailure>,
 ) -> Result<Offered, GitFailure> {
-    let mut session = Session::open(&mirror.repo, journey)?;
+    let mut session = Session::open(mirror, journey)?;
     let offered = session.offered()?;
     settle(&offered)?;
     let named = match target {
@@ -92,6 +92,11 @@ fn requests(
     let mut wanted: BTreeSet<String> = named.map(RefName::full).into_iter().collect();
     if matches!(target, Target::DefaultBranch) {
         wanted.extend(offered.head().map(|(_, branch)| branch.as_ref().map_or("HEAD".to_owned(), RefName::full)));
+    }
+    if let (Target::Commit { commit, .. }, true) = (target, wanted.is_empty()) {
+        // Not every server gives out what is asked for by its id, but all give what a ref of theirs leads to.
+        let leads_there = |it: &&String| offered.commit_of(it).is_some_and(|id| id.to_string() == commit.as_str());
+        wanted.extend(offered.names().find(leads_there).cloned());
     }
     wanted.retain(offers);
     let mut known: BTreeSet<String> = offered.names().filter(|it| is_known(mirror, it)).cloned().collect();
@@ -201,7 +206,7 @@ fn ask_for_commit(
     {
         return Err(broke_off);
     }
-    let mut reach = if repo.is_shallow() { Reach::Part } else { Reach::All };
+    let mut reach = if is_sparing { Reach::Part } else { Reach::All };
     let mut times = 0;
     while reach == Reach::Part && find(repo, commit).is_none() {
         reach = deepen(mirror, journey, named, times)?;
@@ -218,7 +223,7 @@ pub(super) fn deepen(
     ref_name: Option<&RefName>,
     times: usize,
 ) -> Result<Reach, GitFailure> {
-    let mut session = Session::open(&mirror.repo, journey)?;
+    let mut session = Session::open(mirror, journey)?;
     let offered = session.offered()?;
     let name = ref_name.map(RefName::full).filter(|it| offered.id_of(it).is_some());
     let (reach, request) = match (DEEPENINGS.get(times), name) {
@@ -238,26 +243,26 @@ pub(super) fn deepen(
 
 /// A connection to the remote; each download ends one, and the next begins another.
 pub(super) struct Session<'a> {
-    repo: &'a Repository,
+    mirror: &'a Mirror,
     journey: &'a Journey,
     remote: git2::Remote<'a>,
 }
 
 impl<'a> Session<'a> {
     /// Connects.
-    pub(super) fn open(repo: &'a Repository, journey: &'a Journey) -> Result<Self, GitFailure> {
+    pub(super) fn open(mirror: &'a Mirror, journey: &'a Journey) -> Result<Self, GitFailure> {
         let connect = || -> Result<git2::Remote<'a>, git2::Error> {
-            let mut remote = repo.remote_anonymous(&address(journey))?;
+            let mut remote = mirror.repo.remote_anonymous(&address(journey))?;
             remote.connect(Direction::Fetch)?;
             Ok(remote)
         };
-        let remote = connect().map_err(|err| failure(&err, journey))?;
-        Ok(Self { repo, journey, remote })
+        let remote = connect().map_err(|err| failure(&err, mirror, journey))?;
+        Ok(Self { mirror, journey, remote })
     }
 
     /// What the remote has at this moment.
     pub(super) fn offered(&self) -> Result<Offered, GitFailure> {
-        let heads = self.remote.list().map_err(|err| failure(&err, self.journey))?;
+        let heads = self.remote.list().map_err(|err| failure(&err, self.mirror, self.journey))?;
         Ok(Offered::new(heads.iter().map(|head: &RemoteHead<'_>| {
             (head.name().to_owned(), head.oid(), head.symref_target().map(str::to_owned))
         })))
@@ -265,7 +270,7 @@ impl<'a> Session<'a> {
 
     fn ask(&mut self, request: &Request) -> Result<(), GitFailure> {
         let refspecs: Vec<String> = request.names.iter().map(|it| format!("+{it}:{it}")).collect();
-        self.download(&refspecs, request.depth).map_err(|err| failure(&err, self.journey))
+        self.download(&refspecs, request.depth).map_err(|err| failure(&err, self.mirror, self.journey))
     }
 
     fn download(&mut self, refspecs: &[String], depth: Option<i32>) -> Result<(), git2::Error> {
@@ -290,11 +295,11 @@ impl<'a> Session<'a> {
         let _ = self.remote.disconnect();
         // What libgit2 was told instead of the pack that git took in.
         for end in ["idx", "pack"] {
-            let _ = fs::remove_file(packs::pack_folder(self.repo).join(EMPTY_PACK_STEM).with_extension(end));
+            let _ = fs::remove_file(packs::pack_folder(&self.mirror.repo).join(EMPTY_PACK_STEM).with_extension(end));
         }
         if result.is_ok() {
             journey.meter.end();
-            self.repo.odb().and_then(|it| it.refresh())?;
+            self.mirror.repo.odb().and_then(|it| it.refresh())?;
         }
         result
     }
@@ -310,7 +315,7 @@ fn address(journey: &Journey) -> String {
 }
 
 /// What a failed fetch means for people.
-fn failure(err: &git2::Error, journey: &Journey) -> GitFailure {
+fn failure(err: &git2::Error, mirror: &Mirror, journey: &Journey) -> GitFailure {
     let shown = journey.remote.shown();
     if speaks_of_sha256(err) {
         return sha256(&shown);
@@ -319,6 +324,10 @@ fn failure(err: &git2::Error, journey: &Journey) -> GitFailure {
         return failure;
     }
     let reason = format!("cannot fetch {shown}: {}", err.why());
+    let of_objects = [ErrorClass::Zlib, ErrorClass::Odb, ErrorClass::Object, ErrorClass::Tree];
+    if of_objects.contains(&err.class()) {
+        return mirror.folder.is_damaged(&err.why());
+    }
     let on_this_machine = [ErrorClass::Os, ErrorClass::Filesystem, ErrorClass::NoMemory, ErrorClass::Reference];
     match on_this_machine.contains(&err.class()) {
         true => GitFailure::other(reason),

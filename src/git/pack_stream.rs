@@ -129,7 +129,6 @@ impl<S: Read + Write> PackStream<S> {
         self.pass(&EMPTY_PACK);
         Ok(())
     }
-
 }
 
 fn noted(journey: &Journey, failure: GitFailure) -> io::Error {

@@ -3,20 +3,14 @@
 //! Invariant: the answer is the remote's own, never what an earlier fetch remembers, and an annotated tag stands for its
 //! commit.
 
-use git2::{Oid, Repository};
+use git2::Oid;
 
-use super::{
-    GitFailure,
-    journey::Journey,
-    library::travel,
-    network::Session,
-    progress::say,
-};
+use super::{GitFailure, journey::Journey, library::travel, mirror::Mirror, network::Session, progress::say};
 use crate::model::push::RefName;
 
 /// Where the remote has this ref now; `None`: it has no such ref.
-pub(super) fn points_at(repo: &Repository, journey: &Journey, ref_name: &RefName) -> Result<Option<Oid>, GitFailure> {
+pub(super) fn points_at(mirror: &Mirror, journey: &Journey, ref_name: &RefName) -> Result<Option<Oid>, GitFailure> {
     say(&format!("asking {} for `{}`", journey.remote.shown(), ref_name.short()));
-    let offered = travel(journey, || Session::open(repo, journey)?.offered())?;
+    let offered = travel(journey, || Session::open(mirror, journey)?.offered())?;
     Ok(offered.commit_of(&ref_name.full()))
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use git2::{Oid, Repository};
 
 use super::{
-    Cause, GitFailure, cannot,
+    Cause, GitFailure, cannot, locks,
     mirror::{Kind, Mirror},
     progress::{plain, say},
 };
@@ -98,6 +98,7 @@ pub(super) fn adopt(
 ) -> Result<(), GitFailure> {
     let repo = &mirror.repo;
     let what = || cannot::<git2::Error>(format!("write the refs of `{}`", repo.path().display()));
+    wait_for_others(mirror, "packed-refs")?;
     drop_gone(mirror, offered).map_err(what())?;
     let odb = repo.odb().map_err(what())?;
     let mut changed = 0;
@@ -107,6 +108,7 @@ pub(super) fn adopt(
             continue;
         }
         changed += 1;
+        wait_for_others(mirror, &local)?;
         remember(mirror, &local, Some(*id));
         if let Err(err) = repo.reference(&local, *id, true, "landfall: fetch") {
             if target.is_some_and(|it| it.full() == *name) {
@@ -153,4 +155,12 @@ fn remember(mirror: &Mirror, local: &str, new: Option<Oid>) {
     let name = format!("{REPLACED}/{}", branch.replace('/', "%"));
     // Without it a commit is saved once too often.
     let _ = mirror.repo.reference(&name, old, true, "landfall: fetch");
+}
+
+/// A person's git may hold a lock for a moment. Nobody else's is left in a mirror.
+fn wait_for_others(mirror: &Mirror, name: &str) -> Result<(), GitFailure> {
+    match mirror.folder.kind {
+        Kind::Bare => Ok(()),
+        Kind::Clone { .. } => locks::wait_until_free(&mirror.folder.path().join(format!("{name}.lock"))),
+    }
 }

@@ -60,12 +60,7 @@ pub(super) fn write(
 }
 
 /// Writes each of these under another path, in a folder that is there.
-pub(super) fn write_as(
-    mirror: &Mirror,
-    puts: &[Put<'_>],
-    names: &[&[u8]],
-    folder: &Path,
-) -> Result<(), GitFailure> {
+pub(super) fn write_as(mirror: &Mirror, puts: &[Put<'_>], names: &[&[u8]], folder: &Path) -> Result<(), GitFailure> {
     write_all(mirror, puts, names, (&open_root(folder)?, folder))
 }
 

@@ -5,7 +5,9 @@
 use std::path::PathBuf;
 
 use crate::{
-    git::{self, Against, Answer, Fetch, Filter, GitFailure, Into, Login, LoginProof, Order, Place, Scope, Stage, Verdict},
+    git::{
+        self, Against, Answer, Fetch, Filter, GitFailure, Into, Login, LoginProof, Order, Place, Scope, Stage, Verdict,
+    },
     keeper::{
         attend::End,
         child::Plan,
@@ -109,8 +111,7 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     };
     let previous = run.facts.previous.clone();
     let (remote, scope) = (git.remote.clone(), Scope::of(git));
-    let order =
-        Order::Stage(Stage { remote, commit, place, scope, previous, changed_files: changed_files.clone() });
+    let order = Order::Stage(Stage { remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
     let staged = answer.and_then(Answer::staged).map_err(|failure| refused(run, RunStep::Stage, failure))?;
     run.facts.previous = run.facts.previous.take().or(staged.previous);

@@ -60,9 +60,7 @@ pub fn decode<A: DeserializeOwned>(answer: &[u8]) -> Result<A, ErrandFailure> {
 }
 
 /// Serves one errand: reads the order from standard input, carries it out, and writes the answer to standard output.
-pub fn serve<O: DeserializeOwned, A: Serialize>(
-    carry_out: impl FnOnce(O) -> Result<A, ErrandFailure>,
-) -> ExitCode {
+pub fn serve<O: DeserializeOwned, A: Serialize>(carry_out: impl FnOnce(O) -> Result<A, ErrandFailure>) -> ExitCode {
     let unreadable = |err: &dyn std::fmt::Display| ErrandFailure::other(format!("cannot read the order: {err}"));
     let mut text = String::new();
     let read = io::stdin().read_to_string(&mut text).map_err(|err| unreadable(&err));
@@ -94,7 +92,8 @@ mod tests {
     fn an_answer_comes_back_as_it_was_given_and_silence_is_a_failure() {
         let good: Result<Vec<u32>, ErrandFailure> = Ok(vec![1, 2]);
         assert_eq!(decode(answer_text(&good).as_bytes()), good);
-        for failure in [ErrandFailure::permanent("gone"), ErrandFailure::fetch("broke off"), ErrandFailure::other("x")] {
+        for failure in [ErrandFailure::permanent("gone"), ErrandFailure::fetch("broke off"), ErrandFailure::other("x")]
+        {
             let bad: Result<Vec<u32>, ErrandFailure> = Err(failure);
             assert_eq!(decode(answer_text(&bad).as_bytes()), bad);
         }

@@ -50,7 +50,11 @@ pub(super) struct Home {
 
 /// Opens the repository of a working tree to fetch into it. An empty folder gets one, which takes its place once it has
 /// been filled.
-pub(in crate::git) fn open_to_fetch(path: &Path, remote: &Remote, ref_name: Option<&RefName>) -> Result<Mirror, GitFailure> {
+pub(in crate::git) fn open_to_fetch(
+    path: &Path,
+    remote: &Remote,
+    ref_name: Option<&RefName>,
+) -> Result<Mirror, GitFailure> {
     library::settle()?;
     let what = || format!("open the working tree `{}`", path.display());
     if let Err(err) = DirBuilder::new().recursive(true).mode(0o777).create(path) {

@@ -89,8 +89,12 @@ fn is_ours(folder: &Path, remote: &str) -> bool {
 pub(super) fn open(git_dir: &Path, folder: &Path) -> Result<Home, GitFailure> {
     let what = || format!("open the repository `{}`", git_dir.display());
     let none: [&Path; 0] = [];
-    let repo = Repository::open_ext(git_dir, RepositoryOpenFlags::NO_SEARCH, none).map_err(cannot(what()))?;
-    repo.set_workdir(folder, false).map_err(cannot(what()))?;
+    // Where its configuration says that its files are may be where they were, or where they will be.
+    let flags = RepositoryOpenFlags::NO_SEARCH | RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_DOTGIT;
+    let repo = Repository::open_ext(git_dir, flags, none).map_err(cannot(what()))?;
+    if folder.is_dir() {
+        repo.set_workdir(folder, false).map_err(cannot(what()))?;
+    }
     unusual::refuse(&repo)?;
     Home::new(repo, folder.to_owned(), Some(ORIGIN.to_owned()))
 }

@@ -213,7 +213,8 @@ impl Planner<'_> {
                 plan.fits.push((change.path, entry));
                 return Ok(());
             }
-            let is_leaf = matches!(found, Found::Leaf { .. } | Found::Strange) && !self.is_case_of_gone(plan, &change.path);
+            let is_leaf =
+                matches!(found, Found::Leaf { .. } | Found::Strange) && !self.is_case_of_gone(plan, &change.path);
             if is_leaf && !self.is_known(&found, &change.path) && !plan.edits.contains(&change.path) {
                 plan.in_the_way.push(change.path.clone());
             }
@@ -235,9 +236,11 @@ impl Planner<'_> {
             Some((entry.id, &it.path))
         });
         match missing {
-            Some((id, path)) => {
-                Err(self.home.store.folder.is_damaged(&format!("object {id}, `{}` of the tree, is missing", plain(path))))
-            }
+            Some((id, path)) => Err(self
+                .home
+                .store
+                .folder
+                .is_damaged(&format!("object {id}, `{}` of the tree, is missing", plain(path)))),
             None => Ok(()),
         }
     }

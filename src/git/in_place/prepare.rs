@@ -44,6 +44,8 @@ type Cleared = Rc<BTreeSet<PathBuf>>;
 
 /// One working tree, and what will be done to it.
 pub(super) struct Prepared {
+    /// The submodules that it is within, from the outermost, and itself.
+    names: Vec<Vec<u8>>,
     home: Home,
     under_way: UnderWay,
     standing: Standing,
@@ -71,6 +73,7 @@ pub(super) fn all(home: Home, commit: Oid, place: &InPlace<'_>) -> Result<Vec<Pr
 /// What is known of a submodule's surroundings.
 #[derive(Default)]
 struct Around {
+    names: Vec<Vec<u8>>,
     seat: Option<Seat>,
     /// Where it was until now.
     left: Option<Vacated>,
@@ -80,6 +83,7 @@ struct Around {
 
 /// A submodule that leaves its place.
 struct Vacated {
+    names: Vec<Vec<u8>>,
     seat: Seat,
     git_dir: PathBuf,
     home: Home,
@@ -95,10 +99,10 @@ fn add(
     place: &InPlace<'_>,
     around: &Around,
 ) -> Result<(), GitFailure> {
-    let (mut vacated, within) = look_within(&home, commit, place)?;
+    let (mut vacated, within) = look_within(&home, commit, place, &around.names)?;
     let paths = vacated.iter().flat_map(Vacated::paths);
     let cleared: Cleared = Rc::new(around.cleared.iter().cloned().chain(paths).collect());
-    let one = Prepared::new(home, Some(commit), place, around.seat.clone(), cleared.clone())?;
+    let one = Prepared::new(home, commit, place, around, cleared.clone())?;
     let outer = (one.home.repo.path().to_owned(), one.home.path.clone());
     let mut inner = Vec::new();
     for Within { path, commit, remote, name } in within {
@@ -106,14 +110,15 @@ fn add(
         let found = Within { path: path.clone(), commit, remote: remote.clone(), name };
         let failed = |failure| submodules::failed(&path, failure);
         let git_dir = module::git_dir(&outer.0, &found).map_err(failed)?;
-        judge_way(&outer.1, &path, &cleared)?;
+        judge_way(&outer.1, &path, &one.plan, &cleared)?;
         let here = vacated.iter().position(|it| Some(&it.git_dir) == git_dir.canonicalize().ok().as_ref());
         let left = here.map(|at| vacated.remove(at));
         let patch = patch_within(place.patch, &path)?;
         let scope = submodules::scope_within(place.scope);
         let within = InPlace { path: &folder, remote: &remote, ref_name: None, patch: &patch, scope: &scope, ..*place };
         let seat = Some(Seat { outer_git_dir: outer.0.clone(), folder: folder.clone() });
-        let around = Around { seat, left, cleared: cleared.clone() };
+        let names = around.names.iter().cloned().chain([path.clone()]).collect();
+        let around = Around { names, seat, left, cleared: cleared.clone() };
         add_module(&mut inner, &git_dir, commit, &within, around).map_err(failed)?;
     }
     all.extend(vacated.into_iter().map(|it| it.prepared(place)));
@@ -137,11 +142,14 @@ fn add_module(
     standing.index.clear().map_err(cannot("empty an index"))?;
     standing.forget();
     let home = Home { path: place.path.to_owned(), ..home };
-    home.repo.set_workdir(place.path, false).map_err(cannot("move a submodule"))?;
+    if place.path.is_dir() {
+        home.repo.set_workdir(place.path, false).map_err(cannot("move a submodule"))?;
+    }
     let mut plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, around.cleared.clone())?;
     plan.edits.extend(left.edits);
     let lost = save::lost_commits(&home, None)?;
     all.push(Prepared {
+        names: around.names,
         home,
         under_way,
         standing,
@@ -164,6 +172,7 @@ fn look_within(
     home: &Home,
     commit: Oid,
     place: &InPlace<'_>,
+    names: &[Vec<u8>],
 ) -> Result<(Vec<Vacated>, Vec<Within>), GitFailure> {
     match place.scope.submodules {
         Submodules::Off => return Ok((Vec::new(), Vec::new())),
@@ -182,7 +191,8 @@ fn look_within(
         }
         let seat = Seat { outer_git_dir: home.repo.path().to_owned(), folder: folder.clone() };
         let scope = submodules::scope_within(place.scope);
-        let one = Vacated::look(seat, git_dir, &scope).map_err(|failure| submodules::failed(&path, failure))?;
+        let one = Vacated::look(seat, git_dir, &scope, names.iter().cloned().chain([path.clone()]).collect())
+            .map_err(|failure| submodules::failed(&path, failure))?;
         say(&format!("submodule `{}` leaves its place", plain(&path)));
         vacated.push(one);
     }
@@ -195,12 +205,12 @@ fn submodules_of_index(home: &Home) -> Result<Vec<Vec<u8>>, GitFailure> {
 }
 
 impl Vacated {
-    fn look(seat: Seat, git_dir: PathBuf, scope: &Scope) -> Result<Self, GitFailure> {
+    fn look(seat: Seat, git_dir: PathBuf, scope: &Scope, names: Vec<Vec<u8>>) -> Result<Self, GitFailure> {
         let home = module::open(&git_dir, &seat.folder)?;
         let under_way = UnderWay::begin(&home, &[])?;
         let mut standing = Standing::look(&home, &under_way)?;
         let plan = plan::make(&home, &under_way, &mut standing, None, scope, Cleared::default())?;
-        Ok(Self { seat, git_dir, home, under_way, standing, plan })
+        Ok(Self { names, seat, git_dir, home, under_way, standing, plan })
     }
 
     fn paths(&self) -> impl Iterator<Item = PathBuf> {
@@ -209,23 +219,45 @@ impl Vacated {
     }
 
     fn prepared(self, place: &InPlace<'_>) -> Prepared {
-        let Self { seat, home, under_way, standing, plan, .. } = self;
+        let Self { names, seat, home, under_way, standing, plan, .. } = self;
         let name = seat.folder.file_name().unwrap_or_default().to_owned();
         let patch = patch_within(place.patch, name.as_encoded_bytes()).unwrap_or_else(|_| place.patch.to_owned());
         let (scope, clean) = (place.scope.clone(), Clean::None);
         let (left, lost) = (Some((seat, plan.gone.clone())), BTreeSet::new());
-        let (commit, ref_name, temporary) = (None, None, None);
-        Prepared { home, under_way, standing, plan, lost, commit, ref_name, seat: None, left, scope, clean, patch, temporary }
+        let (commit, ref_name, temporary, seat) = (None, None, None, None);
+        Prepared {
+            names,
+            home,
+            under_way,
+            standing,
+            plan,
+            lost,
+            commit,
+            ref_name,
+            seat,
+            left,
+            scope,
+            clean,
+            patch,
+            temporary,
+        }
     }
 }
 
 /// Fails where something else than a folder is in the place of a submodule, or above it, and stays.
-fn judge_way(outer: &Path, path: &[u8], cleared: &Cleared) -> Result<(), GitFailure> {
-    let mut way = as_path(path).ancestors().filter(|it| !it.as_os_str().is_empty()).map(|it| outer.join(it));
-    match way.find(|it| it.symlink_metadata().is_ok_and(|it| it.is_symlink()) && !cleared.contains(it)) {
-        Some(link) => {
-            let (path, link) = (plain(path), link.display());
-            Err(GitFailure::permanent(format!("submodule `{path}`: `{link}` is a link, and leads elsewhere")))
+fn judge_way(outer: &Path, path: &[u8], plan: &Plan, cleared: &Cleared) -> Result<(), GitFailure> {
+    let goes = |it: &Path| {
+        let bytes = it.as_os_str().as_encoded_bytes();
+        plan.gone.iter().chain(&plan.in_the_way).any(|gone| gone == bytes)
+            || plan.puts.iter().any(|put| put.path == bytes)
+            || cleared.contains(&outer.join(it))
+    };
+    let mut way = as_path(path).ancestors().filter(|it| !it.as_os_str().is_empty());
+    let is_obstacle = |it: &&Path| outer.join(it).symlink_metadata().is_ok_and(|it| !it.is_dir()) && !goes(it);
+    match way.find(is_obstacle) {
+        Some(obstacle) => {
+            let (path, obstacle) = (plain(path), outer.join(obstacle));
+            Err(GitFailure::permanent(format!("submodule `{path}`: `{}` is not a folder", obstacle.display())))
         }
         None => Ok(()),
     }
@@ -234,29 +266,28 @@ fn judge_way(outer: &Path, path: &[u8], cleared: &Cleared) -> Result<(), GitFail
 impl Prepared {
     fn new(
         home: Home,
-        commit: Option<Oid>,
+        commit: Oid,
         place: &InPlace<'_>,
-        seat: Option<Seat>,
+        around: &Around,
         cleared: Cleared,
     ) -> Result<Self, GitFailure> {
-        if let Some(commit) = commit {
-            unusual::refuse_replaced(&home.repo, commit)?;
-        }
+        unusual::refuse_replaced(&home.repo, commit)?;
         let under_way = UnderWay::begin(&home, &adopt::refs(place.ref_name))?;
         let mut standing = Standing::look(&home, &under_way)?;
-        let plan = plan::make(&home, &under_way, &mut standing, commit, place.scope, cleared)?;
+        let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
         writable::judge_all(&home, &plan)?;
         let mut lost = save::lost_commits(&home, place.ref_name)?;
         lost.extend(branch::judge(&home, place.ref_name)?);
         Ok(Self {
+            names: around.names.clone(),
             home,
             under_way,
             standing,
             plan,
             lost,
-            commit,
+            commit: Some(commit),
             ref_name: place.ref_name.cloned(),
-            seat,
+            seat: around.seat.clone(),
             left: None,
             scope: place.scope.clone(),
             clean: place.clean,
@@ -265,19 +296,25 @@ impl Prepared {
         })
     }
 
+    /// A failure that is about this one.
+    fn failed(names: &[Vec<u8>]) -> impl Fn(GitFailure) -> GitFailure {
+        move |failure| names.iter().rev().fold(failure, |failure, name| submodules::failed(name, failure))
+    }
+
     /// Fails where something of a person's would be overwritten.
     pub(super) fn refuse_edits(&self) -> Result<(), GitFailure> {
-        save::refuse(&self.home, &self.plan, &self.lost)
+        save::refuse(&self.home, &self.plan, &self.lost).map_err(Self::failed(&self.names))
     }
 
     /// Saves what would be overwritten; answers whether there was anything.
     pub(super) fn save_edits(&self) -> Result<bool, GitFailure> {
-        save::save(&self.home, &self.plan, &self.lost, &self.patch)
+        save::save(&self.home, &self.plan, &self.lost, &self.patch).map_err(Self::failed(&self.names))
     }
 
     /// Writes the new files beside the old ones.
     pub(super) fn write_files(&mut self) -> Result<(), GitFailure> {
-        self.temporary = Some(Temporary::write(&self.home, &self.under_way, &self.plan, self.scope.lfs)?);
+        let written = Temporary::write(&self.home, &self.under_way, &self.plan, self.scope.lfs);
+        self.temporary = Some(written.map_err(Self::failed(&self.names))?);
         Ok(())
     }
 
@@ -297,7 +334,12 @@ impl Prepared {
     }
 
     /// Brings files, index and refs to the commit.
-    pub(super) fn switch(mut self) -> Result<(), GitFailure> {
+    pub(super) fn switch(self) -> Result<(), GitFailure> {
+        let names = self.names.clone();
+        self.bring().map_err(Self::failed(&names))
+    }
+
+    fn bring(mut self) -> Result<(), GitFailure> {
         let Some(commit) = self.commit else {
             apply::empty_index(&self.home, &mut self.standing)?;
             return self.under_way.end();
@@ -305,6 +347,7 @@ impl Prepared {
         if let Some(seat) = &self.seat {
             DirBuilder::new().recursive(true).mode(0o777).create(&seat.folder).map_err(cannot("make a submodule"))?;
             module::link(self.home.repo.path(), &seat.folder)?;
+            self.home.repo.set_workdir(&seat.folder, false).map_err(cannot("open a submodule"))?;
         }
         let temporary = self.temporary.take().unwrap_or_default();
         apply::apply(&self.home, &self.under_way, &mut self.standing, &self.plan, temporary, commit, self.scope.lfs)?;

@@ -8,8 +8,7 @@
 use std::{
     collections::BTreeSet,
     ffi::OsStr,
-    fs,
-    io,
+    fs, io,
     os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
     path::{Path, PathBuf},
 };

@@ -7,25 +7,22 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
 use git2::Oid;
 
 use super::{adopt::Home, temporary};
-use crate::git::{GitFailure, cannot, mirror::lock_exclusively, progress::say, shell::path_word};
-
-/// What our `index.lock` says. Git's own begins with `DIRC`, or is empty.
-const OURS: &[u8] = b"landfall";
+use crate::git::{
+    GitFailure, cannot,
+    locks::{self, remove_if_there},
+    mirror::lock_exclusively,
+    progress::say,
+};
 
 /// What else an update writes under a lock, besides the refs that it moves.
 const OTHERS: [&str; 4] = ["HEAD", "packed-refs", "shallow", "config"];
-
-/// How long another git may hold the index: a person's `git status` does, for a moment.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An update under way. Dropped before its end it leaves the mark, so that the next one knows.
 pub(super) struct UnderWay {
@@ -63,13 +60,7 @@ impl UnderWay {
         }
         let under_way = Self { folder, earlier, index_lock, _lock: lock };
         let others = OTHERS.iter().copied().chain(refs.iter().map(String::as_str));
-        for lock in others.map(|it| repo.path().join(format!("{it}.lock"))) {
-            wait_for_others(&lock, || match lock.symlink_metadata() {
-                Ok(_) => Ok(false),
-                Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(true),
-                Err(err) => Err(err),
-            })?;
-        }
+        others.map(|it| repo.path().join(format!("{it}.lock"))).try_for_each(|it| locks::wait_until_free(&it))?;
         Ok(under_way)
     }
 
@@ -98,56 +89,14 @@ impl Drop for UnderWay {
     }
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 /// Makes `lock` ours. It comes into being with its text in it, by a link: no crash leaves an empty one.
 fn take(lock: &Path, claim: &Path) -> Result<(), GitFailure> {
-    fs::write(claim, OURS).map_err(cannot(format!("lock `{}`", lock.display())))?;
-    let taken = wait_for_others(lock, || match fs::hard_link(claim, lock) {
+    fs::write(claim, locks::OURS).map_err(cannot(format!("lock `{}`", lock.display())))?;
+    let taken = locks::wait_for_others(lock, || match fs::hard_link(claim, lock) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(err) => Err(err),
     });
     remove_if_there(claim).map_err(cannot(format!("lock `{}`", lock.display())))?;
     taken
-}
-
-/// Tries until it works, as long as somebody may hold the lock for a moment; one that nobody can hold any more goes.
-fn wait_for_others(lock: &Path, attempt: impl Fn() -> io::Result<bool>) -> Result<(), GitFailure> {
-    let what = || format!("lock `{}`", lock.display());
-    let began = Instant::now();
-    while !attempt().map_err(cannot(what()))? {
-        if is_stale(lock) {
-            say(&format!("removing `{}`, which nobody holds any more", lock.display()));
-            remove_if_there(lock).map_err(cannot(what()))?;
-        } else if began.elapsed() > PATIENCE {
-            return Err(GitFailure::other(format!(
-                "another git is at work: `{}` is there. If none is, remove it with `rm {}`",
-                lock.display(),
-                path_word(lock)
-            )));
-        } else {
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-    Ok(())
-}
-
-/// Whether the owner of a lock cannot be alive: it is one of ours (and we hold the lock that every one of us holds for
-/// as long), or it is older than the machine's last start.
-fn is_stale(lock: &Path) -> bool {
-    let is_ours = fs::read(lock).is_ok_and(|it| it.starts_with(OURS));
-    let changed = fs::symlink_metadata(lock).map(|it| it.mtime());
-    is_ours || changed.is_ok_and(|changed| boot_time().is_some_and(|boot| changed < boot))
-}
-
-/// When the machine started, in seconds since 1970 (proc_stat(5)).
-fn boot_time() -> Option<i64> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    stat.lines().find_map(|it| it.strip_prefix("btime "))?.trim().parse().ok()
 }

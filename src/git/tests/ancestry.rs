@@ -1,13 +1,14 @@
 //! Promises about what a pushed commit is held against, and about who is asked for it.
 
+use super::ssh_login;
 use std::fs;
 
 use super::{
-    Door, Room, main_branch,
+    Room, main_branch,
     server::{GitServer, Sshd, everyone},
 };
 use crate::{
-    git::{Against, Fetch, Filter, GitFailure, Verdict, fetch::fetch},
+    git::{Against, Fetch, Filter, GitFailure, Verdict, bring::fetch},
     model::{
         job::{Asked, Target},
         push::{CommitId, RefName},
@@ -34,7 +35,7 @@ fn judged(
 ) -> Result<Verdict, GitFailure> {
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(ref_name.clone()) };
     let against = Against { live: Some(live.clone()), is_disturbed: false, asked, filter: Filter::default() };
-    fetch(&Fetch { against, ..room.order(remote, Door::Open, target) }).map(|it| it.verdict)
+    fetch(&Fetch { against, ..room.order(remote, Vec::new(), target) }).map(|it| it.verdict)
 }
 
 fn stale(verdict: Verdict) -> String {
@@ -117,7 +118,7 @@ fn the_commit_that_is_live_is_skipped_unless_a_run_since_then_or_a_person_gives_
     }
     let against =
         Against { live: Some(live.clone()), is_disturbed: true, asked: Asked::Push, filter: Filter::default() };
-    let order = room.order(&room.source().display().to_string(), Door::Open, Target::Ref(main_branch()));
+    let order = room.order(&room.source().display().to_string(), Vec::new(), Target::Ref(main_branch()));
     let disturbed = fetch(&Fetch { against, ..order }).expect("fetched").verdict;
     assert!(remark(disturbed).contains("may have been changed by a run since"));
 }
@@ -164,7 +165,7 @@ fn the_remote_is_asked_over_http_and_ssh_and_only_where_that_decides() {
 
     let sshd = Sshd::start(room.folder.path());
     fs::write(room.path("known"), &sshd.known_hosts_line).expect("written");
-    let door = Door::SshKey { key: sshd.key.clone(), known_hosts: Some(room.path("known")) };
+    let door = ssh_login(sshd.key.clone(), room.path("known"));
     let remote = format!("ssh://127.0.0.1:{}{}", sshd.port, room.source().display());
     let target = Target::Commit { commit: first.clone(), ref_name: Some(main_branch()) };
     let against =

@@ -1,13 +1,15 @@
 //! Promises of a history that is cut short, kept against real servers.
 
+use super::ssh_login;
 use super::{
-    Door, Place, Room, git,
+    Room, git,
     in_place::SAVE,
     main_branch,
     server::{GitServer, Sshd, everyone},
 };
+use crate::git::Depth;
 use crate::{
-    git::{Against, Fetch, Fetched, Filter, Staged, Verdict, fetch::fetch},
+    git::{Against, Fetch, Fetched, Filter, Staged, Verdict, bring::fetch},
     model::{
         job::{Asked, Target},
         push::CommitId,
@@ -21,7 +23,7 @@ fn room_of(depth: u32) -> (Room, GitServer, Vec<CommitId>) {
     room.git(&["tag", "first", "HEAD~29"]);
     let server = GitServer::plain(room.folder.path(), everyone());
     room.remote = format!("http://{}/source/.git", server.address);
-    room.scope.depth = std::num::NonZeroU32::new(depth);
+    room.scope.depth = std::num::NonZeroU32::new(depth).map_or(Depth::All, Depth::Commits);
     (room, server, commits)
 }
 
@@ -37,12 +39,12 @@ fn is_shallow(room: &Room, folder: &str) -> bool {
 fn pushed(room: &Room, commit: &CommitId, live: Option<&CommitId>, filter: Filter) -> Fetched {
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(main_branch()) };
     let against = Against { live: live.cloned(), is_disturbed: false, asked: Asked::Push, filter };
-    fetch(&Fetch { against, ..room.order(&room.remote, Door::Open, target) }).expect("fetched")
+    fetch(&Fetch { against, ..room.order(&room.remote, Vec::new(), target) }).expect("fetched")
 }
 
 fn stage(room: &Room, commit: &CommitId, name: &str, previous: Option<&CommitId>) -> Staged {
     let tree = room.path(name);
-    let staged = room.stage(commit, Place::Fresh { tree: tree.clone() }, previous).expect("staged");
+    let staged = room.stage(commit, room.fresh(&tree), previous).expect("staged");
     let expected = room.git(&["show", &format!("{commit}:a")]);
     assert_eq!(std::fs::read_to_string(tree.join("a")).expect("a file"), expected);
     staged
@@ -136,12 +138,12 @@ fn a_working_tree_with_a_short_history_is_one_that_git_is_content_with() {
     assert_eq!(packs.lines().filter(|it| it.starts_with(&blob)).count(), 1);
 
     // Another hook wants all of the history, and then this one does.
-    room.scope.depth = None;
+    room.scope.depth = Depth::All;
     let after = room.commit(&[("a", "after")]);
     room.bring(&after, SAVE).expect("third");
     check(&room, &after);
     assert!(!is_shallow(&room, "mirror.git"));
-    room.scope.depth = std::num::NonZeroU32::new(1);
+    room.scope.depth = Depth::Commits(std::num::NonZeroU32::MIN);
     let last = room.commit(&[("a", "last")]);
     room.bring(&last, SAVE).expect("fourth");
     check(&room, &last);
@@ -153,7 +155,7 @@ fn history_is_cut_short_over_ssh_too_and_at_hand_in_a_folder() {
     let (mut room, _server, commits) = room_of(2);
     let sshd = Sshd::start(room.folder.path());
     std::fs::write(room.path("known_hosts"), &sshd.known_hosts_line).expect("written");
-    let door = Door::SshKey { key: sshd.key.clone(), known_hosts: Some(room.path("known_hosts")) };
+    let door = ssh_login(sshd.key.clone(), room.path("known_hosts"));
     let remote = format!("ssh://127.0.0.1:{}{}", sshd.port, room.source().display());
     room.fetch_from(&remote, door, Target::Ref(main_branch())).expect("fetched");
     assert_eq!((history(&room, "mirror.git"), is_shallow(&room, "mirror.git")), (2, true));

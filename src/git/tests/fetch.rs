@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Door, Room, contents, git, git_with_input, id, main_branch};
+use super::{Room, contents, git, git_with_input, id, main_branch};
 use crate::model::{
     job::Target,
     push::{CommitId, RefName},
@@ -24,7 +24,7 @@ fn a_path_and_a_file_url_are_remotes() {
 
     let newer = room.commit(&[("a", "2")]);
     let url = format!("file://{}", room.source().display());
-    assert_eq!(room.fetch_from(&url, Door::Open, by_id(&newer)).expect("by URL").commit, newer);
+    assert_eq!(room.fetch_from(&url, Vec::new(), by_id(&newer)).expect("by URL").commit, newer);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn an_empty_repository_a_missing_one_and_a_sha256_one_are_told_apart() {
     assert!(empty.reason.contains("no default branch, or is empty"), "{}", empty.reason);
     assert_eq!(empty.class, FailureClass::Permanent);
 
-    let missing = room.fetch_from("/nowhere/at/all", Door::Open, Target::DefaultBranch).expect_err("missing");
+    let missing = room.fetch_from("/nowhere/at/all", Vec::new(), Target::DefaultBranch).expect_err("missing");
     assert!(missing.reason.contains("no git repository"), "{}", missing.reason);
     assert_eq!(missing.class, FailureClass::Permanent);
 
@@ -112,7 +112,7 @@ fn an_empty_repository_a_missing_one_and_a_sha256_one_are_told_apart() {
     git(&room.path("sha256"), &["init", "-q", "--object-format=sha256"]);
     git(&room.path("sha256"), &["commit", "-q", "--allow-empty", "-m", "x"]);
     let remote = room.path("sha256").display().to_string();
-    let sha256 = room.fetch_from(&remote, Door::Open, Target::DefaultBranch).expect_err("sha256");
+    let sha256 = room.fetch_from(&remote, Vec::new(), Target::DefaultBranch).expect_err("sha256");
     assert!(sha256.reason.contains("SHA-256"), "{}", sha256.reason);
     assert_eq!(sha256.class, FailureClass::Permanent);
     assert!(room.fetch(by_id(&id(&"ab".repeat(32)))).expect_err("a long id").reason.contains("SHA-256"));

@@ -1,8 +1,8 @@
 //! Promises about pushes that change nothing a hook cares for, and commits that say so themselves.
 
-use super::{Door, Room, main_branch};
+use super::{Room, main_branch};
 use crate::{
-    git::{Against, Fetch, Filter, Verdict, fetch::fetch},
+    git::{Against, Fetch, Filter, Verdict, bring::fetch},
     model::{
         job::{Asked, Target},
         push::CommitId,
@@ -31,7 +31,7 @@ impl<'a> Pushed<'a> {
         let (live, is_disturbed, asked) = (self.live.cloned(), self.is_disturbed, self.asked);
         let against = Against { live, is_disturbed, asked, filter };
         let target = Target::Commit { commit: self.room.head(), ref_name: Some(main_branch()) };
-        let order = self.room.order(&self.room.source().display().to_string(), Door::Open, target);
+        let order = self.room.order(&self.room.source().display().to_string(), Vec::new(), target);
         match fetch(&Fetch { against, ..order }).expect("fetched").verdict {
             Verdict::Skipped { reason } => Some(reason),
             Verdict::GoAhead { .. } => None,

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use super::{Place, Room, contents, git, git_with_input, id, make_executable};
+use super::{Room, contents, git, git_with_input, id, make_executable};
 use crate::{
     git::tree::changes_up_to,
     model::{push::CommitId, run::FailureClass},
@@ -48,13 +48,13 @@ fn files_that_differ_from_what_was_live_are_listed_and_commits_counted() {
     room.commit(&[("edit", "2")]);
     let after = room.commit(&[]);
     room.fetch_commit(&after).expect("fetched");
-    let staged = room.stage(&after, Place::Fresh { tree: room.path("tree") }, Some(&before)).expect("staged");
+    let staged = room.stage(&after, room.fresh(&room.path("tree")), Some(&before)).expect("staged");
     assert_eq!((staged.changed, staged.commit_count), (3, Some(2)));
     assert_eq!(staged.previous.as_ref(), Some(&before));
     assert_eq!(fs::read(room.path("changed-files")).expect("list"), b"dir/new\nline\0dir/remove\0edit\0");
 
     let unknown = id(&"12".repeat(20));
-    let staged = room.stage(&after, Place::Fresh { tree: room.path("tree2") }, Some(&unknown)).expect("staged");
+    let staged = room.stage(&after, room.fresh(&room.path("tree2")), Some(&unknown)).expect("staged");
     assert_eq!((staged.changed, staged.commit_count), (0, None));
     assert_eq!(fs::read(room.path("changed-files")).expect("list"), b"");
 }

@@ -1,9 +1,10 @@
 //! Promises about those who own a repository, or a server, and mean ill.
 
+use crate::{git::Answer, process::errand};
 use std::{fs, io::Read, path::Path, process::Command};
 
 use super::{
-    Door, Order, Room, SshRoom, answer, decode_fetched, git, git_with_input, id,
+    Order, Room, SshRoom, answer, git, git_with_input, id,
     large::within_limit,
     make_executable,
     server::{GitServer, Judge, Verdict, everyone},
@@ -56,7 +57,7 @@ fn what_an_ssh_server_says_on_the_side_is_neither_kept_nor_logged_without_end() 
     make_executable(&program);
     let order = ssh.room.order(&ssh.remote(), ssh.door(), Target::DefaultBranch);
     let output = within_limit(&ssh.room, &Order::Fetch(order));
-    let failure = decode_fetched(answer(&output)).expect_err("nothing but words");
+    let failure = errand::decode(answer(&output)).and_then(Answer::fetched).expect_err("nothing but words");
     assert_eq!(failure.class, FailureClass::Fetch, "{}", failure.reason);
     assert!(failure.reason.contains("not today"), "{}", failure.reason);
     let said = String::from_utf8_lossy(&output.stderr).lines().count();
@@ -68,7 +69,7 @@ fn refs_without_end_are_cut_off() {
     let room = Room::new();
     let server = GitServer::plain(room.folder.path(), Box::new(|_| Verdict::Refs));
     let remote = format!("http://{}/x", server.address);
-    let failure = room.fetch_from(&remote, Door::Open, Target::DefaultBranch).expect_err("no end");
+    let failure = room.fetch_from(&remote, Vec::new(), Target::DefaultBranch).expect_err("no end");
     assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
     assert!(failure.reason.contains("more refs than"), "{}", failure.reason);
 }
@@ -128,7 +129,7 @@ fn git_work_may_take_half_of_the_machines_memory_and_no_more() {
     let server = GitServer::plain(room.folder.path(), judge);
     let remote = format!("http://{}/source/.git", server.address);
     let target = Target::Commit { commit, ref_name: None };
-    let mut child = room.start_child(&Order::Fetch(room.order(&remote, Door::Open, target)), &[]);
+    let mut child = room.start_child(&Order::Fetch(room.order(&remote, Vec::new(), target)), &[]);
     wait_for("the fetch to be under way", || server.seen().iter().any(|it| it.method == "POST"));
     let limits = fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("limits");
     child.kill().expect("it was alive");
@@ -224,7 +225,7 @@ fn a_remote_helper_is_started_for_nobody() {
     let mut room = Room::new();
     let ran = room.path("ran");
     let touch = format!("ext::sh -c \"touch% {}\"", ran.display());
-    let failure = room.fetch_from(&touch, Door::Open, Target::DefaultBranch).expect_err("ext");
+    let failure = room.fetch_from(&touch, Vec::new(), Target::DefaultBranch).expect_err("ext");
     assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
     room.scope.submodules = Submodules::On;
     let inner = room.commit(&[("a", "1")]);
@@ -237,7 +238,7 @@ fn a_remote_helper_is_started_for_nobody() {
         room.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{inner},x")]);
         room.git(&["commit", "-qm", url]);
         let target = Target::Commit { commit: id(&room.git(&["rev-parse", "HEAD"])), ref_name: None };
-        let failure = room.fetch_from(&remote, Door::Open, target).expect_err(url);
+        let failure = room.fetch_from(&remote, Vec::new(), target).expect_err(url);
         assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
         assert!(failure.reason.contains("submodule `x`"), "{}", failure.reason);
     }

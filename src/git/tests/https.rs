@@ -1,17 +1,24 @@
 //! Promises of the way over HTTP and HTTPS.
 
+use crate::git::{Login, LoginProof};
 use std::{ffi::OsStr, fs};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
-    Door, Room, git, id,
+    Room, git, id,
     server::{GitServer, Judge, Request, Verdict, certify, everyone},
 };
 use crate::model::{job::Target, push::CommitId, run::FailureClass, secret::Secret};
 
-pub(super) fn token(text: &str) -> Door {
-    Door::Token { username: "x-access-token".into(), token: Secret::new(text.into()).expect("not empty") }
+pub(super) fn token(text: &str) -> Vec<Login> {
+    vec![Login {
+        host: None,
+        proof: LoginProof::Token {
+            username: "x-access-token".into(),
+            token: Secret::new(text.into()).expect("not empty"),
+        },
+    }]
 }
 
 fn by_id(commit: &CommitId) -> Target {
@@ -47,7 +54,7 @@ fn a_private_authority_is_trusted_when_the_environment_names_it_and_no_other_is(
 
     let authority = |name: &str| room.path(name).into_os_string();
     let (right, wrong) = (authority("authority.pem"), authority("other.pem"));
-    let order = || room.order(&remote, Door::Open, Target::DefaultBranch);
+    let order = || room.order(&remote, Vec::new(), Target::DefaultBranch);
     let (refused, _) = room.fetch_by_child(order(), &[("SSL_CERT_FILE", &wrong)]);
     let refused = refused.expect_err("another authority");
     assert_eq!(refused.class, FailureClass::Permanent, "{}", refused.reason);
@@ -67,7 +74,7 @@ fn a_token_opens_the_door_and_is_shown_to_nobody() {
     let room = Room::new();
     let commit = room.commit(&[("a", "1")]);
     let server = GitServer::plain(room.folder.path(), keyholders("hunter2"));
-    for (door, expected) in [(Door::Open, "asks for credentials"), (token("wrong"), "does not accept the token")] {
+    for (door, expected) in [(Vec::new(), "asks for credentials"), (token("wrong"), "does not accept the token")] {
         let failure = room.fetch_from(&url(&server), door, by_id(&commit)).expect_err("locked");
         assert_eq!(failure.class, FailureClass::Permanent);
         assert!(failure.reason.contains(expected), "{}", failure.reason);
@@ -79,7 +86,7 @@ fn a_token_opens_the_door_and_is_shown_to_nobody() {
 
     fs::remove_dir_all(room.path("mirror.git")).expect("anew");
     let in_url = url(&server).replace("http://", "http://x-access-token:hunter2@");
-    let (fetched, said) = room.fetch_by_child(room.order(&in_url, Door::Open, by_id(&commit)), &[]);
+    let (fetched, said) = room.fetch_by_child(room.order(&in_url, Vec::new(), by_id(&commit)), &[]);
     assert_eq!(fetched.expect("let in").commit, commit);
     assert!(!said.contains("hunter2"), "{said}");
 }
@@ -121,14 +128,14 @@ fn what_a_server_answers_decides_whether_another_try_may_help() {
     ];
     for (head, class, expected) in cases {
         let server = GitServer::plain(room.folder.path(), always(head));
-        let failure = room.fetch_from(&url(&server), Door::Open, Target::DefaultBranch).expect_err(head);
+        let failure = room.fetch_from(&url(&server), Vec::new(), Target::DefaultBranch).expect_err(head);
         assert_eq!(failure.class, class, "{}", failure.reason);
         assert!(failure.reason.contains(expected), "{}", failure.reason);
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     let nobody = format!("http://{}/x", listener.local_addr().expect("an address"));
     drop(listener);
-    let failure = room.fetch_from(&nobody, Door::Open, Target::DefaultBranch).expect_err("nobody listens");
+    let failure = room.fetch_from(&nobody, Vec::new(), Target::DefaultBranch).expect_err("nobody listens");
     assert_eq!(failure.class, FailureClass::Fetch, "{}", failure.reason);
 }
 
@@ -144,10 +151,10 @@ fn an_answer_that_breaks_off_leaves_a_mirror_that_works() {
         _ => Verdict::Serve,
     });
     let server = GitServer::plain(room.folder.path(), judge);
-    let failure = room.fetch_from(&url(&server), Door::Open, by_id(&commit)).expect_err("broken off");
+    let failure = room.fetch_from(&url(&server), Vec::new(), by_id(&commit)).expect_err("broken off");
     assert_eq!(failure.class, FailureClass::Fetch, "{}", failure.reason);
     let server = GitServer::plain(room.folder.path(), everyone());
-    assert_eq!(room.fetch_from(&url(&server), Door::Open, by_id(&commit)).expect("again").commit, commit);
+    assert_eq!(room.fetch_from(&url(&server), Vec::new(), by_id(&commit)).expect("again").commit, commit);
 }
 
 #[test]
@@ -156,13 +163,13 @@ fn a_commit_on_no_branch_is_asked_for_by_its_id() {
     room.commit(&[("a", "1")]);
     let server = GitServer::plain(room.folder.path(), everyone());
     let orphan = id(&room.git(&["commit-tree", "-m", "on no branch", "HEAD^{tree}"]));
-    let refused = room.fetch_from(&url(&server), Door::Open, by_id(&orphan)).expect_err("not served by id");
+    let refused = room.fetch_from(&url(&server), Vec::new(), by_id(&orphan)).expect_err("not served by id");
     assert_eq!(refused.class, FailureClass::Permanent);
     assert!(refused.reason.contains("is no longer on the remote"), "{}", refused.reason);
 
     room.git(&["config", "uploadpack.allowAnySHA1InWant", "true"]);
-    assert_eq!(room.fetch_from(&url(&server), Door::Open, by_id(&orphan)).expect("by id").commit, orphan);
-    let gone = room.fetch_from(&url(&server), Door::Open, by_id(&id(&"12".repeat(20)))).expect_err("gone");
+    assert_eq!(room.fetch_from(&url(&server), Vec::new(), by_id(&orphan)).expect("by id").commit, orphan);
+    let gone = room.fetch_from(&url(&server), Vec::new(), by_id(&id(&"12".repeat(20)))).expect_err("gone");
     assert_eq!(gone.class, FailureClass::Permanent, "{}", gone.reason);
     assert!(gone.reason.contains("commit 1212121 is no longer on the remote"), "{}", gone.reason);
 }
@@ -175,7 +182,7 @@ fn a_sha256_repository_far_away_is_refused_for_what_it_is() {
     git(&room.path("sha256"), &["commit", "-q", "--allow-empty", "-m", "x"]);
     let server = GitServer::plain(room.folder.path(), everyone());
     let remote = format!("http://{}/sha256/.git", server.address);
-    let failure = room.fetch_from(&remote, Door::Open, Target::DefaultBranch).expect_err("sha256");
+    let failure = room.fetch_from(&remote, Vec::new(), Target::DefaultBranch).expect_err("sha256");
     assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
     assert!(failure.reason.contains("SHA-256"), "{}", failure.reason);
 }
@@ -184,7 +191,7 @@ fn a_sha256_repository_far_away_is_refused_for_what_it_is() {
 fn an_empty_repository_far_away_is_called_empty() {
     let room = Room::new();
     let server = GitServer::plain(room.folder.path(), everyone());
-    let failure = room.fetch_from(&url(&server), Door::Open, Target::DefaultBranch).expect_err("empty");
+    let failure = room.fetch_from(&url(&server), Vec::new(), Target::DefaultBranch).expect_err("empty");
     assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
     assert!(failure.reason.contains("is empty"), "{}", failure.reason);
 }
@@ -197,6 +204,6 @@ fn a_persons_own_git_configuration_sends_no_fetch_elsewhere() {
     let instead = format!("[url \"http://127.0.0.1:1/\"]\n\tinsteadOf = http://{}/\n", server.address);
     fs::write(room.path(".gitconfig"), instead).expect("written");
     let home: &OsStr = room.folder.path().as_os_str();
-    let (fetched, _) = room.fetch_by_child(room.order(&url(&server), Door::Open, by_id(&commit)), &[("HOME", home)]);
+    let (fetched, _) = room.fetch_by_child(room.order(&url(&server), Vec::new(), by_id(&commit)), &[("HOME", home)]);
     assert_eq!(fetched.expect("fetched").commit, commit);
 }

@@ -124,17 +124,33 @@ fn a_commit_that_was_asked_for_by_itself_moves_the_branch_that_the_tree_is_on() 
 }
 
 #[test]
-fn edits_that_git_was_told_to_overlook_are_copied() {
-    let room = Room::new();
-    let first = room.commit(&[("a", "1"), ("b", "1")]);
-    room.bring(&first, SAVE).expect("first");
-    git(&room.home(), &["update-index", "--assume-unchanged", "a"]);
-    room.edit("a", "mine");
-    let second = room.commit(&[("a", "2")]);
-    assert!(room.bring(&second, SAVE).expect("second").patch_saved);
-    assert_eq!(room.text("a"), "2");
-    assert_eq!(fs::read_to_string(room.path("edits.patch.files/a")).expect("copied"), "mine");
-    assert!(!room.path("edits.patch").exists(), "there is nothing to apply");
+fn a_file_that_git_was_told_to_leave_alone_is_left_alone() {
+    for flag in ["--assume-unchanged", "--skip-worktree"] {
+        let room = Room::new();
+        let first = room.commit(&[("a", "1"), ("b", "1")]);
+        room.bring(&first, SAVE).expect("first");
+        git(&room.home(), &["update-index", flag, "a"]);
+        room.edit("a", "mine");
+        // The commit changes another file, then this one, and at last it has it no more.
+        let second = room.commit(&[("b", "2")]);
+        assert!(!room.bring(&second, FAIL).expect("second").patch_saved);
+        let third = room.commit(&[("a", "2")]);
+        assert!(!room.bring(&third, SAVE).expect("third").patch_saved);
+        assert_eq!((room.text("a"), room.text("b")), ("mine".into(), "2".into()), "{flag}");
+        assert_eq!(git(&room.home(), &["rev-parse", "HEAD"]), third.as_str());
+        assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
+        let marks = git(&room.home(), &["ls-files", "-v", "a"]);
+        assert!(marks.starts_with(if flag == "--skip-worktree" { 'S' } else { 'h' }), "{flag}: {marks}");
+        room.git(&["rm", "-q", "-f", "a"]);
+        let fourth = room.commit(&[("b", "3")]);
+        let failure = room.bring(&fourth, SAVE).expect_err("it is to go");
+        assert!(failure.reason.contains("`a`"), "{}", failure.reason);
+        assert_eq!((room.text("a"), room.text("b")), ("mine".into(), "2".into()), "nothing was changed");
+        let command = failure.reason.split('`').find(|it| it.starts_with("cd ")).expect("a command");
+        assert!(std::process::Command::new("sh").args(["-ec", command]).status().expect("sh").success(), "{command}");
+        assert!(room.bring(&fourth, SAVE).expect("an edit like any other").patch_saved);
+        room.assert_is_at(&fourth);
+    }
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn a_clone_by_another_way_and_a_shallow_one_are_adopted_for_a_commit_they_share(
         let url = format!("file://{}", room.source().display());
         git(room.folder.path(), &["clone", "-q", depth, &url, "home"]);
         git(&room.home(), &["remote", "set-url", "origin", "git@example.org:acme/site.git"]);
+        room.git(&["tag", "shared"]);
         let second = room.commit(&[("a", "2")]);
         room.bring(&second, FAIL).expect(depth);
         room.assert_is_at(&second);
@@ -146,7 +147,8 @@ fn break_off(room: &Room, commit: &CommitId, written: &[(&str, Option<&[u8]>)]) 
     let git = room.home().join(".git");
     fs::write(git.join("landfall/bringing"), format!("{commit}\n")).expect("mark");
     fs::write(git.join("index.lock"), "landfall").expect("lock");
-    fs::create_dir_all(git.join("landfall/tree/half")).expect("half a tree");
+    fs::write(git.join("landfall/writing"), "half/.landfall-new-0\0.landfall-new-1\0a\0").expect("a list");
+    write_files(&room.home(), &[("half/.landfall-new-0", Some(b"x")), (".landfall-new-1", Some(b"y"))]);
     write_files(&room.home(), written);
 }
 
@@ -161,7 +163,7 @@ fn an_update_that_broke_off_is_completed_and_its_files_are_nobodys_edits() {
     break_off(&room, &second, &[("a", Some(b"2")), ("new", Some(b"2")), ("gone", None)]);
     room.bring(&second, FAIL).expect("completed");
     room.assert_is_at(&second);
-    assert!(!room.home().join(".git/landfall/tree").exists());
+    assert!(!room.home().join("half").exists() && !room.home().join(".git/landfall/writing").exists());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{fs, thread};
 
 use super::{
-    Door, Order, Room, git,
+    Order, Room, git,
     in_place::FAIL,
     server::{GitServer, Judge, Verdict, everyone},
     wait_for,
@@ -23,7 +23,7 @@ fn a_mirror_survives_a_kill_in_mid_fetch() {
     });
     let stalling = GitServer::plain(room.folder.path(), judge);
     let url = |server: &GitServer| format!("http://{}/source/.git", server.address);
-    let mut child = room.start_child(&Order::Fetch(room.order(&url(&stalling), Door::Open, target())), &[]);
+    let mut child = room.start_child(&Order::Fetch(room.order(&url(&stalling), Vec::new(), target())), &[]);
     let packs = room.path("mirror.git/objects/pack");
     let half_packs = || fs::read_dir(&packs).into_iter().flatten().flatten().count();
     wait_for("half a pack", || half_packs() > 0);
@@ -35,7 +35,7 @@ fn a_mirror_survives_a_kill_in_mid_fetch() {
     assert!(half_packs() > 0);
 
     let server = GitServer::plain(room.folder.path(), everyone());
-    let fetched = room.fetch_from(&url(&server), Door::Open, target()).expect("fetched");
+    let fetched = room.fetch_from(&url(&server), Vec::new(), target()).expect("fetched");
     assert_eq!(fetched.commit, commit);
     assert_eq!(half_packs(), 2, "one pack and its index");
     git(&room.path("mirror.git"), &["fsck", "--strict"]);
@@ -48,7 +48,7 @@ fn a_second_fetch_of_the_same_remote_waits_and_says_so() {
     let remote = room.source().display().to_string();
     let held = Mirror::for_fetch(&room.path("mirror.git"), &remote).expect("the lock");
     thread::scope(|scope| {
-        let order = room.order(&remote, Door::Open, Target::DefaultBranch);
+        let order = room.order(&remote, Vec::new(), Target::DefaultBranch);
         let mut child = room.start_child(&Order::Fetch(order), &[]);
         let words = child.stderr.take().expect("piped");
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(words));
@@ -75,14 +75,14 @@ fn an_update_that_is_killed_anywhere_is_completed_by_the_next_order() {
     let first = commit(&with("one"));
     room.bring(&first, FAIL).expect("first");
     let second = commit(&with("two"));
-    room.fetch_commit(&second).expect("fetched");
+    room.bring(&second, FAIL).expect("its objects are there");
+    room.bring(&first, FAIL).expect("and back");
     let home = room.home();
     // Each turn kills a little later in the same update; the last ones come to its end.
     for turn in 0..6 {
         let (from, to) = if turn % 2 == 0 { (&first, &second) } else { (&second, &first) };
         let place = room.place(Some(super::main_branch()), FAIL);
         let order = super::Stage {
-            mirror: room.path("mirror.git"),
             remote: room.source().display().to_string(),
             commit: to.clone(),
             place,
@@ -91,7 +91,7 @@ fn an_update_that_is_killed_anywhere_is_completed_by_the_next_order() {
             changed_files: room.path("changed-files"),
         };
         let mut child = room.start_child(&Order::Stage(order), &[]);
-        let staged = home.join(".git/landfall/tree");
+        let staged = home.join(".git/landfall/writing");
         let is_changed = |number: usize| {
             let (path, _) = &files[number];
             let expected = if to == &second { "two" } else { "one" };

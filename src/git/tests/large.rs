@@ -1,21 +1,21 @@
 //! Promises about memory: what comes in may be of any size.
 
+use crate::git::Answer;
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Write,
-    os::unix::fs::MetadataExt,
     process::{Command, Output},
 };
 
 use super::{
-    Door, Order, Place, Room, Stage, answer, decode_fetched, git,
+    Order, Place, Room, Stage, answer, git,
     in_place::FAIL,
     main_branch,
     server::{GitServer, everyone},
 };
 use crate::{
-    git::decode_staged,
     model::{job::Target, push::CommitId},
+    process::errand,
 };
 
 const MIB: usize = 1 << 20;
@@ -54,7 +54,6 @@ pub(super) fn within_limit(room: &Room, order: &Order) -> Output {
 
 fn stage(room: &Room, commit: &CommitId, place: Place) {
     let order = Stage {
-        mirror: room.path("mirror.git"),
         remote: room.remote.clone(),
         commit: commit.clone(),
         place,
@@ -62,7 +61,7 @@ fn stage(room: &Room, commit: &CommitId, place: Place) {
         previous: None,
         changed_files: room.path("changed-files"),
     };
-    decode_staged(answer(&within_limit(room, &Order::Stage(order)))).expect("staged");
+    errand::decode(answer(&within_limit(room, &Order::Stage(order)))).and_then(Answer::staged).expect("staged");
 }
 
 #[test]
@@ -75,31 +74,15 @@ fn a_large_file_is_fetched_and_staged_without_being_in_memory() {
 
     let second = commit_large(&room, &["large.bin"], FILE_MIB);
     let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
-    let order = Order::Fetch(room.order(&room.remote, Door::Open, target));
-    let fetched = decode_fetched(answer(&within_limit(&room, &order)));
+    let order = Order::Fetch(room.order(&room.remote, Vec::new(), target));
+    let fetched = errand::decode(answer(&within_limit(&room, &order))).and_then(Answer::fetched);
     assert_eq!(fetched.expect("fetched").commit, second);
     let tree = room.path("tree");
-    stage(&room, &second, Place::Fresh { tree: tree.clone() });
+    stage(&room, &second, room.fresh(&tree));
     stage(&room, &second, room.place(Some(main_branch()), FAIL));
     for folder in [tree, room.home()] {
         let id = git(&room.source(), &["hash-object", "--no-filters", &folder.join("large.bin").display().to_string()]);
         assert_eq!(id, room.git(&["rev-parse", "HEAD:large.bin"]));
     }
     room.assert_is_at(&second);
-}
-
-#[test]
-fn many_files_that_are_large_together_are_shared_with_the_mirror_and_not_packed_anew() {
-    let mut room = Room::new();
-    let first = room.commit(&[("a", "1")]);
-    let server = GitServer::plain(room.folder.path(), everyone());
-    room.remote = format!("http://{}/source/.git", server.address);
-    room.bring(&first, FAIL).expect("a working tree");
-    let second = commit_large(&room, &["one", "two", "three"], 24);
-    room.bring(&second, FAIL).expect("brought");
-    room.assert_is_at(&second);
-    let packs = fs::read_dir(room.home().join(".git/objects/pack")).expect("packs").flatten();
-    let large: Vec<_> = packs.map(|it| it.metadata().expect("a file")).filter(|it| it.len() > 64 << 20).collect();
-    assert_eq!(large.iter().map(MetadataExt::nlink).collect::<Vec<_>>(), [2]);
-    git(&room.home(), &["fsck", "--strict"]);
 }

@@ -1,11 +1,13 @@
 //! Promises about files that are kept in Git LFS.
 
+use super::ssh_login;
+use crate::git::Login;
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Door, Place, Room, git,
+    Room, git,
     https::{keyholders, token},
     in_place::{FAIL, SAVE},
     make_executable,
@@ -66,10 +68,10 @@ fn served(room: &mut Room, judge: Judge) -> GitServer {
     server
 }
 
-fn pull(room: &Room, commit: &CommitId, door: Door, name: &str) -> Result<PathBuf, GitFailure> {
+fn pull(room: &Room, commit: &CommitId, door: Vec<Login>, name: &str) -> Result<PathBuf, GitFailure> {
     room.fetch_from(&room.remote, door, Target::Commit { commit: commit.clone(), ref_name: None })?;
     let tree = room.path(name);
-    room.stage(commit, Place::Fresh { tree: tree.clone() }, None)?;
+    room.stage(commit, room.fresh(&tree), None)?;
     Ok(tree)
 }
 
@@ -199,11 +201,11 @@ fn an_lfsconfig_that_names_no_web_address_is_left_out_and_a_huge_one_is_refused(
         let content = url.as_bytes();
         let commit = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(content)), (".lfsconfig", &config)]);
         let own = served(&mut room, forge(&[content], None, None));
-        pull(&room, &commit, Door::Open, &format!("tree{}", content.len())).expect(url);
+        pull(&room, &commit, Vec::new(), &format!("tree{}", content.len())).expect(url);
         assert_eq!(batches(&own), 1);
     }
     let commit = room.commit(&[("a.bin", &pointer(b"xyz")), (".lfsconfig", &"#".repeat(2 << 20))]);
-    let failure = pull(&room, &commit, Door::Open, "none").expect_err("huge");
+    let failure = pull(&room, &commit, Vec::new(), "none").expect_err("huge");
     assert_eq!(failure.class, FailureClass::Permanent);
     assert!(failure.reason.contains("`.lfsconfig` of the tree has 2 MiB"), "{}", failure.reason);
 }
@@ -218,7 +220,7 @@ fn a_file_that_is_not_what_its_pointer_says_lands_nowhere() {
             false => forge(&[b"abc"], None, None)(request),
         });
         let _server = served(&mut room, lying);
-        let failure = pull(&room, &commit, Door::Open, "tree").expect_err(expected);
+        let failure = pull(&room, &commit, Vec::new(), "tree").expect_err(expected);
         assert_eq!(failure.class, FailureClass::Permanent);
         assert!(failure.reason.contains("`a.bin`") && failure.reason.contains(expected), "{}", failure.reason);
         assert!(!room.path("tree").exists());
@@ -230,10 +232,10 @@ fn a_file_that_is_not_what_its_pointer_says_lands_nowhere() {
             false => Verdict::Serve,
         });
         let _server = served(&mut room, judge);
-        assert_eq!(pull(&room, &commit, Door::Open, "tree").expect_err(answer).class, class);
+        assert_eq!(pull(&room, &commit, Vec::new(), "tree").expect_err(answer).class, class);
     }
     let _server = served(&mut room, forge(&[b"abc"], None, None));
-    let tree = pull(&room, &commit, Door::Open, "tree").expect("and the truth does");
+    let tree = pull(&room, &commit, Vec::new(), "tree").expect("and the truth does");
     assert_eq!(fs::read(tree.join("a.bin")).expect("file"), b"abc");
 }
 
@@ -245,6 +247,7 @@ fn a_working_tree_has_the_files_and_git_sees_nothing_to_do() {
     let first = room.commit(&[ATTRIBUTES, ("a.bin", &pointer(one)), ("b.bin", &pointer(two))]);
     room.bring(&first, FAIL).expect("pointers");
     let _server = served(&mut room, forge(&[one, two], None, None));
+    git(&room.home(), &["remote", "set-url", "origin", &room.remote]);
     let second = room.commit(&[("a.bin", &pointer(two)), ("c", "1")]);
     room.bring(&second, FAIL).expect("files");
     assert_eq!((room.text("a.bin").as_bytes(), room.text("b.bin").as_bytes()), (two, two));
@@ -282,7 +285,7 @@ fn a_remote_over_ssh_tells_where_its_files_are() {
     room.scope.lfs = Lfs::Pull;
     let sshd = Sshd::start(room.folder.path());
     fs::write(room.path("known_hosts"), &sshd.known_hosts_line).expect("written");
-    let door = || Door::SshKey { key: sshd.key.clone(), known_hosts: Some(room.path("known_hosts")) };
+    let door = || ssh_login(sshd.key.clone(), room.path("known_hosts"));
     let remote = format!("ssh://127.0.0.1:{}{}", sshd.port, room.source().display());
     let target = || Target::Commit { commit: commit.clone(), ref_name: None };
     let failure = room.fetch_from(&remote, door(), target()).expect_err("no LFS there");
@@ -306,6 +309,6 @@ fn a_remote_over_ssh_tells_where_its_files_are() {
             .all(|it| it.authorization.as_deref() == Some("Ticket x") || it.target.starts_with("/objects/"))
     );
     let tree = room.path("tree");
-    room.stage(&commit, Place::Fresh { tree: tree.clone() }, None).expect("staged");
+    room.stage(&commit, room.fresh(&tree), None).expect("staged");
     assert_eq!(fs::read(tree.join("a.bin")).expect("file"), b"abc");
 }

@@ -54,13 +54,16 @@ use tempfile::TempDir;
 
 use self::ssh::SshRoom;
 use super::{
-    Against, Door, Fetch, Fetched, Filter, GitFailure, Order, Place, SILENCE, Scope, Stage, Staged, decode_fetched,
-    encode_order, serve,
+    Against, Answer, Depth, Fetch, Fetched, Filter, GitFailure, Into, Login, LoginProof, Order, Place, SILENCE, Scope,
+    Stage, Staged, serve,
 };
-use crate::model::{
-    deploy::{Credentials, Git},
-    job::{Asked, Target},
-    push::{CommitId, RefName},
+use crate::{
+    model::{
+        deploy::{Credentials, Git},
+        job::{Asked, Target},
+        push::{CommitId, RefName},
+    },
+    process::errand,
 };
 
 /// Waiting for anything longer than this is a failure.
@@ -111,6 +114,11 @@ fn main_branch() -> RefName {
     RefName::Branch("main".into())
 }
 
+/// A key of its own for ssh.
+fn ssh_login(key: PathBuf, known_hosts: PathBuf) -> Vec<Login> {
+    vec![Login { host: None, proof: LoginProof::SshKey { key, known_hosts: Some(known_hosts) } }]
+}
+
 /// A folder of its own with a repository `source`, and room for a mirror and trees.
 struct Room {
     folder: TempDir,
@@ -125,7 +133,8 @@ impl Room {
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
         let remote = folder.path().join("source").display().to_string();
-        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)), remote }
+        let scope = Scope { depth: Depth::All, ..Scope::of(&Git::plain("", Credentials::Ambient)) };
+        Self { folder, scope, remote }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -158,28 +167,43 @@ impl Room {
         id(&self.git(&["rev-parse", "HEAD"]))
     }
 
-    fn order(&self, remote: &str, door: Door, target: Target) -> Fetch {
+    fn order(&self, remote: &str, logins: Vec<Login>, target: Target) -> Fetch {
         let (filter, scope) = (Filter::default(), self.scope.clone());
         let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
-        let (mirror, remote, silence) = (self.path("mirror.git"), remote.into(), SILENCE);
-        Fetch { mirror, remote, door, target, scope, against, silence }
+        let (into, remote, silence) = (Into::Mirror(self.path("mirror.git")), remote.into(), SILENCE);
+        Fetch { into, remote, logins, target, scope, against, silence }
     }
 
-    fn fetch_from(&self, remote: &str, door: Door, target: Target) -> Result<Fetched, GitFailure> {
-        super::fetch::fetch(&self.order(remote, door, target))
+    fn fetch_from(&self, remote: &str, logins: Vec<Login>, target: Target) -> Result<Fetched, GitFailure> {
+        super::bring::fetch(&self.order(remote, logins, target))
     }
 
     fn fetch(&self, target: Target) -> Result<Fetched, GitFailure> {
-        self.fetch_from(&self.remote, Door::Open, target)
+        self.fetch_from(&self.remote, Vec::new(), target)
+    }
+
+    /// Fetches into the repository of a working tree.
+    fn fetch_into(&self, path: &Path, target: Target) -> Result<Fetched, GitFailure> {
+        let into = Into::WorkTree(path.to_owned());
+        super::bring::fetch(&Fetch { into, ..self.order(&self.remote, Vec::new(), target) })
+    }
+
+    /// The order that writes a tree into a new folder.
+    fn fresh(&self, tree: &Path) -> Place {
+        Place::Fresh { mirror: self.path("mirror.git"), tree: tree.to_owned() }
     }
 
     fn fetch_commit(&self, commit: &CommitId) -> Result<Fetched, GitFailure> {
         self.fetch(Target::Commit { commit: commit.clone(), ref_name: Some(main_branch()) })
     }
 
+    /// Stages a commit; in place it is fetched first, as a run does it.
     fn stage(&self, commit: &CommitId, place: Place, previous: Option<&CommitId>) -> Result<Staged, GitFailure> {
+        if let Place::InPlace { path, ref_name, .. } = &place {
+            let target = Target::Commit { commit: commit.clone(), ref_name: ref_name.clone() };
+            self.fetch_into(path, target)?;
+        }
         super::stage::stage(&Stage {
-            mirror: self.path("mirror.git"),
             remote: self.remote.clone(),
             commit: commit.clone(),
             place,
@@ -193,7 +217,7 @@ impl Room {
     fn stage_fresh(&self, commit: &CommitId, name: &str) -> Result<PathBuf, GitFailure> {
         let tree = self.path(name);
         self.fetch_commit(commit)?;
-        self.stage(commit, Place::Fresh { tree: tree.clone() }, None)?;
+        self.stage(commit, self.fresh(&tree), None)?;
         Ok(tree)
     }
 
@@ -213,7 +237,7 @@ impl Room {
         command.envs(environment.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("a test can start itself");
         let mut input = child.stdin.take().expect("piped");
-        input.write_all(encode_order(order).as_bytes()).expect("the child reads its order");
+        input.write_all(errand::encode(order).as_bytes()).expect("the child reads its order");
         child
     }
 
@@ -221,7 +245,10 @@ impl Room {
     fn fetch_by_child(&self, order: Fetch, environment: &[(&str, &OsStr)]) -> (Result<Fetched, GitFailure>, String) {
         let child = self.start_child(&Order::Fetch(order), environment);
         let output = child.wait_with_output().expect("the child ends");
-        (decode_fetched(answer(&output)), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            errand::decode(answer(&output)).and_then(Answer::fetched),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     }
 }
 
@@ -243,7 +270,7 @@ fn a_child_does_one_order_and_answers_on_standard_output() {
     let room = Room::new();
     let commit = room.commit(&[("a", "1")]);
     let target = Target::Ref(main_branch());
-    let order = room.order(&room.source().display().to_string(), Door::Open, target);
+    let order = room.order(&room.source().display().to_string(), Vec::new(), target);
     let (fetched, said) = room.fetch_by_child(order, &[]);
     let fetched = fetched.expect("fetched");
     assert_eq!((&fetched.commit, &fetched.ref_name), (&commit, &Some(main_branch())));

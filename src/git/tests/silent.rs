@@ -3,12 +3,12 @@
 use std::{fs, net::TcpListener, time::Duration};
 
 use super::{
-    Door, Fetch, Room, git,
+    Fetch, Room, git,
     server::{GitServer, Judge, Request, Verdict, everyone},
     ssh::SshRoom,
 };
 use crate::{
-    git::{GitFailure, fetch::fetch},
+    git::{GitFailure, bring::fetch},
     model::{deploy::Lfs, job::Target, push::CommitId, run::FailureClass},
 };
 
@@ -57,12 +57,12 @@ fn an_answer_that_stalls_anywhere_is_given_up_and_the_mirror_works_afterwards() 
     for (what, stall) in stalls {
         let server = GitServer::plain(room.folder.path(), Box::new(stall));
         let remote = format!("http://{}/source/.git", server.address);
-        let failure = assert_silent(what, &room.order(&remote, Door::Open, by_id(&commit)));
+        let failure = assert_silent(what, &room.order(&remote, Vec::new(), by_id(&commit)));
         assert!(failure.reason.contains("`127.0.0.1` fell silent for 2 seconds"), "{what}: {}", failure.reason);
     }
     let server = GitServer::plain(room.folder.path(), everyone());
     let remote = format!("http://{}/source/.git", server.address);
-    room.fetch_from(&remote, Door::Open, by_id(&commit)).expect("fetched");
+    room.fetch_from(&remote, Vec::new(), by_id(&commit)).expect("fetched");
     git(&room.path("mirror.git"), &["fsck", "--strict"]);
 }
 
@@ -95,5 +95,5 @@ fn a_server_of_git_lfs_that_stalls_is_given_up() {
     });
     let server = GitServer::plain(room.folder.path(), judge);
     let remote = format!("http://{}/source/.git", server.address);
-    assert_silent("in an answer", &room.order(&remote, Door::Open, by_id(&commit)));
+    assert_silent("in an answer", &room.order(&remote, Vec::new(), by_id(&commit)));
 }

@@ -1,9 +1,11 @@
 //! Promises of the way over ssh, kept against a real sshd.
 
+use super::ssh_login;
+use crate::git::Login;
 use std::{ffi::OsStr, fs, path::PathBuf, process::Command};
 
 use super::{
-    Door, Room,
+    Room,
     server::{Sshd, make_key},
 };
 use crate::{
@@ -30,15 +32,15 @@ impl SshRoom {
         fs::write(&self.known_hosts, line).expect("written");
     }
 
-    pub(super) fn door(&self) -> Door {
-        Door::SshKey { key: self.sshd.key.clone(), known_hosts: Some(self.known_hosts.clone()) }
+    pub(super) fn door(&self) -> Vec<Login> {
+        ssh_login(self.sshd.key.clone(), self.known_hosts.clone())
     }
 
     pub(super) fn remote(&self) -> String {
         format!("ssh://127.0.0.1:{}{}", self.sshd.port, self.room.source().display())
     }
 
-    fn fetch(&self, remote: &str, door: Door) -> Result<CommitId, GitFailure> {
+    fn fetch(&self, remote: &str, door: Vec<Login>) -> Result<CommitId, GitFailure> {
         self.room.fetch_from(remote, door, Target::DefaultBranch).map(|it| it.commit)
     }
 }
@@ -97,7 +99,7 @@ fn a_wrong_key_and_a_missing_repository_are_refused_with_what_ssh_said() {
     ssh.knows(&ssh.sshd.known_hosts_line);
     ssh.room.commit(&[("a", "1")]);
     make_key(&ssh.room.path("stranger"));
-    let door = Door::SshKey { key: ssh.room.path("stranger"), known_hosts: Some(ssh.known_hosts.clone()) };
+    let door = ssh_login(ssh.room.path("stranger"), ssh.known_hosts.clone());
     let failure = ssh.fetch(&ssh.remote(), door).expect_err("a stranger");
     assert_eq!(failure.class, FailureClass::Permanent, "{}", failure.reason);
     assert!(failure.reason.contains("Permission denied"), "{}", failure.reason);

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::symlink, path::PathBuf};
 
 use super::{
-    Place, Room, contents, git, git_command,
+    Room, contents, git, git_command,
     https::{keyholders, token},
     in_place::{FAIL, SAVE},
     server::{GitServer, everyone},
@@ -104,7 +104,7 @@ fn credentials_are_shown_to_the_remotes_own_host_and_to_no_other() {
     let target = Target::Commit { commit: commit.clone(), ref_name: None };
     room.fetch_from(&room.remote, token("hunter2"), target).expect("fetched");
     let tree = room.path("tree");
-    room.stage(&commit, Place::Fresh { tree: tree.clone() }, None).expect("staged");
+    room.stage(&commit, room.fresh(&tree), None).expect("staged");
     assert_eq!(fs::read(tree.join("near/l")).expect("near"), b"near\n");
     assert_eq!(fs::read(tree.join("far/l")).expect("far"), b"far\n");
     assert!(own.seen().iter().any(|it| it.target.starts_with("/lib/") && it.authorization.is_some()));

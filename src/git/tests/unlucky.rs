@@ -1,5 +1,9 @@
 //! Promises to people whose disks are full, whose mirrors are spoilt, and whose gits were killed.
 
+use crate::{
+    git::{Answer, Into},
+    process::errand,
+};
 use std::{
     ffi::OsStr,
     fs::{self, DirBuilder, FileTimes, OpenOptions, Permissions},
@@ -15,12 +19,12 @@ use std::{
 };
 
 use super::{
-    Door, Order, Place, Room, Stage, answer, contents, git,
+    Order, Room, Stage, answer, contents, git,
     in_place::{FAIL, SAVE},
     main_branch, wait_for,
 };
 use crate::{
-    git::{Against, Fetch, Verdict, decode_staged, fetch::fetch},
+    git::{Against, Fetch, Verdict, bring::fetch},
     model::{
         job::Target,
         push::{CommitId, RefName},
@@ -151,7 +155,7 @@ fn what_is_live_and_cannot_be_read_any_more_is_not_taken_for_gone() {
     let live = room.commit(&[("a", "1")]);
     let remote = format!("file://{}", room.source().display());
     let target = |commit: &CommitId| Target::Commit { commit: commit.clone(), ref_name: Some(main_branch()) };
-    room.fetch_from(&remote, Door::Open, target(&live)).expect("first");
+    room.fetch_from(&remote, Vec::new(), target(&live)).expect("first");
     let pack = pack(&room, "pack");
     fs::set_permissions(&pack, Permissions::from_mode(0o600)).expect("a mode");
     let mut bytes = fs::read(&pack).expect("a pack");
@@ -159,7 +163,7 @@ fn what_is_live_and_cannot_be_read_any_more_is_not_taken_for_gone() {
     bytes[14..end].fill(0xa5);
     fs::write(&pack, bytes).expect("spoilt");
     let (second, _) = (room.commit(&[("a", "2")]), room.commit(&[("a", "3")]));
-    let order = room.order(&remote, Door::Open, target(&second));
+    let order = room.order(&remote, Vec::new(), target(&second));
     let fetched = fetch(&Fetch { against: Against { live: Some(live), ..order.against }, ..order });
     assert_eq!(fetched.expect("fetched anew").verdict, Verdict::GoAhead { remark: None });
 }
@@ -184,6 +188,8 @@ fn a_lock_on_the_refs_of_a_working_tree_is_waited_for_before_anything_is_changed
         let first = room.commit(&[("a", "1")]);
         room.bring(&first, SAVE).expect("first");
         let second = room.commit(&[("a", "2")]);
+        let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+        room.fetch_into(&room.home(), target).expect("its objects are there");
         let (lock, ours) = (room.home().join(".git").join(name), room.home().join(".git/index.lock"));
         fs::write(&lock, "").expect("a lock");
         thread::scope(|scope| {
@@ -257,25 +263,24 @@ fn as_root_a_disk_that_fills_up_fails_the_order_and_the_next_one_completes_it() 
     room.assert_is_at(&second);
 
     let tree = Disk::at(room.path("small"), "size=1m");
-    let place = || Place::Fresh { tree: tree.0.join("tree") };
+    let place = || room.fresh(&tree.0.join("tree"));
     let failure = room.stage(&second, place(), None).expect_err("no room");
     assert!(failure.reason.contains(name) && failure.reason.contains("small/tree"), "{}", failure.reason);
 
     let mirror = Disk::at(room.path("mirrors"), "size=1m");
-    let mut order = room.order(&room.remote, super::Door::Open, super::Target::Ref(main_branch()));
-    order.mirror = mirror.0.join("mirror.git");
-    let failure = crate::git::fetch::fetch(&order).expect_err("no room");
+    let mut order = room.order(&room.remote, Vec::new(), super::Target::Ref(main_branch()));
+    order.into = Into::Mirror(mirror.0.join("mirror.git"));
+    let failure = crate::git::bring::fetch(&order).expect_err("no room");
     assert_eq!(failure.class, FailureClass::Other, "{}", failure.reason);
     assert!(failure.reason.contains(name) && failure.reason.contains("mirror"), "{}", failure.reason);
     mirror.mount("remount,size=64m");
-    crate::git::fetch::fetch(&order).expect("there is room");
-    git(&order.mirror, &["fsck", "--strict"]);
+    crate::git::bring::fetch(&order).expect("there is room");
+    git(&mirror.0.join("mirror.git"), &["fsck", "--strict"]);
 }
 
 /// Brings a working tree as the user `nobody`.
 fn bring_as_nobody(room: &Room, commit: &CommitId) -> Result<(), String> {
     let order = Stage {
-        mirror: room.path("mirror.git"),
         remote: room.remote.clone(),
         commit: commit.clone(),
         place: room.place(Some(RefName::Branch("main".into())), SAVE),
@@ -287,7 +292,7 @@ fn bring_as_nobody(room: &Room, commit: &CommitId) -> Result<(), String> {
     command.uid(65534).gid(65534).current_dir("/");
     let child = room.start_child_by(command, &Order::Stage(order), &[]);
     let output = child.wait_with_output().expect("the child ends");
-    decode_staged(answer(&output)).map(drop).map_err(|failure| failure.reason)
+    errand::decode(answer(&output)).and_then(Answer::staged).map(drop).map_err(|failure| failure.reason)
 }
 
 fn give_away(folder: &Path) {
@@ -307,11 +312,11 @@ fn as_root_a_folder_that_is_somebody_elses_is_refused_with_the_command_that_give
     let first = room.commit(&[("a", "1"), ("deep/b", "1")]);
     room.bring(&first, SAVE).expect("first");
     let second = room.commit(&[("a", "2"), ("deep/b", "2")]);
-    room.fetch_commit(&second).expect("fetched");
+    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+    room.fetch_into(&room.home(), target).expect("its objects are there");
     fs::set_permissions(room.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
     DirBuilder::new().mode(0o755).create(room.path("desk")).expect("a folder");
     give_away(&room.path("desk"));
-    give_away(&room.path("mirror.git"));
 
     // Wholly somebody else's, then only what git keeps, and at last only a folder within.
     for theirs in ["", ".git", "deep"] {

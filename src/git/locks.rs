@@ -1,0 +1,71 @@
+//! The locks that git's own programs take: files with `.lock` at the end of their names.
+//!
+//! Invariant: one that somebody else left is removed only when its owner cannot be alive.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{GitFailure, cannot, progress::say, shell::path_word};
+
+/// What our `index.lock` says. Git's own begins with `DIRC`, or is empty.
+pub(super) const OURS: &[u8] = b"landfall";
+
+/// How long another git may hold the index: a person's `git status` does, for a moment.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until nobody holds a lock.
+pub(super) fn wait_until_free(lock: &Path) -> Result<(), GitFailure> {
+    wait_for_others(lock, || match lock.symlink_metadata() {
+        Ok(_) => Ok(false),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(err) => Err(err),
+    })
+}
+
+/// Removes a file, if it is there.
+pub(super) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Tries until it works, as long as somebody may hold the lock for a moment; one that nobody can hold any more goes.
+pub(super) fn wait_for_others(lock: &Path, attempt: impl Fn() -> io::Result<bool>) -> Result<(), GitFailure> {
+    let what = || format!("lock `{}`", lock.display());
+    let began = Instant::now();
+    while !attempt().map_err(cannot(what()))? {
+        if is_stale(lock) {
+            say(&format!("removing `{}`, which nobody holds any more", lock.display()));
+            remove_if_there(lock).map_err(cannot(what()))?;
+        } else if began.elapsed() > PATIENCE {
+            return Err(GitFailure::other(format!(
+                "another git is at work: `{}` is there. If none is, remove it with `rm {}`",
+                lock.display(),
+                path_word(lock)
+            )));
+        } else {
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the owner of a lock cannot be alive: it is one of ours (and we hold the lock that every one of us holds for
+/// as long), or it is older than the machine's last start.
+fn is_stale(lock: &Path) -> bool {
+    let is_ours = fs::read(lock).is_ok_and(|it| it.starts_with(OURS));
+    let changed = fs::symlink_metadata(lock).map(|it| it.mtime());
+    is_ours || changed.is_ok_and(|changed| boot_time().is_some_and(|boot| changed < boot))
+}
+
+/// When the machine started, in seconds since 1970 (proc_stat(5)).
+fn boot_time() -> Option<i64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|it| it.strip_prefix("btime "))?.trim().parse().ok()
+}
