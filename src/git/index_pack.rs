@@ -1,9 +1,14 @@
 //! Git's own `index-pack`, which takes in a pack while it arrives.
 //!
+//! It writes into a folder of its own, as git does with what is pushed to it: what a failure or a kill leaves is in there,
+//! and the next fetch removes it.
+//!
 //! Invariant: a pack is in the repository whole, with all that its thin deltas need, or not at all.
 
 use std::{
-    io::{BufReader, Read, Write},
+    fs::{self, DirBuilder, File},
+    io::{self, BufReader, Read, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::{Child, ChildStderr, Stdio},
     thread::{self, JoinHandle},
@@ -11,7 +16,7 @@ use std::{
 };
 
 use super::{
-    GitFailure, git_program,
+    GitFailure, cannot, git_program,
     journey::Journey,
     progress::{BEAT, Meter, plain, say},
 };
@@ -25,7 +30,7 @@ const LINE_BYTES_MAX: usize = 4 << 10;
 /// A running `git index-pack`.
 pub(super) struct IndexPack {
     child: Child,
-    place: PathBuf,
+    incoming: Incoming,
     meter: Meter,
     /// Its last words, once it has ended.
     words: Option<JoinHandle<String>>,
@@ -35,7 +40,10 @@ pub(super) struct IndexPack {
 impl IndexPack {
     /// Starts one for a pack of so many objects.
     pub(super) fn start(git_dir: &Path, journey: &Journey, count: usize) -> Result<Self, GitFailure> {
+        let incoming = Incoming::make(git_dir)?;
         let mut command = git_program::command_in(git_dir)?;
+        command.env("GIT_OBJECT_DIRECTORY", &incoming.folder);
+        command.env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &incoming.objects);
         // Packs of two files are what libgit2 makes, too, and can be made one by either.
         command.args(["-c", "pack.writeReverseIndex=false", "-c", BIG_FILE]);
         command.args(["index-pack", "--stdin", "--fix-thin", "-v"]);
@@ -44,8 +52,7 @@ impl IndexPack {
         let mut child = child.map_err(|err| GitFailure::other(format!("cannot start git index-pack: {err}")))?;
         let words = listen(child.stderr.take().expect("standard error is piped"));
         journey.meter.expect(count);
-        let place = git_dir.to_owned();
-        Ok(Self { child, place, meter: journey.meter.clone(), words: Some(words), is_finished: false })
+        Ok(Self { child, incoming, meter: journey.meter.clone(), words: Some(words), is_finished: false })
     }
 
     /// Hands on a piece of the pack.
@@ -59,6 +66,7 @@ impl IndexPack {
     /// Waits until all of it is in place.
     pub(super) fn finish(mut self) -> Result<(), GitFailure> {
         self.end()?;
+        self.incoming.settle()?;
         self.meter.complete();
         Ok(())
     }
@@ -74,7 +82,7 @@ impl IndexPack {
                 let why = if words.is_empty() { format!("it ended with {status}") } else { words };
                 // What the line broke off, or the far side spoilt, another try may mend.
                 let is_ours = ["unable to write", "No space left", "cannot store", "unable to create"];
-                let place = self.place.display();
+                let place = self.incoming.objects.display();
                 let reason = format!("git index-pack cannot take in what was received, into `{place}`: {why}");
                 match is_ours.iter().any(|it| why.contains(it)) {
                     true => Err(GitFailure::other(reason)),
@@ -93,6 +101,53 @@ impl Drop for IndexPack {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// The folder that a pack comes into.
+struct Incoming {
+    folder: PathBuf,
+    /// Where the repository's own objects are.
+    objects: PathBuf,
+}
+
+impl Incoming {
+    fn make(git_dir: &Path) -> Result<Self, GitFailure> {
+        let (folder, objects) = (git_dir.join("landfall-incoming"), git_dir.join("objects"));
+        let what = || format!("make `{}`", folder.display());
+        remove(&folder).map_err(cannot(what()))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder.join("pack")).map_err(cannot(what()))?;
+        Ok(Self { folder, objects })
+    }
+
+    /// Moves the pack to where it belongs: its index last, as that is what makes it one.
+    fn settle(&self) -> Result<(), GitFailure> {
+        let to = self.objects.join("pack");
+        let settle = || -> io::Result<()> {
+            let mut files: Vec<PathBuf> = Vec::new();
+            for entry in fs::read_dir(self.folder.join("pack"))? {
+                files.push(entry?.path());
+            }
+            files.sort_by_key(|it| it.extension().is_some_and(|it| it == "idx"));
+            for file in files {
+                fs::rename(&file, to.join(file.file_name().unwrap_or_default()))?;
+            }
+            File::open(&to)?.sync_all()
+        };
+        settle().map_err(cannot(format!("take a pack into `{}`", to.display())))
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        let _ = remove(&self.folder);
+    }
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => Err(err),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

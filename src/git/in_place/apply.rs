@@ -51,7 +51,7 @@ pub(super) fn apply(
         }
     }
     temporary.write_late(home, under_way, plan, lfs)?;
-    temporary.settle()?;
+    temporary.settle(under_way)?;
     let tree = home.repo.find_commit(commit).map(|it| it.tree_id()).map_err(cannot("read the commit's tree"))?;
     write_index(home, standing, plan, tree)
 }

@@ -130,7 +130,7 @@ fn take_kept(
         Some(path) => {
             let (shown, word) = (plain(&path), path_word(as_path(&path)));
             Err(GitFailure::permanent(format!(
-                "the commit does not have `{shown}`, and git was told to leave that file alone: keep a copy of it, then                  run `cd {} && git update-index --no-skip-worktree --no-assume-unchanged {word}`",
+                "the commit does not have `{shown}`, and git was told to leave that file alone: keep a copy of it, then                  run `cd {} && git update-index --no-skip-worktree {word} && git update-index --no-assume-unchanged {word}`",
                 path_word(&home.path)
             )))
         }

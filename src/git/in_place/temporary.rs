@@ -21,7 +21,7 @@ use rustix::{
 use super::{adopt::Home, folders::remove_empty_parents, plan::Plan, under_way::UnderWay};
 use crate::{
     git::{
-        GitFailure, cannot, put,
+        GitFailure, cannot, locks, put,
         tree::{Change, Kind, as_path},
         write,
     },
@@ -102,7 +102,7 @@ impl Temporary {
     }
 
     /// Gives every file its place.
-    pub(super) fn settle(mut self) -> Result<(), GitFailure> {
+    pub(super) fn settle(mut self, under_way: &UnderWay) -> Result<(), GitFailure> {
         let files = std::mem::take(&mut self.files);
         for (number, (path, name)) in files.iter().enumerate() {
             let (from, to) = (self.folder.join(as_path(name)), self.folder.join(as_path(path)));
@@ -111,7 +111,8 @@ impl Temporary {
                 return Err(cannot(format!("write `{}`", to.display()))(err));
             }
         }
-        Ok(())
+        let list = under_way.folder.join(LIST);
+        locks::remove_if_there(&list).map_err(cannot(format!("remove `{}`", list.display())))
     }
 }
 

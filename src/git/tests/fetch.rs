@@ -93,7 +93,7 @@ fn after_a_force_push_the_mirror_follows_and_the_old_commit_can_still_be_had_by_
     assert_eq!(room.fetch(Target::Ref(main_branch())).expect("new").commit, new);
     assert_eq!(room.fetch(by_id(&old)).expect("unreachable, and not gone yet").commit, old);
     let refs = git(&room.path("mirror.git"), &["for-each-ref", "--format=%(refname)"]);
-    assert_eq!(refs, "refs/heads/main\nrefs/heads/topic");
+    assert_eq!(refs, "refs/heads/main\nrefs/heads/topic\nrefs/landfall/wanted");
     git(&room.path("mirror.git"), &["fsck", "--strict"]);
 }
 

@@ -77,6 +77,10 @@ fn a_large_file_is_fetched_and_staged_without_being_in_memory() {
     let order = Order::Fetch(room.order(&room.remote, Vec::new(), target));
     let fetched = errand::decode(answer(&within_limit(&room, &order))).and_then(Answer::fetched);
     assert_eq!(fetched.expect("fetched").commit, second);
+    let into = super::Into::WorkTree(room.home());
+    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+    let order = Order::Fetch(super::Fetch { into, ..room.order(&room.remote, Vec::new(), target) });
+    errand::decode(answer(&within_limit(&room, &order))).and_then(Answer::fetched).expect("fetched in place");
     let tree = room.path("tree");
     stage(&room, &second, room.fresh(&tree));
     stage(&room, &second, room.place(Some(main_branch()), FAIL));
