@@ -46,7 +46,6 @@ impl Room {
 
     /// Brings the working tree to a commit of branch `main`.
     pub(super) fn bring(&self, commit: &CommitId, rules: Rules) -> Result<Staged, GitFailure> {
-        self.fetch_commit(commit)?;
         self.stage(commit, self.place(Some(main_branch()), rules), None)
     }
 

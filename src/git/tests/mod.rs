@@ -4,6 +4,8 @@
 
 mod ancestry;
 
+mod faults;
+
 mod fetch;
 
 mod filter;
