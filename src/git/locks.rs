@@ -22,7 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn wait_until_free(lock: &Path) -> Result<(), GitFailure> {
     wait_for_others(lock, || match lock.symlink_metadata() {
         Ok(_) => Ok(false),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(true),
+        // Not even a folder is there where another branch has the name of one.
+        Err(err) if matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(true),
         Err(err) => Err(err),
     })
 }

@@ -137,7 +137,7 @@ fn a_daemon_killed_during_a_fetch_leaves_the_fetch_to_its_keeper() {
     let first = house.queue(&commit);
     open_gate(&house);
     assert_eq!(house.ended(first)["outcome"], "succeeded");
-    let lock = mirror_lock(&house.state());
+    let lock = fetch_lock(&house.live());
     flock(&lock, FlockOperation::LockExclusive).expect("locked");
     let commit = house.repo.commit(&[("index.html", "two")]);
     let run = house.queue(&commit);
@@ -263,10 +263,8 @@ fn is_zombie(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|it| it.contains(") Z "))
 }
 
-/// The file by which keepers keep out of each other's way in the one mirror there is.
-fn mirror_lock(state: &Path) -> fs::File {
-    let users = fs::read_dir(state.join("work")).expect("a work folder").flatten();
-    let files = users.flat_map(|it| fs::read_dir(it.path().join("mirrors")).into_iter().flatten().flatten());
-    let lock = files.map(|it| it.path()).find(|it| it.extension().is_some_and(|it| it == "lock"));
-    fs::File::options().read(true).write(true).open(lock.expect("a mirror's lock")).expect("opened")
+/// The file by which fetches into the working tree keep out of each other's way.
+fn fetch_lock(tree: &Path) -> fs::File {
+    let lock = tree.join(".git/landfall/fetch.lock");
+    fs::File::options().read(true).write(true).open(lock).expect("opened")
 }

@@ -69,7 +69,7 @@ pub(super) fn advice(err: &Error) -> Option<&'static str> {
 fn mend(err: &Error) -> &'static str {
     match err.message().contains("'link'") {
         true => "git config core.splitIndex false && git update-index --no-split-index",
-        false => "git config index.sparse false && git update-index --force-write-index && git status",
+        false => "git sparse-checkout reapply --no-sparse-index",
     }
 }
 

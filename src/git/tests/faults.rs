@@ -15,7 +15,7 @@ use super::{
     ssh_login,
 };
 use crate::{
-    git::{Depth, Fetch, Fetched, GitFailure, Into},
+    git::{Depth, Fetch, Fetched, GitFailure, Into, Login},
     model::{
         job::Target,
         push::{CommitId, RefName},
@@ -81,52 +81,62 @@ fn targets(tip: &CommitId, old: &CommitId) -> Vec<(&'static str, Target, CommitI
     ]
 }
 
-#[test]
-fn every_target_is_fetched_at_every_depth_into_every_state_of_a_mirror_over_every_transport() {
-    let mut room = Room::new();
-    let commits: Vec<CommitId> = (0..8).map(|it| room.commit(&[("a", &it.to_string())])).collect();
-    room.git(&["tag", "-a", "-m", "one", "v1", commits[4].as_str()]);
-    let server = GitServer::plain(room.folder.path(), everyone());
-    let sshd = Sshd::start(room.folder.path());
-    fs::write(room.path("known_hosts"), &sshd.known_hosts_line).expect("written");
-    let source = room.source().display().to_string();
-    let remotes = [
-        format!("http://{}/source/.git", server.address),
-        format!("ssh://127.0.0.1:{}{source}", sshd.port),
-        format!("file://{source}"),
-    ];
-    for remote in &remotes {
-        for depth in [Depth::Auto, Depth::All, Depth::Commits(std::num::NonZeroU32::MIN)] {
-            for state in ["fresh", "shallow", "full", "of another hook"] {
-                for (what, target, expected) in targets(&commits[7], &commits[4]) {
-                    let case = format!("{what}, {depth:?}, {state}, {remote}");
-                    let _ = fs::remove_dir_all(room.path("mirror.git"));
-                    let login = || match remote.starts_with("ssh") {
-                        true => ssh_login(sshd.key.clone(), room.path("known_hosts")),
-                        false => Vec::new(),
-                    };
-                    let before = match state {
-                        "fresh" => None,
-                        "shallow" => Some((Depth::Commits(std::num::NonZeroU32::MIN), main_branch())),
-                        "full" => Some((Depth::All, main_branch())),
-                        _ => Some((Depth::Auto, RefName::Tag("v1".into()))),
-                    };
-                    if let Some((depth, ref_name)) = before {
-                        room.scope.depth = depth;
-                        room.fetch_from(remote, login(), Target::Ref(ref_name)).expect(&case);
-                    }
+/// Fetches every target at every depth into a mirror in each of these states.
+fn try_all(room: &mut Room, commits: &[CommitId], remote: &str, logins: &[Login], states: &[&str]) {
+    for depth in [Depth::Auto, Depth::All, Depth::Commits(std::num::NonZeroU32::MIN)] {
+        for state in states {
+            for (what, target, expected) in targets(&commits[7], &commits[4]) {
+                let case = format!("{what}, {depth:?}, {state}, {remote}");
+                let _ = fs::remove_dir_all(room.path("mirror.git"));
+                let before = match *state {
+                    "fresh" => None,
+                    "shallow" => Some((Depth::Commits(std::num::NonZeroU32::MIN), main_branch())),
+                    "full" => Some((Depth::All, main_branch())),
+                    _ => Some((Depth::Auto, RefName::Tag("v1".into()))),
+                };
+                if let Some((depth, ref_name)) = before {
                     room.scope.depth = depth;
-                    let fetched = room.fetch_from(remote, login(), target);
-                    assert_eq!(
-                        fetched.unwrap_or_else(|failure| panic!("{case}: {failure}")).commit,
-                        expected,
-                        "{case}"
-                    );
-                    fsck(&room.path("mirror.git"));
+                    room.fetch_from(remote, logins.to_vec(), Target::Ref(ref_name)).expect(&case);
                 }
+                room.scope.depth = depth;
+                let fetched = room.fetch_from(remote, logins.to_vec(), target);
+                assert_eq!(fetched.unwrap_or_else(|failure| panic!("{case}: {failure}")).commit, expected, "{case}");
+                fsck(&room.path("mirror.git"));
             }
         }
     }
+}
+
+fn room_with_a_tag() -> (Room, Vec<CommitId>) {
+    let room = Room::new();
+    let commits: Vec<CommitId> = (0..8).map(|it| room.commit(&[("a", &it.to_string())])).collect();
+    room.git(&["tag", "-a", "-m", "one", "v1", commits[4].as_str()]);
+    (room, commits)
+}
+
+#[test]
+fn every_target_is_fetched_at_every_depth_into_every_state_of_a_mirror() {
+    let (mut room, commits) = room_with_a_tag();
+    let remote = format!("file://{}", room.source().display());
+    try_all(&mut room, &commits, &remote, &[], &["fresh", "shallow", "full", "of another hook"]);
+}
+
+#[test]
+fn every_target_is_fetched_at_every_depth_over_http() {
+    let (mut room, commits) = room_with_a_tag();
+    let server = GitServer::plain(room.folder.path(), everyone());
+    let remote = format!("http://{}/source/.git", server.address);
+    try_all(&mut room, &commits, &remote, &[], &["fresh", "shallow"]);
+}
+
+#[test]
+fn every_target_is_fetched_at_every_depth_over_ssh() {
+    let (mut room, commits) = room_with_a_tag();
+    let sshd = Sshd::start(room.folder.path());
+    fs::write(room.path("known_hosts"), &sshd.known_hosts_line).expect("written");
+    let logins = ssh_login(sshd.key.clone(), room.path("known_hosts"));
+    let remote = format!("ssh://127.0.0.1:{}{}", sshd.port, room.source().display());
+    try_all(&mut room, &commits, &remote, &logins, &["fresh"]);
 }
 
 #[test]
@@ -398,11 +408,11 @@ fn what_the_configuration_of_a_clone_says_is_neither_started_nor_believed() {
         });
         symlink(&evil, room.folder.path().join(hook)).expect("a hook");
     }
-    for turn in 0..60 {
+    for turn in 0..40 {
         let next = room.commit(&[("a", &turn.to_string())]);
         room.bring(&next, SAVE).expect("brought");
     }
-    assert_eq!(fs::read_to_string(room.home().join("a")).expect("a file"), "59");
+    assert_eq!(fs::read_to_string(room.home().join("a")).expect("a file"), "39");
     assert!(!room.path("started").exists(), "{}", fs::read_to_string(room.path("started")).unwrap_or_default());
 }
 
