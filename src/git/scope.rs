@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::order::word;
-use crate::model::deploy::{Git, Lfs, Submodules};
+use crate::model::deploy::{Git, Lfs, Submodules, UnknownFilters};
 
 /// What a hook wants of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,12 +20,24 @@ pub struct Scope {
     pub depth: Option<NonZeroU32>,
     /// The only folder of the tree that is wanted.
     pub subdir: Option<PathBuf>,
+    /// Whether a fresh tree is what `git archive` makes of it: without what is marked `export-ignore`, and with
+    /// `export-subst` expanded.
+    pub export_ignore: bool,
+    /// What is done about files that a filter would change, other than Git LFS.
+    pub filters: UnknownFilters,
 }
 
 impl Scope {
     /// What a hook says.
     pub fn of(git: &Git) -> Self {
-        Self { submodules: git.submodules, lfs: git.lfs, depth: git.depth, subdir: git.subdir.clone() }
+        Self {
+            submodules: git.submodules,
+            lfs: git.lfs,
+            depth: git.depth,
+            subdir: git.subdir.clone(),
+            export_ignore: false,
+            filters: UnknownFilters::Fail,
+        }
     }
 }
 
@@ -36,6 +48,8 @@ pub(super) struct PipedScope {
     lfs: String,
     depth: Option<NonZeroU32>,
     subdir: Option<PathBuf>,
+    export_ignore: bool,
+    filters: String,
 }
 
 impl From<&Scope> for PipedScope {
@@ -45,6 +59,8 @@ impl From<&Scope> for PipedScope {
             lfs: scope.lfs.word().into(),
             depth: scope.depth,
             subdir: scope.subdir.clone(),
+            export_ignore: scope.export_ignore,
+            filters: scope.filters.word().into(),
         }
     }
 }
@@ -58,6 +74,8 @@ impl TryFrom<PipedScope> for Scope {
             lfs: word(&piped.lfs, Lfs::parse)?,
             depth: piped.depth,
             subdir: piped.subdir,
+            export_ignore: piped.export_ignore,
+            filters: word(&piped.filters, UnknownFilters::parse)?,
         })
     }
 }
