@@ -12,6 +12,10 @@ mod fresh;
 
 mod alike;
 
+mod subst;
+
+mod marked;
+
 mod depth;
 
 mod submodules;
