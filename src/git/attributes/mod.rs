@@ -23,10 +23,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use git2::{Oid, Repository};
 
-use self::{
-    convert::{Ids, LineEnds},
-    pattern::Pattern,
-};
+use self::convert::{Ids, LineEnds};
 use super::{
     GitFailure,
     progress::{plain, say},
@@ -36,6 +33,7 @@ use crate::model::size::Size;
 
 pub(super) use convert::Conversion;
 pub(super) use foreign::filter_refusal;
+pub(super) use pattern::Pattern;
 pub(super) use subst::Substitution;
 
 /// The name of such a file.

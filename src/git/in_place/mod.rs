@@ -23,6 +23,8 @@ mod clean;
 
 mod within;
 
+mod sparse;
+
 use std::path::Path;
 
 use git2::{Commit, Oid};
