@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use landfall::{
     git::{self, Against, Door, Fetch, Filter, Order, Place, Scope, Stage},
     model::{
-        deploy::{Clean, Dirty, Lfs, Submodules},
+        deploy::{Clean, Dirty, Lfs, Submodules, UnknownFilters},
         job::{Asked, Target},
         push::{CommitId, RefName},
     },
@@ -182,5 +182,6 @@ fn order(order: &Order) -> Result<()> {
 
 /// What a hook wants that says nothing about it.
 fn scope() -> Scope {
-    Scope { submodules: Submodules::Off, lfs: Lfs::Fail, depth: None, subdir: None }
+    let (submodules, lfs, filters) = (Submodules::Off, Lfs::Fail, UnknownFilters::Fail);
+    Scope { submodules, lfs, depth: None, subdir: None, export_ignore: false, filters }
 }

@@ -7,16 +7,19 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::Path,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use git2::{Oid, Tree};
 
 use super::{
-    GitFailure, Scope, cannot,
+    GitFailure, Scope,
+    attributes::Substitution,
+    cannot,
     listing::{Listing, tree_of},
     mirror::Mirror,
     progress::{plain, say},
-    put,
+    put::{self, Handling},
     submodules::{self, Within},
     tree::as_path,
     write,
@@ -33,12 +36,32 @@ pub(super) fn write(
 ) -> Result<(), GitFailure> {
     let tree = tree_of(mirror, commit)?;
     let mut listing = Listing::of(mirror, &tree, scope.subdir.as_deref())?;
-    listing.leave_out_export_ignored();
-    let puts = put::prepare(mirror, &listing.attributes, &listing.prefix, &listing.files, scope.lfs)?;
+    let mut substitution = None;
+    if scope.export_ignore {
+        listing.leave_out_export_ignored().iter().for_each(|it| say(it));
+        substitution = survey(mirror, commit, &listing)?;
+    }
+    let handling = Handling { substitution: substitution.as_ref(), ..scope.into() };
+    let puts = put::prepare(mirror, &listing.attributes, &listing.prefix, &listing.files, handling)?;
     make(folder)?;
     write::write(mirror, &puts, &listing.folders, folder)?;
     say(&format!("wrote {} files to {}", listing.files.len(), folder.display()));
     write_submodules(mirror, remote, &tree, &listing, scope, folder)
+}
+
+/// Looks through the files that name the commit, and says what of them is not expanded.
+fn survey(mirror: &Mirror, commit: Oid, listing: &Listing) -> Result<Option<Substitution>, GitFailure> {
+    let texts = listing.export_substs();
+    if texts.is_empty() {
+        return Ok(None);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs() as i64);
+    let survey = Substitution::survey(&mirror.repo, commit, None, now, &texts, write::CONVERTED_BYTES_MAX)?;
+    match &survey.left_out()[..] {
+        [] => (),
+        left_out => say(&format!("warning: these stay as they are in `$Format$`: {}", left_out.join(" "))),
+    }
+    Ok(Some(survey))
 }
 
 fn write_submodules(

@@ -3,7 +3,7 @@
 //! Invariant: paths are relative to what is deployed; attributes see them from the root of the tree.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     os::unix::ffi::OsStrExt,
     path::Path,
 };
@@ -19,6 +19,9 @@ use super::{
     progress::plain,
     tree::{self, Change},
 };
+
+/// How many names of what is left out are said: the rest is a number.
+const NAMES_SAID_MAX: usize = 3;
 
 /// What is deployed.
 pub(super) struct Listing {
@@ -59,28 +62,52 @@ impl Listing {
     }
 
     /// Drops what has the attribute `export-ignore`, and everything below a folder that has it, as `git archive` does.
-    pub(super) fn leave_out_export_ignored(&mut self) {
+    /// Returns what people should read of it, if there is any.
+    pub(super) fn leave_out_export_ignored(&mut self) -> Option<String> {
         if !self.attributes.has_export_ignore {
-            return;
+            return None;
         }
         let Self { files, folders, prefix, attributes } = self;
+        let (count, mut names) = (files.len(), BTreeSet::new());
         let mut known: HashMap<Vec<u8>, bool> = HashMap::new();
         files.retain(|Change { path, .. }| {
             let separators: Vec<usize> = memchr_iter(b'/', path).collect();
-            let is_below = separators.iter().map(|at| &path[..*at]).any(|folder| {
+            let ignored = separators.iter().map(|at| &path[..*at]).find(|folder| {
                 *known
                     .entry(folder.to_vec())
                     .or_insert_with(|| attributes.of(&[&prefix[..], folder].concat(), true).is_export_ignored())
             });
-            if is_below {
+            if let Some(folder) = ignored {
+                names.insert([folder, b"/"].concat());
                 return false;
             }
             let is_left_out = attributes.of(&[&prefix[..], path].concat(), false).is_export_ignored();
-            if is_left_out && let Some(at) = separators.last() {
-                folders.insert(path[..*at].to_vec());
+            if is_left_out {
+                names.insert(path.clone());
+                folders.extend(separators.last().map(|at| path[..*at].to_vec()));
             }
             !is_left_out
         });
+        let count = count - files.len();
+        (count > 0).then(|| {
+            let first: Vec<String> = names.iter().take(NAMES_SAID_MAX).map(|it| plain(it)).collect();
+            let more = match names.len().saturating_sub(NAMES_SAID_MAX) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let files = if count == 1 { "file" } else { "files" };
+            format!("left out {count} {files} marked export-ignore: {}{more}", first.join(", "))
+        })
+    }
+
+    /// The files that are marked `export-subst`: path in what is deployed, and blob.
+    pub(super) fn export_substs(&self) -> BTreeMap<&[u8], Oid> {
+        if !self.attributes.has_export_subst {
+            return BTreeMap::new();
+        }
+        let files = self.files.iter().filter_map(|it| Some((&it.path[..], it.now.filter(|it| it.kind.is_file())?.id)));
+        let is_marked = |path: &[u8]| self.attributes.of(&[&self.prefix, path].concat(), false).is_export_subst();
+        files.filter(|(path, _)| is_marked(path)).collect()
     }
 
     /// The repositories within: path in the tree, and commit.

@@ -5,13 +5,13 @@
 use std::path::PathBuf;
 
 use super::{
-    GitFailure,
-    attributes::{Attributes, Conversion},
+    GitFailure, Scope,
+    attributes::{Attributes, Conversion, Substitution, filter_refusal},
     lfs,
     mirror::Mirror,
     tree::{Change, Entry},
 };
-use crate::model::deploy::Lfs;
+use crate::model::deploy::{Lfs, UnknownFilters};
 
 /// One thing to be written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,48 @@ pub(super) struct Put<'a> {
     pub(super) entry: Entry,
     /// How the file differs from its blob.
     pub(super) conversion: Conversion,
+    /// What its text says of the commit, once it is converted.
+    pub(super) substitution: Option<&'a Substitution>,
     /// The file whose content it has, instead of that of its blob.
     pub(super) object: Option<PathBuf>,
+}
+
+impl Put<'_> {
+    /// Whether the file may differ from its blob.
+    pub(super) fn is_converted(&self) -> bool {
+        self.conversion.is_needed() || self.substitution.is_some()
+    }
+
+    /// The file of its blob.
+    pub(super) fn convert(&self, content: Vec<u8>) -> Vec<u8> {
+        let content = self.conversion.apply(self.entry.id, content);
+        match self.substitution {
+            Some(substitution) => substitution.expand(self.path, &content),
+            None => content,
+        }
+    }
+}
+
+/// What the hook wants of files that attributes say something about.
+#[derive(Clone, Copy)]
+pub(super) struct Handling<'a> {
+    pub(super) lfs: Lfs,
+    pub(super) filters: UnknownFilters,
+    /// What is known of the commit, for texts that name it.
+    pub(super) substitution: Option<&'a Substitution>,
+}
+
+impl From<&Scope> for Handling<'_> {
+    fn from(scope: &Scope) -> Self {
+        Self { lfs: scope.lfs, filters: scope.filters, substitution: None }
+    }
+}
+
+/// For a working tree, whose person may have run the other filters by hand.
+impl From<Lfs> for Handling<'_> {
+    fn from(lfs: Lfs) -> Self {
+        Self { lfs, filters: UnknownFilters::Ignore, substitution: None }
+    }
 }
 
 /// What is there now of `changes`, whose paths begin at `prefix` within the tree that the attributes are from.
@@ -31,12 +71,18 @@ pub(super) fn prepare<'a>(
     attributes: &Attributes,
     prefix: &[u8],
     changes: &'a [Change],
-    lfs: Lfs,
+    handling: impl Into<Handling<'a>>,
 ) -> Result<Vec<Put<'a>>, GitFailure> {
+    let Handling { lfs, filters, substitution } = handling.into();
+    match filters {
+        UnknownFilters::Fail => filter_refusal(attributes, prefix, changes).map_or(Ok(()), Err)?,
+        UnknownFilters::Ignore => (),
+    }
     let mut puts = Vec::with_capacity(changes.len());
     for Change { path, now } in changes {
         let Some(entry) = *now else { continue };
-        let mut put = Put { path, entry, conversion: Conversion::default(), object: None };
+        let mut put = Put { path, entry, conversion: Conversion::default(), substitution: None, object: None };
+        put.substitution = substitution.filter(|it| entry.kind.is_file() && it.concerns(path));
         if attributes.matter() && entry.kind.is_file() {
             let whole = [prefix, path].concat();
             let settings = attributes.of(&whole, false);

@@ -2,12 +2,12 @@
 //!
 //! Invariant: a fetch and the stage that follows it get the same scope, so what one needs the other has brought.
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::deploy::{Git, Lfs, Submodules},
+    model::deploy::{Depth, Git, Lfs, Submodules, UnknownFilters},
     process::text_form,
 };
 
@@ -21,6 +21,7 @@ pub struct Scope {
     #[serde(with = "text_form")]
     pub lfs: Lfs,
     /// How much of the history is fetched.
+    #[serde(with = "text_form")]
     pub depth: Depth,
     /// Whether all tags are fetched into a working tree.
     pub tags: bool,
@@ -28,23 +29,26 @@ pub struct Scope {
     pub umask: u32,
     /// The only folder of the tree that is wanted.
     pub subdir: Option<PathBuf>,
+    /// Whether a fresh tree is what `git archive` makes of it: without what is marked `export-ignore`, and with
+    /// `export-subst` expanded.
+    pub export_ignore: bool,
+    /// What is done about files that a filter would change, other than Git LFS.
+    #[serde(with = "text_form")]
+    pub filters: UnknownFilters,
 }
 
 impl Scope {
     /// What a hook says.
     pub fn of(git: &Git) -> Self {
-        let depth = git.depth.map_or(Depth::Auto, Depth::Commits);
-        Self { submodules: git.submodules, lfs: git.lfs, depth, tags: true, umask: 0o022, subdir: git.subdir.clone() }
+        Self {
+            submodules: git.submodules,
+            lfs: git.lfs,
+            depth: git.depth,
+            tags: git.tags,
+            umask: git.umask,
+            subdir: git.subdir.clone(),
+            export_ignore: git.export_ignore,
+            filters: git.filters,
+        }
     }
-}
-
-/// How much of the history is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Depth {
-    /// As little as the questions need for a fresh tree, all of it for a working tree.
-    Auto,
-    /// All of it.
-    All,
-    /// So many commits.
-    Commits(NonZeroU32),
 }

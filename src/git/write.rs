@@ -33,8 +33,8 @@ use crate::model::size::Size;
 /// Reading and unpacking is most of the work; more threads than this only wait for the same disk.
 const THREADS_MAX: usize = 4;
 
-/// What a file may have whose line ends or ids are converted, which is done in memory.
-const CONVERTED_BYTES_MAX: usize = 64 << 20;
+/// What a file may have that is converted, which is done in memory.
+pub(super) const CONVERTED_BYTES_MAX: usize = 64 << 20;
 
 /// No link leads further (`PATH_MAX`).
 const LINK_BYTES_MAX: usize = 4095;
@@ -189,17 +189,17 @@ impl Writer<'_> {
                     let copied = File::open(object).and_then(|mut object| io::copy(&mut object, &mut file));
                     // Git reads a file again that is as young as the index, and would find something else than its blob.
                     copied.and_then(|_| file.set_modified(SystemTime::now() - OLDER)).map_err(cannot(what()))
-                } else if put.conversion.is_needed() {
+                } else if put.is_converted() {
                     let size = self.size(odb, put)?;
                     if size > CONVERTED_BYTES_MAX {
                         let (size, limit) = (Size(size as u64), Size(CONVERTED_BYTES_MAX as u64));
                         return Err(GitFailure::permanent(format!(
-                            "`{0}` has {size}, and its line ends or `$Id$` are to be converted, which is done up to \
-                             {limit}: say `{0} -text -ident` in `.gitattributes`",
+                            "`{0}` has {size}, and its line ends, `$Id$` or `$Format$` are to be converted, which is \
+                             done up to {limit}: say `{0} -text -ident -export-subst` in `.gitattributes`",
                             plain(put.path)
                         )));
                     }
-                    let content = put.conversion.apply(put.entry.id, self.read(odb, reader, spot, put)?);
+                    let content = put.convert(self.read(odb, reader, spot, put)?);
                     file.write_all(&content).map_err(cannot(what()))
                 } else {
                     self.copy(odb, reader, spot, put, &mut file)

@@ -139,6 +139,16 @@ words! {
     }
 }
 
+words! {
+    /// What is done about files that a filter of the repository would change, other than Git LFS.
+    UnknownFilters {
+        /// A tree that has some is refused.
+        Fail = "fail",
+        /// They are deployed as they are stored.
+        Ignore = "ignore",
+    }
+}
+
 /// How releases are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keeping {

@@ -7,14 +7,23 @@ mod pattern;
 
 mod convert;
 
+mod foreign;
+
+mod dates;
+
+mod commit;
+
+mod describing;
+
+mod pretty;
+
+mod subst;
+
 use std::collections::{BTreeMap, HashMap};
 
 use git2::{Oid, Repository};
 
-use self::{
-    convert::{Ids, LineEnds},
-    pattern::Pattern,
-};
+use self::convert::{Ids, LineEnds};
 use super::{
     GitFailure,
     progress::{plain, say},
@@ -23,6 +32,9 @@ use super::{
 use crate::model::size::Size;
 
 pub(super) use convert::Conversion;
+pub(super) use foreign::filter_refusal;
+pub(super) use pattern::Pattern;
+pub(super) use subst::Substitution;
 
 /// The name of such a file.
 pub(super) const FILE_NAME: &[u8] = b".gitattributes";
@@ -44,6 +56,10 @@ pub(super) struct Attributes {
     pub(super) has_lfs: bool,
     /// Somewhere something is not exported.
     pub(super) has_export_ignore: bool,
+    /// Somewhere a text names the commit it is exported from.
+    pub(super) has_export_subst: bool,
+    /// Somewhere a filter other than that of Git LFS would be run.
+    pub(super) has_foreign_filters: bool,
 }
 
 #[derive(Debug)]
@@ -62,15 +78,17 @@ enum Name {
     Ident,
     Filter,
     ExportIgnore,
+    ExportSubst,
 }
 
-const NAMES: [(&[u8], Name); 6] = [
+const NAMES: [(&[u8], Name); 7] = [
     (b"text", Name::Text),
     (b"crlf", Name::Crlf),
     (b"eol", Name::Eol),
     (b"ident", Name::Ident),
     (b"filter", Name::Filter),
     (b"export-ignore", Name::ExportIgnore),
+    (b"export-subst", Name::ExportSubst),
 ];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,6 +103,14 @@ enum Value {
 impl Value {
     fn is(&self, word: &[u8]) -> bool {
         matches!(self, Self::Word(it) if it == word)
+    }
+
+    /// The name of a filter that we know nothing of. To be set without a name means none, as it does to git.
+    fn foreign_filter(&self) -> Option<&[u8]> {
+        match self {
+            Self::Word(name) if !name.is_empty() && name != b"lfs" => Some(name),
+            Self::Word(_) | Self::Set | Self::Unset | Self::Unspecified => None,
+        }
     }
 }
 
@@ -105,6 +131,16 @@ impl Settings {
     /// Whether it stays out of what is deployed.
     pub(super) fn is_export_ignored(&self) -> bool {
         *self.value(Name::ExportIgnore) == Value::Set
+    }
+
+    /// Whether its text names the commit it is exported from.
+    pub(super) fn is_export_subst(&self) -> bool {
+        *self.value(Name::ExportSubst) == Value::Set
+    }
+
+    /// The filter that would change it, other than that of Git LFS.
+    pub(super) fn foreign_filter(&self) -> Option<&[u8]> {
+        self.value(Name::Filter).foreign_filter()
     }
 
     /// How its file differs from its blob.
@@ -163,8 +199,12 @@ impl Attributes {
                     Name::Text | Name::Crlf => (),
                     Name::Eol => attributes.has_filters |= value.is(b"crlf"),
                     Name::Ident => attributes.has_filters |= *value == Value::Set,
-                    Name::Filter => attributes.has_lfs |= value.is(b"lfs"),
+                    Name::Filter => {
+                        attributes.has_lfs |= value.is(b"lfs");
+                        attributes.has_foreign_filters |= value.foreign_filter().is_some();
+                    }
                     Name::ExportIgnore => attributes.has_export_ignore |= *value == Value::Set,
+                    Name::ExportSubst => attributes.has_export_subst |= *value == Value::Set,
                 }
             }
             attributes.files.insert(folder.to_vec(), rules);

@@ -4,7 +4,7 @@
 
 /// A pattern, and what it is held against.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern {
+pub(in super::super) struct Pattern {
     /// Between slashes; one name alone fits at any depth.
     segments: Vec<Vec<u8>>,
     is_anchored: bool,
@@ -13,7 +13,7 @@ pub(super) struct Pattern {
 
 impl Pattern {
     /// Takes a pattern apart.
-    pub(super) fn parse(text: &[u8]) -> Self {
+    pub(in super::super) fn parse(text: &[u8]) -> Self {
         let (text, only_folders) = match text.strip_suffix(b"/") {
             Some(text) => (text, true),
             None => (text, false),
@@ -27,7 +27,7 @@ impl Pattern {
     }
 
     /// Whether it fits a path, relative to the folder the pattern is from.
-    pub(super) fn fits(&self, path: &[u8], is_folder: bool) -> bool {
+    pub(in super::super) fn fits(&self, path: &[u8], is_folder: bool) -> bool {
         if self.only_folders && !is_folder {
             return false;
         }

@@ -36,6 +36,8 @@ mod clean;
 
 mod prepare;
 
+mod sparse;
+
 use std::path::Path;
 
 use git2::Oid;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     git::Place,
     model::{
-        deploy::{Clean, Dirty, Submodules},
+        deploy::{Clean, Dirty, Submodules, UnknownFilters},
         job::Target,
         push::RefName,
         run::FailureClass,
@@ -179,7 +179,8 @@ fn submodules_that_multiply_end_at_the_limit() {
 
 #[test]
 fn hooks_filters_and_commands_that_a_repository_brings_along_do_not_run() {
-    let room = Room::new();
+    let mut room = Room::new();
+    room.scope.filters = UnknownFilters::Ignore;
     let touch = format!("touch {}", room.path("ran").display());
     let hook = format!("#!/bin/sh\n{touch}\n");
     room.write(&[

@@ -14,6 +14,10 @@ mod fresh;
 
 mod alike;
 
+mod subst;
+
+mod marked;
+
 mod depth;
 
 mod submodules;
