@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::order::word;
-use crate::model::deploy::{Git, Lfs, Submodules};
+use crate::model::deploy::{Depth, Git, Lfs, Submodules};
 
 /// What a hook wants of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,8 @@ pub struct Scope {
 impl Scope {
     /// What a hook says.
     pub fn of(git: &Git) -> Self {
-        Self { submodules: git.submodules, lfs: git.lfs, depth: git.depth, subdir: git.subdir.clone() }
+        let depth = if let Depth::Commits(number) = git.depth { Some(number) } else { None };
+        Self { submodules: git.submodules, lfs: git.lfs, depth, subdir: git.subdir.clone() }
     }
 }
 

@@ -15,8 +15,9 @@ use crate::{
         run::{Run, failed},
     },
     model::{
-        deploy::{Credentials, Git, Strategy},
+        deploy::{Credential, Git, RemoteProof, Strategy},
         run::{Failure, FailureClass, Outcome, RunStep},
+        secret::Secret,
     },
     process::user::Account,
 };
@@ -26,7 +27,7 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     let door = door(run, git)?;
     let mirror = mirror(run, account, git)?;
     let target = run.spec.job.target.clone();
-    let (remote, scope, against) = (git.remote.clone(), Scope::of(git), against(run));
+    let (remote, scope, against) = (git.remote.to_string(), Scope::of(git), against(run));
     let silence = git::SILENCE;
     let order = Order::Fetch(Fetch { mirror, remote, door, target, scope, against, silence });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
@@ -104,7 +105,7 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
     };
     let previous = run.facts.previous.clone();
-    let (remote, scope) = (git.remote.clone(), Scope::of(git));
+    let (remote, scope) = (git.remote.to_string(), Scope::of(git));
     let order =
         Order::Stage(Stage { mirror, remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
@@ -157,20 +158,41 @@ fn refused(run: &Run, step: RunStep, failure: GitFailure) -> Outcome {
 }
 
 fn mirror(run: &Run, account: &Account, git: &Git) -> Result<PathBuf, Outcome> {
-    let mirror = run.workspace.mirror(account, &git.remote);
+    let mirror = run.workspace.mirror(account, git.remote.as_str());
     mirror.map_err(|err| failed(RunStep::Fetch, FailureClass::Other, format!("cannot make the mirror's folder: {err}")))
 }
 
-fn door(run: &Run, git: &Git) -> Result<Door, Outcome> {
-    Ok(match &git.credentials {
-        Credentials::Ambient => Door::Open,
-        Credentials::Token { username, token } => {
-            let Some(value) = run.secrets.git_token.clone() else {
+/// A credential of the hook, with the value behind its reference.
+struct Login<'g> {
+    credential: &'g Credential,
+    /// `None` where the proof is none that is handed over: a key stays in its file.
+    token: Option<Secret>,
+}
+
+/// The credentials of the hook in its order, each with its value.
+fn logins<'g>(run: &Run, git: &'g Git) -> Result<Vec<Login<'g>>, Outcome> {
+    let mut tokens = run.secrets.git_tokens.iter();
+    let login = |credential: &'g Credential| {
+        let token = match &credential.proof {
+            RemoteProof::Token { token, .. } => Some(tokens.next().cloned().ok_or_else(|| {
                 let reason = format!("the token of the remote was not handed over: {token}");
-                return Err(failed(RunStep::Fetch, FailureClass::Permanent, reason));
-            };
-            Door::Token { username: username.clone(), token: value }
+                failed(RunStep::Fetch, FailureClass::Permanent, reason)
+            })?),
+            RemoteProof::SshKey { .. } => None,
+        };
+        Ok(Login { credential, token })
+    };
+    git.credentials.iter().map(login).collect()
+}
+
+fn door(run: &Run, git: &Git) -> Result<Door, Outcome> {
+    let remote = git.remote.parts();
+    let own = logins(run, git)?.into_iter().find(|it| it.credential.opens(remote, remote));
+    Ok(match own.map(|it| (&it.credential.proof, it.token)) {
+        Some((RemoteProof::Token { username, .. }, Some(token))) => Door::Token { username: username.clone(), token },
+        Some((RemoteProof::SshKey { key, known_hosts }, _)) => {
+            Door::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
         }
-        Credentials::SshKey { key, known_hosts } => Door::SshKey { key: key.clone(), known_hosts: known_hosts.clone() },
+        Some((RemoteProof::Token { .. }, None)) | None => Door::Open,
     })
 }

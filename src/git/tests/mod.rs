@@ -58,9 +58,10 @@ use super::{
     encode_order, serve,
 };
 use crate::model::{
-    deploy::{Credentials, Git},
+    deploy::Git,
     job::{Asked, Target},
     push::{CommitId, RefName},
+    remote::WrittenRemote,
 };
 
 /// Waiting for anything longer than this is a failure.
@@ -125,7 +126,7 @@ impl Room {
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
         let remote = folder.path().join("source").display().to_string();
-        Self { folder, scope: Scope::of(&Git::plain("", Credentials::Ambient)), remote }
+        Self { folder, scope: Scope::of(&Git::plain(WrittenRemote::parse("/x").expect("a folder"))), remote }
     }
 
     fn path(&self, name: &str) -> PathBuf {
