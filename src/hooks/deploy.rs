@@ -35,6 +35,8 @@ pub(super) fn default(forge: Forge, repo: &RepoName) -> Deploy {
 pub(super) struct Found {
     pub(super) deploy: Deploy,
     pub(super) path_place: Option<Place>,
+    /// Whether all of it could be read, so that it can be compared with that of another hook.
+    pub(super) is_complete: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,7 @@ const WORDS: [(&str, Word); 4] =
 
 /// Reads the map.
 pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Check) -> Option<Found> {
+    let errors_before = check.errors();
     let section = field.section(check, keys::DEPLOY)?;
     let path_field = section.get("path");
     let path = path_field.map(|it| absolute(it, check));
@@ -72,8 +75,9 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
         Word::InPlace => Strategy::InPlace { git, path: path.or_else(|| miss_path(&section, check))??, dirty, clean },
         Word::Releases => Strategy::Releases { git, path: path.or_else(|| miss_path(&section, check))??, keeping },
     };
+    let is_complete = check.errors() == errors_before;
     let deploy = Deploy { strategy, min_free_bytes };
-    Some(Found { deploy, path_place: path_field.map(Field::place) })
+    Some(Found { deploy, path_place: path_field.map(Field::place), is_complete })
 }
 
 /// Choices with their words, as [`Field::choice`] takes them.

@@ -205,3 +205,35 @@ fn a_token_that_would_cross_the_network_in_the_clear_is_warned_about() {
         finds(&deploy(remote, more), &[]);
     }
 }
+
+#[test]
+fn hooks_that_share_a_folder_agree_in_what_they_want_of_it() {
+    let two = |one: &str, other: &str| {
+        let hook = |name: &str, lines: &str| {
+            format!("  {name}:\n    github: a/b\n    secret: {{env: ACME_SECRET}}\n    lane: x\n    deploy: {lines}\n")
+        };
+        format!("hooks:\n{}{}", hook("a", one), hook("b", other))
+    };
+    let plain = "{path: /srv/a}";
+    for other in [
+        "{path: /srv/a, strategy: releases}",
+        "{path: /srv/a, remote: 'https://github.com/a/c'}",
+        "{path: /srv/a, depth: 1}",
+        "{path: /srv/a}\n    user: root",
+    ] {
+        let user_is_out_of_reach = other.contains("root") && !nix::unistd::geteuid().is_root();
+        if !user_is_out_of_reach {
+            finds(&two(plain, other), &["unlike-hooks@11:20"]);
+        }
+    }
+    let (message, _) = advice(&two(plain, "{path: /srv/./a, strategy: releases, depth: 0}"));
+    for part in
+        ["hook `b` (line 11)", "hook `a` (line 6)", "strategy `releases` and `in-place`", "depth `0` and `auto`"]
+    {
+        assert!(message.contains(part), "{message}");
+    }
+    // The same repository by another way, and what may differ.
+    loads(&two(plain, "{path: /srv/a, remote: 'git@github.com:a/b', dirty: fail}"));
+    // What could not be read is one mistake, not two.
+    finds(&two(plain, "{path: /srv/a, depth: deep}"), &["bad-number@11:35"]);
+}
