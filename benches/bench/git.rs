@@ -15,12 +15,13 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use landfall::{
-    git::{self, Against, Door, Fetch, Filter, Order, Place, Scope, Stage},
+    git::{self, Against, Fetch, Filter, Into, Order, Place, Scope, Stage},
     model::{
-        deploy::{Clean, Dirty, Lfs, Submodules, UnknownFilters},
+        deploy::{Clean, Depth, Dirty, Lfs, Submodules, UnknownFilters},
         job::{Asked, Target},
         push::{CommitId, RefName},
     },
+    process::errand,
 };
 
 use crate::{
@@ -91,19 +92,25 @@ impl Room {
         self.folder.join(name)
     }
 
-    fn bring_in_place(&mut self, commit: &CommitId) -> Result<Duration> {
+    /// The order that brings a commit from the remote.
+    fn fetch(&self, commit: &CommitId, into: Into) -> Order {
         let branch = RefName::Branch(BRANCH.into());
         let filter = Filter { paths: Vec::new(), skip_markers: vec!["[skip deploy]".into()] };
         let against = Against { live: self.live.clone(), is_disturbed: false, asked: Asked::Push, filter };
-        let fetch = Order::Fetch(Fetch {
-            mirror: self.at("mirror"),
+        Order::Fetch(Fetch {
+            into,
             remote: self.forest.remote(),
-            door: Door::Open,
-            target: Target::Commit { commit: commit.clone(), ref_name: Some(branch.clone()) },
+            logins: Vec::new(),
+            target: Target::Commit { commit: commit.clone(), ref_name: Some(branch) },
             scope: scope(),
             against,
             silence: git::SILENCE,
-        });
+        })
+    }
+
+    fn bring_in_place(&mut self, commit: &CommitId) -> Result<Duration> {
+        let fetch = self.fetch(commit, Into::WorkTree(self.at("live")));
+        let branch = RefName::Branch(BRANCH.into());
         let place = Place::InPlace {
             path: self.at("live"),
             ref_name: Some(branch),
@@ -122,7 +129,8 @@ impl Room {
 
     fn bring_afresh(&self, commit: &CommitId) -> Result<Duration> {
         let tree = self.at("fresh");
-        let stage = self.stage(commit, Place::Fresh { tree: tree.clone() });
+        order(&self.fetch(commit, Into::Mirror(self.at("mirror"))))?;
+        let stage = self.stage(commit, Place::Fresh { mirror: self.at("mirror"), tree: tree.clone() });
         let begin = Instant::now();
         order(&stage)?;
         let took = begin.elapsed();
@@ -132,7 +140,6 @@ impl Room {
 
     fn stage(&self, commit: &CommitId, place: Place) -> Order {
         Order::Stage(Stage {
-            mirror: self.at("mirror"),
             remote: self.forest.remote(),
             commit: commit.clone(),
             place,
@@ -172,7 +179,7 @@ fn order(order: &Order) -> Result<()> {
     let mut child = Command::new(PROGRAM);
     child.arg("git-work").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = child.spawn().context("git-work")?;
-    child.stdin.take().context("a pipe")?.write_all(git::encode_order(order).as_bytes())?;
+    child.stdin.take().context("a pipe")?.write_all(errand::encode(order).as_bytes())?;
     let output = child.wait_with_output()?;
     if !output.status.success() {
         bail!("git-work failed: {}", String::from_utf8_lossy(&output.stdout));
@@ -183,5 +190,5 @@ fn order(order: &Order) -> Result<()> {
 /// What a hook wants that says nothing about it.
 fn scope() -> Scope {
     let (submodules, lfs, filters) = (Submodules::Off, Lfs::Fail, UnknownFilters::Fail);
-    Scope { submodules, lfs, depth: None, subdir: None, export_ignore: false, filters }
+    Scope { submodules, lfs, depth: Depth::Auto, tags: true, umask: 0o022, subdir: None, export_ignore: false, filters }
 }

@@ -11,7 +11,7 @@ use crate::{
     git::{HostKey, host_key, judge_key},
     keeper::preflight::{self, Obstacle},
     model::{
-        deploy::{Credentials, Git, Strategy},
+        deploy::{Git, RemoteProof, Strategy},
         hook::Hook,
     },
     process::user::{Account, Tried},
@@ -44,7 +44,10 @@ pub(super) fn look(hook: &Hook, state: Option<&Path>, daemon: &Account) -> Vec<F
         findings.push(fail(&why, "make room, or lower `deploy.min_free`"));
     }
     findings.extend(state.and_then(|it| way_to_work(&subject, it, &account)));
-    findings.extend(hook.deploy.strategy.git().into_iter().flat_map(|git| way_to_remote(&subject, git, &account)));
+    if let Some(git) = hook.deploy.strategy.git() {
+        findings.extend(way_to_remote(&subject, git, &account));
+        findings.extend(keys(&subject, git, &account));
+    }
     if findings.is_empty() {
         findings.push(Finding::ok(&subject, summary(hook, &account)));
     }
@@ -117,11 +120,19 @@ fn way_to_remote(subject: &str, git: &Git, account: &Account) -> Vec<Finding> {
             findings.push(Finding::fail(subject, "its remote needs the program `ssh`, which is not installed", help));
         }
     }
-    if let Credentials::SshKey { key, .. } = &git.credentials
-        && let Err(why) = judge_key(key, account)
-    {
-        let help = format!("`chown {0} {1} && chmod 600 {1}`", account.name, key.display());
-        findings.push(Finding::fail(subject, why, help));
-    }
     findings
+}
+
+/// The keys that ssh would not take, of the remote and of its submodules.
+fn keys(subject: &str, git: &Git, account: &Account) -> Vec<Finding> {
+    let key = |proof: &RemoteProof| match proof {
+        RemoteProof::SshKey { key, .. } => Some(key.clone()),
+        RemoteProof::Token { .. } => None,
+    };
+    let refused = |key: std::path::PathBuf| {
+        let why = judge_key(&key, account).err()?;
+        let help = format!("`chown {0} {1} && chmod 600 {1}`", account.name, key.display());
+        Some(Finding::fail(subject, why, help))
+    };
+    git.credentials.iter().filter_map(|it| key(&it.proof)).filter_map(refused).collect()
 }

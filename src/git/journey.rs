@@ -47,9 +47,7 @@ impl Journey {
 /// What is shown to a remote. `outer` is the repository that named it, if it is not the hook that did.
 pub(super) fn choose(logins: &[Login], outer: Option<&Remote>, remote: &Remote) -> Option<LoginProof> {
     let is_own = |login: &&Login| match &login.host {
-        Some(host) => {
-            remote.host().is_some_and(|it| it.eq_ignore_ascii_case(host)) && outer.is_none_or(|_| !remote.is_in_clear())
-        }
+        Some(host) => remote.host().as_ref() == Some(host) && outer.is_none_or(|_| !remote.is_in_the_clear()),
         None => outer.is_none_or(|it| it.has_door_of(remote)),
     };
     let is_fitting = |login: &&Login| match login.proof {

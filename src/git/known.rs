@@ -16,7 +16,7 @@ use super::{
     shell::{path_word, word},
 };
 use crate::{
-    model::deploy::{Credentials, Git},
+    model::deploy::{Git, RemoteProof},
     process::{
         environment,
         user::{Account, Tried},
@@ -45,13 +45,13 @@ pub enum HostKey {
 
 /// Whether the host key of this remote is known to this user.
 pub fn host_key(git: &Git, account: &Account) -> HostKey {
-    let Ok(Remote::Ssh { host, port, .. }) = remote::parse(&git.remote) else { return HostKey::NotNeeded };
+    let Ok(Remote::Ssh { host, port, .. }) = remote::parse(git.remote.as_str()) else { return HostKey::NotNeeded };
     if environment::program("ssh").is_none() {
         return HostKey::NoProgram;
     }
-    let named = match &git.credentials {
-        Credentials::SshKey { known_hosts: Some(file), .. } => Some(file),
-        Credentials::SshKey { known_hosts: None, .. } | Credentials::Ambient | Credentials::Token { .. } => None,
+    let named = match git.own_credential().map(|it| &it.proof) {
+        Some(RemoteProof::SshKey { known_hosts: Some(file), .. }) => Some(file),
+        Some(RemoteProof::SshKey { known_hosts: None, .. } | RemoteProof::Token { .. }) | None => None,
     };
     let Some(settings) = Settings::ask(&host, port, account) else { return HostKey::Untold };
     if named.is_none() && settings.takes_any {

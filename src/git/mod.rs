@@ -95,7 +95,7 @@ pub use self::{
     ancestry::{Against, Verdict},
     filter::Filter,
     known::{HostKey, host_key, judge_key},
-    scope::{Depth, Scope},
+    scope::Scope,
 };
 pub use crate::process::errand::ErrandFailure as GitFailure;
 use crate::{
@@ -112,7 +112,11 @@ use crate::{
 pub fn serve() -> ExitCode {
     library::limit_memory();
     errand::serve(|order| {
-        umask(Mode::from_raw_mode(0o022));
+        let scope = match &order {
+            Order::Fetch(order) => &order.scope,
+            Order::Stage(order) => &order.scope,
+        };
+        umask(Mode::from_raw_mode(scope.umask));
         match order {
             Order::Fetch(order) => bring::fetch(&order).map(Answer::Fetched),
             Order::Stage(order) => stage::stage(&order).map(Answer::Staged),

@@ -19,9 +19,9 @@ use super::{
     progress::{ServerWords, say},
     refs::{self, Offered, WANTED},
     remote::Remote,
-    scope::Depth,
 };
 use crate::model::{
+    deploy::Depth,
     job::Target,
     push::{CommitId, RefName},
     run::FailureClass,

@@ -9,16 +9,15 @@ use std::{
 
 use crate::{
     hooks::{
-        keys,
+        credentials, keys,
         read::{Check, Field, Section},
-        releases,
-        remote::{self, Transport},
-        secrets,
+        releases, remote,
         yaml::Place,
     },
     model::{
-        deploy::{Clean, Credentials, Deploy, Dirty, Git, Keeping, Lfs, Strategy, Submodules},
+        deploy::{Clean, Deploy, Depth, Dirty, Git, Keeping, Lfs, Strategy, Submodules, UMASK_DEFAULT, UnknownFilters},
         push::RepoName,
+        remote::WrittenRemote,
         source::Forge,
     },
 };
@@ -28,7 +27,7 @@ const MIN_FREE_DEFAULT: u64 = 512 << 20;
 
 /// Where a hook without `deploy` has its code: in a fresh tree.
 pub(super) fn default(forge: Forge, repo: &RepoName) -> Deploy {
-    let git = Git::plain(default_remote(forge, repo), Credentials::Ambient);
+    let git = Git::plain(default_remote(forge, repo));
     Deploy { strategy: Strategy::Checkout { git }, min_free_bytes: MIN_FREE_DEFAULT }
 }
 
@@ -36,6 +35,8 @@ pub(super) fn default(forge: Forge, repo: &RepoName) -> Deploy {
 pub(super) struct Found {
     pub(super) deploy: Deploy,
     pub(super) path_place: Option<Place>,
+    /// Whether all of it could be read, so that it can be compared with that of another hook.
+    pub(super) is_complete: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,14 +52,14 @@ const WORDS: [(&str, Word); 4] =
 
 /// Reads the map.
 pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Check) -> Option<Found> {
+    let errors_before = check.errors();
     let section = field.section(check, keys::DEPLOY)?;
     let path_field = section.get("path");
     let path = path_field.map(|it| absolute(it, check));
     let default_word = if path.is_some() { Word::InPlace } else { Word::Checkout };
     let word = section.read("strategy", check, default_word, |it, check| it.choice(check, &WORDS));
     // A mistake in it has been reported, and must not hide where the hook deploys to.
-    let git = git(&section, forge, repo, check)
-        .unwrap_or_else(|| Git::plain(default_remote(forge, repo), Credentials::Ambient));
+    let git = git(&section, forge, repo, check).unwrap_or_else(|| Git::plain(default_remote(forge, repo)));
     let keeping = releases::read(&section, check);
     let dirty =
         section.read("dirty", check, Dirty::Save, |it, check| it.choice(check, &words(Dirty::ALL, Dirty::word)));
@@ -66,14 +67,17 @@ pub(super) fn read(field: &Field, forge: Forge, repo: &RepoName, check: &mut Che
         section.read("clean", check, Clean::None, |it, check| it.choice(check, &words(Clean::ALL, Clean::word)));
     let min_free_bytes =
         section.read("min_free", check, MIN_FREE_DEFAULT, |it, check| it.size(check, 0, i64::MAX as u64));
-    refuse_useless(&section, word, (dirty, clean), &keeping, check);
+    let said = Said { word, dirty, clean, exports: git.export_ignore, keeping: &keeping };
+    refuse_useless(&section, &said, check);
     let strategy = match word {
         Word::Checkout => Strategy::Checkout { git },
         Word::None => Strategy::None { folder: check.folder.clone() },
         Word::InPlace => Strategy::InPlace { git, path: path.or_else(|| miss_path(&section, check))??, dirty, clean },
         Word::Releases => Strategy::Releases { git, path: path.or_else(|| miss_path(&section, check))??, keeping },
     };
-    Some(Found { deploy: Deploy { strategy, min_free_bytes }, path_place: path_field.map(Field::place) })
+    let is_complete = check.errors() == errors_before;
+    let deploy = Deploy { strategy, min_free_bytes };
+    Some(Found { deploy, path_place: path_field.map(Field::place), is_complete })
 }
 
 /// Choices with their words, as [`Field::choice`] takes them.
@@ -86,8 +90,18 @@ fn miss_path(section: &Section, check: &mut Check) -> Option<Option<PathBuf>> {
     None
 }
 
+/// What has been read, as far as it matters to whether a key does something.
+struct Said<'a> {
+    word: Word,
+    dirty: Dirty,
+    clean: Clean,
+    exports: bool,
+    keeping: &'a Keeping,
+}
+
 /// Keys that a person may think do something here.
-fn refuse_useless(section: &Section, word: Word, (dirty, clean): (Dirty, Clean), keeping: &Keeping, check: &mut Check) {
+fn refuse_useless(section: &Section, said: &Said, check: &mut Check) {
+    let Said { word, dirty, clean, exports, keeping } = *said;
     let (is_in_place, is_releases) = (word == Word::InPlace, word == Word::Releases);
     let usual = Keeping::default();
     let uses_git = word != Word::None;
@@ -96,15 +110,19 @@ fn refuse_useless(section: &Section, word: Word, (dirty, clean): (Dirty, Clean),
         ("path", !uses_path),
         ("dirty", !is_in_place && dirty != Dirty::Save),
         ("clean", !is_in_place && clean != Clean::None),
+        ("tags", !is_in_place),
         ("keep", !is_releases && keeping.good != usual.good),
         ("keep_failed", !is_releases && keeping.failed != usual.failed),
         ("shared", !is_releases && keeping.shared != usual.shared),
         ("rollback", !is_releases && keeping.rollback != usual.rollback),
+        ("export_ignore", !uses_git || is_in_place && exports),
         ("remote", !uses_git),
         ("credentials", !uses_git),
         ("submodules", !uses_git),
         ("lfs", !uses_git),
         ("depth", !uses_git),
+        ("filters", !uses_git),
+        ("umask", !uses_git),
         ("subdir", !uses_git),
     ] {
         let Some(field) = section.get(key).filter(|_| is_useless) else { continue };
@@ -112,6 +130,7 @@ fn refuse_useless(section: &Section, word: Word, (dirty, clean): (Dirty, Clean),
         let message = format!("`{}` does nothing with strategy `{strategy}`", field.path);
         let help = match key {
             "keep" | "keep_failed" | "shared" | "rollback" => "remove it, or use `strategy: releases`",
+            "export_ignore" if uses_git => "remove it, or use `strategy: releases` or `checkout`",
             _ if uses_git => "remove it, or use `strategy: in-place`",
             _ => "remove it, or use another strategy",
         };
@@ -142,102 +161,51 @@ fn absolute(field: &Field, check: &mut Check) -> Option<PathBuf> {
     Some(path.components().collect())
 }
 
-fn default_remote(forge: Forge, repo: &RepoName) -> String {
-    format!("{}/{repo}.git", forge.cloud())
+fn default_remote(forge: Forge, repo: &RepoName) -> WrittenRemote {
+    WrittenRemote::parse(format!("{}/{repo}.git", forge.cloud()))
+        .expect("the address of a forge and the name of a repository are a URL")
 }
 
 fn git(section: &Section, forge: Forge, repo: &RepoName, check: &mut Check) -> Option<Git> {
     let remote = match section.get("remote") {
         None => default_remote(forge, repo),
-        Some(field) => judged(field, check)?,
+        Some(field) => remote::read(field, check)?,
     };
-    let transport = remote::transport(&remote);
     let credentials = match section.get("credentials") {
-        None => Credentials::Ambient,
-        Some(field) => credentials(field, transport?, forge, check)?,
+        None => Vec::new(),
+        Some(field) => credentials::read(field, remote.parts(), forge, check)?,
     };
     let submodules = words(Submodules::ALL, Submodules::word);
     let lfs = words(Lfs::ALL, Lfs::word);
+    let filters = words(UnknownFilters::ALL, UnknownFilters::word);
     Some(Git {
         remote,
         credentials,
         submodules: section.read("submodules", check, Submodules::Off, |it, check| it.choice(check, &submodules)),
         lfs: section.read("lfs", check, Lfs::Fail, |it, check| it.choice(check, &lfs)),
-        depth: section.read("depth", check, None, |it, check| {
-            it.number(check, 0..=1_000_000).map(|it| u32::try_from(it).ok().and_then(NonZeroU32::new))
-        }),
+        depth: section.read("depth", check, Depth::Auto, depth),
+        tags: section.read("tags", check, true, Field::flag),
+        export_ignore: section.read("export_ignore", check, false, Field::flag),
+        filters: section.read("filters", check, UnknownFilters::Fail, |it, check| it.choice(check, &filters)),
+        umask: section.read("umask", check, UMASK_DEFAULT, umask),
         subdir: section.read("subdir", check, None, |it, check| releases::inner_path(it, check).map(Some)),
     })
 }
 
-/// A remote that may hold a password is not repeated in the message.
-fn judged(field: &Field, check: &mut Check) -> Option<String> {
-    let text = field.text(check)?;
-    match remote::judge(text) {
-        Ok(_) => Some(text.to_owned()),
-        Err(help) => {
-            if text.contains('@') {
-                check.hide(field.place());
-            }
-            field.refuse(check, "bad-remote", "is not a remote that can be fetched from", help);
-            None
-        }
-    }
+fn depth(field: &Field, check: &mut Check) -> Option<Depth> {
+    field.parsed(check, "bad-number", |text| match text.parse() {
+        _ if text == "auto" => Ok(Depth::Auto),
+        Ok(number @ 0..=1_000_000) => Ok(NonZeroU32::new(number).map_or(Depth::All, Depth::Commits)),
+        Ok(_) | Err(_) => Err("write `auto`, or a whole number from 0 to 1000000; 0 is all"),
+    })
 }
 
-fn credentials(field: &Field, transport: Transport, forge: Forge, check: &mut Check) -> Option<Credentials> {
-    let section = field.section(check, keys::CREDENTIALS)?;
-    let user_default = match forge {
-        Forge::GitHub => "x-access-token",
-        Forge::GitLab => "oauth2",
-    };
-    let username = section.read("username", check, user_default, Field::text).to_owned();
-    let known_hosts = section.read("known_hosts", check, None, |it, check| existing_file(it, check).map(Some));
-    let only_for = |section: &Section, key: &str, other: &str, check: &mut Check| {
-        if let Some(field) = section.get(key) {
-            let message = format!("`{}` goes with `{other}` only", field.path);
-            check.error(field.key_place, "useless-key", message, format_args!("remove it, or add `{other}`"));
-        }
-    };
-    match (section.get("token"), section.get("ssh_key")) {
-        (Some(token), None) => {
-            only_for(&section, "known_hosts", "ssh_key", check);
-            let secret = secrets::one_reference(token, check);
-            match transport {
-                Transport::Https | Transport::Http { is_loopback: true } => (),
-                Transport::Http { is_loopback: false } => {
-                    let message = format!("`{}` would cross the network in plain text", token.path);
-                    check.warn(token.key_place, "token-in-clear", message, "use an `https://` remote");
-                }
-                Transport::Ssh | Transport::Local => {
-                    let help = "use an `https://` remote, or remove it";
-                    token.refuse(check, "bad-credentials", "is for https, and the remote is not", help);
-                }
-            }
-            Some(Credentials::Token { username, token: secret? })
-        }
-        (None, Some(key)) => {
-            only_for(&section, "username", "token", check);
-            if transport != Transport::Ssh {
-                let help = "use a remote like `git@host:path`, or a `token`";
-                key.refuse(check, "bad-credentials", "is for ssh, and the remote is not", help);
-            }
-            Some(Credentials::SshKey { key: existing_file(key, check)?, known_hosts })
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            let help = "write `{token: SECRET}` for https, or `{ssh_key: path}` for ssh";
-            field.refuse(check, "bad-credentials", "must be one way to prove ourselves", help);
-            None
-        }
-    }
-}
-
-fn existing_file(field: &Field, check: &mut Check) -> Option<PathBuf> {
-    let path = field.path(check)?;
-    if path.try_exists().is_ok_and(|it| !it) {
-        let message = format!("names `{}`, which does not exist", path.display());
-        field.refuse(check, "missing-file", message, "put the file there, or correct the path");
-        return None;
-    }
-    Some(path)
+/// YAML hands on what was written, so `022` is octal here with and without quotes. Fewer digits would leave open
+/// whether a person meant `22` to be octal at all.
+fn umask(field: &Field, check: &mut Check) -> Option<u32> {
+    field.parsed(check, "bad-umask", |text| {
+        let is_octal = matches!(text.len(), 3 | 4) && text.bytes().all(|it| matches!(it, b'0'..=b'7'));
+        let bits = u32::from_str_radix(text, 8).ok().filter(|bits| is_octal && *bits <= 0o777);
+        bits.ok_or("write three octal digits, as `umask` prints them in a shell: `umask: \"022\"`")
+    })
 }

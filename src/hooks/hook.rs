@@ -44,6 +44,8 @@ pub(super) struct Draft {
     pub(super) name_place: Place,
     pub(super) path_place: Option<Place>,
     pub(super) email_place: Option<Place>,
+    /// Whether how it deploys, and as whom, could be read.
+    pub(super) is_landing_known: bool,
 }
 
 impl Draft {
@@ -86,8 +88,8 @@ pub(super) fn read<'t>(field: &Field<'t>, around: &Surroundings<'_, 't>, check: 
     let name = name?;
     let source = proof.map(|proof| Source { path: SourcePath::Hook(name.clone()), proof, allow_from });
     let hook = Hook { source: shared.unwrap_or_else(|| name.own_source()), ..found.hook };
-    let Found { path_place, email_place, .. } = found;
-    Some(Draft { hook, source, name_place: field.key_place, path_place, email_place })
+    let Found { path_place, email_place, is_landing_known, .. } = found;
+    Some(Draft { hook, source, name_place: field.key_place, path_place, email_place, is_landing_known })
 }
 
 /// `defaults` on its own, so that a mistake in it is found even where every hook says otherwise.
@@ -230,6 +232,7 @@ struct Found {
     hook: Hook,
     path_place: Option<Place>,
     email_place: Option<Place>,
+    is_landing_known: bool,
 }
 
 /// Everything of a hook but its sender.
@@ -246,6 +249,7 @@ fn settings(
     let waiting = queue::read(section, &name, check);
     let path_place = landing.as_ref().and_then(|it| it.path_place);
     let email_place = told.as_ref().and_then(|it| it.email_place);
+    let is_complete = landing.as_ref().is_some_and(|it| it.is_complete);
     let minutes = |it: u64| Duration::from_secs(it * 60);
     let hook = Hook {
         on: on::read(section, check),
@@ -283,7 +287,8 @@ fn settings(
     on::refuse_without_git(section, &hook, check);
     later::read_hook(section, check);
     refuse_names_twice(section, &hook, check);
-    Found { hook, path_place, email_place }
+    let is_landing_known = is_complete && (hook.user.is_some() || section.get("user").is_none());
+    Found { hook, path_place, email_place, is_landing_known }
 }
 
 /// A variable can have one value only.

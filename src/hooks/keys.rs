@@ -74,6 +74,10 @@ pub(super) const DEPLOY: &[&str] = &[
     "submodules",
     "lfs",
     "depth",
+    "tags",
+    "export_ignore",
+    "filters",
+    "umask",
     "subdir",
     "dirty",
     "clean",
@@ -84,7 +88,7 @@ pub(super) const DEPLOY: &[&str] = &[
     "min_free",
 ];
 
-pub(super) const CREDENTIALS: &[&str] = &["token", "username", "ssh_key", "known_hosts"];
+pub(super) const CREDENTIALS: &[&str] = &["host", "token", "username", "ssh_key", "known_hosts"];
 pub(super) const SHARED: &[&str] = &["path", "required", "seed", "mode"];
 pub(super) const STEP: &[&str] = &["name", "run", "shell", "timeout", "env", "user", "cwd"];
 pub(super) const RETRY: &[&str] = &["max", "on", "backoff"];
@@ -110,7 +114,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("a step", STEP),
     ("`smtp`", SMTP),
     ("`retry`", RETRY),
-    ("`deploy.credentials`", CREDENTIALS),
+    ("an entry of `deploy.credentials`", CREDENTIALS),
     ("an entry of `sources`", SOURCE),
     ("`health`", PROBE),
 ];

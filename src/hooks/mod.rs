@@ -9,6 +9,7 @@ pub mod environment;
 pub mod problem;
 pub mod reload;
 
+mod credentials;
 mod deploy;
 mod health;
 mod hook;

@@ -6,12 +6,12 @@ use crate::{
     hooks::{
         keys,
         read::{Check, Field},
-        remote::is_loopback,
         secrets, units,
         yaml::{Place, Value},
     },
     model::{
         letter::{Channel, Notification, Occasion},
+        remote::is_loopback,
         secret::SecretRef,
     },
 };

@@ -1,19 +1,11 @@
-//! Judges where a repository may be fetched from.
+//! Reads `deploy.remote`: where a repository is fetched from.
 //!
-//! Invariant: a remote that passes names no program to run (`ext::`), no option (`-oProxyCommand=`) and no password.
+//! Invariant: what passes here is what a fetch takes, without a password in it.
 
-/// How a remote is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
-    /// `https://`.
-    Https,
-    /// `http://`; whether it stays on this machine.
-    Http { is_loopback: bool },
-    /// `ssh://` or scp-style.
-    Ssh,
-    /// `file://` or an absolute path.
-    Local,
-}
+use crate::{
+    hooks::read::{Check, Field},
+    model::remote::{BadRemote, WrittenRemote},
+};
 
 const FORMS: &str =
     "write `https://host/path`, `ssh://user@host/path`, `user@host:path`, `file:///path` or an absolute path";
@@ -21,142 +13,100 @@ const NO_DASH: &str = "a user, host or path that begins with `-` would be taken 
 const NO_PASSWORD: &str =
     "no user or password in an https URL: write `credentials: {token: SECRET, username: NAME}` under `deploy`";
 
-/// How the remote is reached; the error says what would have been right.
-pub(super) fn judge(remote: &str) -> Result<Transport, &'static str> {
-    if remote.chars().any(|it| it.is_whitespace() || it.is_control()) {
-        return Err("no spaces: write them as `%20` in a URL");
-    }
-    if let Some((scheme, rest)) = remote.split_once("://") {
-        return judge_url(&scheme.to_ascii_lowercase(), rest);
-    }
-    if remote.starts_with('/') {
-        return Ok(Transport::Local);
-    }
-    match remote.split_once(':') {
-        Some((place, path)) if !place.contains('/') && !path.starts_with(':') && !path.is_empty() => {
-            judge_place(place, path)?;
-            Ok(Transport::Ssh)
-        }
-        Some(_) | None => Err(FORMS),
-    }
-}
-
-/// The transport of a remote that has been judged already.
-pub(super) fn transport(remote: &str) -> Option<Transport> {
-    judge(remote).ok()
-}
-
-fn judge_url(scheme: &str, rest: &str) -> Result<Transport, &'static str> {
-    let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
-    match scheme {
-        "https" | "http" => {
-            if place.contains('@') {
-                return Err(NO_PASSWORD);
+/// The remote. One that may hold a password is not repeated in the message.
+pub(super) fn read(field: &Field, check: &mut Check) -> Option<WrittenRemote> {
+    let text = field.text(check)?;
+    judge(text)
+        .map_err(|help| {
+            if text.contains('@') {
+                check.hide(field.place());
             }
-            let host = host_of(place);
-            if host.is_empty() || path.is_empty() || rest.contains(['?', '#']) {
-                return Err(FORMS);
-            }
-            if host.starts_with('-') {
-                return Err(NO_DASH);
-            }
-            let is_loopback = is_loopback(host);
-            Ok(if scheme == "https" { Transport::Https } else { Transport::Http { is_loopback } })
-        }
-        "ssh" | "git+ssh" | "ssh+git" => {
-            judge_place(place, path)?;
-            Ok(Transport::Ssh)
-        }
-        "file" if matches!(place, "" | "localhost") && !path.is_empty() => Ok(Transport::Local),
-        "git" => Err("`git://` proves nothing and hides nothing: use https or ssh"),
-        _ => Err(FORMS),
-    }
+            field.refuse(check, "bad-remote", "is not a remote that can be fetched from", help);
+        })
+        .ok()
 }
 
-/// `[user@]host[:port]` and a path, as ssh would be given them.
-fn judge_place(place: &str, path: &str) -> Result<(), &'static str> {
-    let (user, host) = place.rsplit_once('@').map_or((None, place), |(user, host)| (Some(user), host));
-    if user.is_some_and(|it| it.contains(':')) {
-        return Err("no password in an ssh remote: use `credentials: {ssh_key: path}` under `deploy`");
-    }
-    if host.starts_with('-') || path.starts_with('-') || user.is_some_and(|it| it.starts_with('-')) {
-        return Err(NO_DASH);
-    }
-    let is_plain = |it: char| it.is_ascii_alphanumeric() || "._-[]:".contains(it);
-    let user_is_plain =
-        |it: &str| !it.is_empty() && it.chars().all(|it| it.is_ascii_alphanumeric() || "._-+".contains(it));
-    let host_is_fine = !host_of(host).is_empty() && host.chars().all(is_plain);
-    if host_is_fine && !path.is_empty() && user.is_none_or(user_is_plain) { Ok(()) } else { Err(FORMS) }
+/// The error says what would have been right.
+fn judge(text: &str) -> Result<WrittenRemote, &'static str> {
+    let remote = WrittenRemote::parse(text).map_err(help)?;
+    if remote.parts().login().is_some() { Err(NO_PASSWORD) } else { Ok(remote) }
 }
 
-/// The host of `host[:port]`, without the brackets of an IPv6 address.
-fn host_of(place: &str) -> &str {
-    match place.strip_prefix('[').and_then(|it| it.split_once(']')) {
-        Some((host, _)) => host,
-        None => place.split(':').next().unwrap_or_default(),
+fn help(flaw: BadRemote) -> &'static str {
+    match flaw {
+        BadRemote::GitScheme => "`git://` proves nothing and hides nothing: use https or ssh",
+        BadRemote::Space => "no spaces: write them as `%20` in a URL",
+        BadRemote::SshPassword => "no password in an ssh remote: use `credentials: {ssh_key: path}` under `deploy`",
+        BadRemote::Option => NO_DASH,
+        BadRemote::Unprintable
+        | BadRemote::UnknownScheme
+        | BadRemote::NoForm
+        | BadRemote::BadUrl
+        | BadRemote::Query
+        | BadRemote::NotUtf8
+        | BadRemote::BadPort
+        | BadRemote::NoPlainName
+        | BadRemote::NoPath
+        | BadRemote::RelativePath => FORMS,
     }
-}
-
-/// Whether a host is this machine, by its name alone.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|it| it.is_loopback())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Transport, judge};
+    use super::{FORMS, NO_DASH, NO_PASSWORD, judge};
 
     #[test]
-    fn the_forms_that_git_users_write_pass() {
-        for (remote, transport) in [
-            ("https://github.com/acme/site.git", Transport::Https),
-            ("HTTPS://git.example.org:8443/a/b", Transport::Https),
-            ("http://127.0.0.1:3000/a.git", Transport::Http { is_loopback: true }),
-            ("http://[::1]:3000/a.git", Transport::Http { is_loopback: true }),
-            ("http://git.example.org/a.git", Transport::Http { is_loopback: false }),
-            ("ssh://git@git.example.org:2222/a/b.git", Transport::Ssh),
-            ("git@github.com:acme/site.git", Transport::Ssh),
-            ("example:repos/site.git", Transport::Ssh),
-            ("file:///srv/git/site.git", Transport::Local),
-            ("/srv/git/site.git", Transport::Local),
+    fn the_forms_that_a_fetch_takes_pass() {
+        for remote in [
+            "https://github.com/acme/site.git",
+            "HTTPS://git.example.org:8443/a/b",
+            "http://127.0.0.1:3000/a.git",
+            "http://[::1]:3000/a.git",
+            "http://git.example.org/a.git",
+            "ssh://git@git.example.org:2222/a/b.git",
+            "git+ssh://git@git.example.org/a/b.git",
+            "git@github.com:acme/site.git",
+            "example:repos/site.git",
+            "file:///srv/git/site.git",
+            "file://localhost/srv/git/site.git",
+            "/srv/git/site.git",
         ] {
-            assert_eq!(judge(remote), Ok(transport), "{remote}");
+            assert_eq!(judge(remote).map(|it| it.to_string()), Ok(remote.to_owned()));
         }
     }
 
     #[test]
-    fn a_remote_that_could_run_something_or_shows_a_password_is_refused() {
-        for remote in [
-            "ext::sh -c touch% /tmp/x",
-            "ext::sh",
-            "fd::7",
-            "-oProxyCommand=x:a",
-            "ssh://-oProxyCommand=x/a",
-            "ssh://git@-oProxyCommand=x/a",
-            "git@-oProxyCommand=x:a",
-            "-l@host:a",
-            "git@host:-a",
-            "https://-x/a",
-            "https://u:p@github.com/a/b",
-            "https://token@github.com/a/b",
-            "ssh://git:pw@host/a",
-            "git://github.com/a/b",
-            "ftp://host/a",
-            "file://host/a",
-            "file://",
-            "https://github.com",
-            "https:///a",
-            "ssh://host",
-            "host:",
-            "../relative",
-            "relative/path",
-            "site.git",
-            "",
-            "https://h/a\nb",
-            "ssh://a;b@host/x",
+    fn a_remote_that_could_run_something_or_shows_a_password_is_refused_with_what_would_be_right() {
+        for (remote, help) in [
+            ("ext::sh -c touch% /tmp/x", FORMS),
+            ("ext::sh", FORMS),
+            ("fd::7", FORMS),
+            ("-oProxyCommand=x:a", NO_DASH),
+            ("ssh://-oProxyCommand=x/a", NO_DASH),
+            ("ssh://git@-oProxyCommand=x/a", NO_DASH),
+            ("git@-oProxyCommand=x:a", NO_DASH),
+            ("-l@host:a", NO_DASH),
+            ("git@host:-a", NO_DASH),
+            ("https://-x/a", NO_DASH),
+            ("https://u:p@github.com/a/b", NO_PASSWORD),
+            ("https://token@github.com/a/b", NO_PASSWORD),
+            ("ssh://git:pw@host/a", "no password in an ssh remote: use `credentials: {ssh_key: path}` under `deploy`"),
+            ("git://github.com/a/b", "`git://` proves nothing and hides nothing: use https or ssh"),
+            ("ftp://host/a", FORMS),
+            ("file://host/a", FORMS),
+            ("file://", FORMS),
+            ("https://github.com", FORMS),
+            ("https:///", FORMS),
+            ("ssh://host", FORMS),
+            ("host:", FORMS),
+            ("../relative", FORMS),
+            ("relative/path", FORMS),
+            ("site.git", FORMS),
+            ("https://h/a b", "no spaces: write them as `%20` in a URL"),
+            ("https://h/a\nb", FORMS),
+            ("ssh://a;b@host/x", FORMS),
         ] {
-            assert!(judge(remote).is_err(), "{remote}");
+            assert_eq!(judge(remote).err(), Some(help), "{remote}");
         }
     }
 }

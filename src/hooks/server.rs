@@ -12,11 +12,13 @@ use std::{
 use ipnet::IpNet;
 use nix::unistd::Group;
 
-use crate::hooks::{
-    keys,
-    read::{Check, Field, Section},
-    remote::is_loopback,
-    units,
+use crate::{
+    hooks::{
+        keys,
+        read::{Check, Field, Section},
+        units,
+    },
+    model::remote::is_loopback,
 };
 
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);

@@ -1,6 +1,7 @@
 //! Checks what no single entry of hooks.yaml can know: how its entries get along with one another.
 //!
-//! Invariant: after it, no two runs can write into the same folder at once, and everybody who is to be told can be.
+//! Invariant: after it, no two runs can write into the same folder at once, hooks that share a folder want the same of
+//! it, and everybody who is to be told can be.
 
 use std::{
     collections::BTreeMap,
@@ -14,12 +15,14 @@ use crate::{
         read::{Check, Field},
         server::Server,
     },
-    model::deploy::{Clean, Strategy},
+    model::deploy::{Clean, Depth, Strategy},
 };
 
 /// Everything that the entries may have against one another.
 pub(super) fn check_all(drafts: &[Draft], sources: &[Field], has_smtp: bool, server: &Server, check: &mut Check) {
-    check_folders(drafts, check);
+    let real: Vec<Option<PathBuf>> = drafts.iter().map(|it| it.path().map(without_links)).collect();
+    check_folders(drafts, &real, check);
+    check_agreement(drafts, &real, check);
     check_state(drafts, &server.state, check);
     check_names(drafts, sources, check);
     if !has_smtp {
@@ -31,8 +34,7 @@ pub(super) fn check_all(drafts: &[Draft], sources: &[Field], has_smtp: bool, ser
 }
 
 /// Two hooks in different lanes may run at once, so they must not deploy into the same or nested folders.
-fn check_folders(drafts: &[Draft], check: &mut Check) {
-    let real: Vec<Option<PathBuf>> = drafts.iter().map(|it| it.path().map(without_links)).collect();
+fn check_folders(drafts: &[Draft], real: &[Option<PathBuf>], check: &mut Check) {
     let mut by_path: BTreeMap<&Path, Vec<usize>> = BTreeMap::new();
     for (index, path) in real.iter().enumerate() {
         if let Some(path) = path {
@@ -57,6 +59,63 @@ fn check_folders(drafts: &[Draft], check: &mut Check) {
             let help = format!("give both one lane (`lane: {}`), or use folders apart", other.hook.lane);
             check.error(draft.path_place.unwrap_or(draft.name_place), "shared-path", message, help);
         }
+    }
+}
+
+/// Hooks that share a folder must want the same of it: one run after the other would make another thing of it, as
+/// somebody whom the files of the last one do not belong to, or out of a history that is not there.
+fn check_agreement(drafts: &[Draft], real: &[Option<PathBuf>], check: &mut Check) {
+    let mut first: BTreeMap<&Path, &Draft> = BTreeMap::new();
+    for (draft, path) in drafts.iter().zip(real) {
+        // What could not be read has been reported, and what stands in for it means nothing.
+        let Some(path) = path.as_deref().filter(|_| draft.is_landing_known) else { continue };
+        let other = *first.entry(path).or_insert(draft);
+        let differences = differences(draft, other);
+        if differences.is_empty() {
+            continue;
+        }
+        let (name, other_name) = (&draft.hook.name, &other.hook.name);
+        let place = draft.path_place.unwrap_or(draft.name_place);
+        let other_line = other.path_place.unwrap_or(other.name_place).line;
+        let (line, path) = (place.line, draft.path().unwrap_or(path).display());
+        let message = format!(
+            "hook `{name}` (line {line}) deploys into `{path}` as hook `{other_name}` (line {other_line}) does, and \
+             they differ: {}",
+            differences.join("; ")
+        );
+        check.error(place, "unlike-hooks", message, "make them agree, or use folders apart");
+    }
+}
+
+/// In what two hooks of one folder do not agree, each with both values.
+fn differences(one: &Draft, other: &Draft) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut differ = |what: &str, one: &str, other: &str| found.push(format!("{what} `{one}` and `{other}`"));
+    let (strategy, other_strategy) = (&one.hook.deploy.strategy, &other.hook.deploy.strategy);
+    if strategy.word() != other_strategy.word() {
+        differ("strategy", strategy.word(), other_strategy.word());
+    }
+    if one.hook.user != other.hook.user {
+        let user = |it: &'_ Draft| it.hook.user.clone().unwrap_or_else(|| "the daemon's".to_owned());
+        differ("user", &user(one), &user(other));
+    }
+    if let (Some(git), Some(other)) = (strategy.git(), other_strategy.git()) {
+        if !git.remote.parts().is_same_repository(other.remote.parts()) {
+            differ("remote", git.remote.as_str(), other.remote.as_str());
+        }
+        if git.depth != other.depth {
+            differ("depth", &depth_word(git.depth), &depth_word(other.depth));
+        }
+    }
+    found
+}
+
+/// A depth as hooks.yaml has it.
+fn depth_word(depth: Depth) -> String {
+    match depth {
+        Depth::Auto => "auto".to_owned(),
+        Depth::All => "0".to_owned(),
+        Depth::Commits(number) => number.to_string(),
     }
 }
 

@@ -18,8 +18,9 @@ use crate::{
     },
 };
 
-/// Raised when a reader of the old form would misunderstand the new one.
-const VERSION: u32 = 1;
+/// Raised when a reader of the old form would misunderstand the new one. Version 2 says more about how code is fetched
+/// and written: a reader that does not know it would fetch and write it otherwise.
+const VERSION: u32 = 2;
 
 /// A job as JSON.
 pub fn encode(job: &Job) -> String {
@@ -206,21 +207,28 @@ pub(super) fn known<T>(word: &str, parse: impl Fn(&str) -> Option<T>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+    use std::{collections::BTreeMap, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
-    use super::{decode, encode};
-    use crate::model::{
-        deploy::{Credentials, Deploy, Git, Keeping, Lfs, Rollback, SharedPath, Strategy, Submodules},
-        health::{Probe, Question},
-        hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry, Step},
-        job::{Asked, Job, Target, Trigger},
-        letter::{Channel, Notification, Occasion},
-        name::HookName,
-        push::{CommitId, RefName, RepoName},
-        release::ReleaseName,
-        run::{RetryClass, RunId},
-        secret::SecretRef,
-        source::Forge,
+    use super::{VERSION, decode, encode};
+    use crate::{
+        journal::Unreadable,
+        model::{
+            deploy::{
+                Credential, Deploy, Depth, Git, Keeping, Lfs, RemoteProof, Rollback, SharedPath, Strategy, Submodules,
+                UnknownFilters,
+            },
+            health::{Probe, Question},
+            hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry, Step},
+            job::{Asked, Job, Target, Trigger},
+            letter::{Channel, Notification, Occasion},
+            name::HookName,
+            push::{CommitId, RefName, RepoName},
+            release::ReleaseName,
+            remote::WrittenRemote,
+            run::{RetryClass, RunId},
+            secret::SecretRef,
+            source::Forge,
+        },
     };
 
     /// Every setting differs from its default.
@@ -230,12 +238,21 @@ mod tests {
             let texts: Vec<_> = texts.iter().map(|it| (*it).to_owned()).collect();
             Patterns::parse(&texts).expect("good globs")
         };
+        let token = RemoteProof::Token { username: "x".into(), token: SecretRef::Env("G".into()) };
         let git = Git {
+            remote: WrittenRemote::parse("git+ssh://git@Example.org/a/b").expect("a remote"),
+            credentials: vec![
+                Credential { host: None, proof: RemoteProof::SshKey { key: "/k".into(), known_hosts: None } },
+                Credential { host: Some("git.example.org".into()), proof: token },
+            ],
             submodules: Submodules::Recursive,
             lfs: Lfs::Pull,
-            depth: std::num::NonZeroU32::new(7),
+            depth: Depth::Commits(NonZeroU32::new(7).expect("more than none")),
+            tags: false,
+            export_ignore: true,
+            filters: UnknownFilters::Ignore,
+            umask: 0o027,
             subdir: Some("web".into()),
-            ..Git::plain("git@example.org:a/b", Credentials::SshKey { key: "/k".into(), known_hosts: None })
         };
         let path = PathBuf::from(".env");
         let shared = vec![SharedPath { path, required: true, seed: Some(".env.example".into()), mode: Some(0o640) }];
@@ -287,6 +304,12 @@ mod tests {
             max_log_bytes: 9,
             name,
         }
+    }
+
+    #[test]
+    fn a_job_of_a_newer_version_is_refused_as_such() {
+        let err = decode(&format!(r#"{{"version": {}}}"#, VERSION + 1)).expect_err("newer");
+        assert!(matches!(err, Unreadable::Newer { known: VERSION, .. }), "{err}");
     }
 
     #[test]

@@ -13,14 +13,14 @@ use crate::{journal::Unreadable, model::secret::Secret};
 pub struct RunSecrets {
     /// What steps get in their environment, by name.
     pub env: BTreeMap<String, Secret>,
-    /// What opens the remote's door.
-    pub git_token: Option<Secret>,
+    /// The tokens among the credentials of the hook's remote, in the order of the hook.
+    pub git_tokens: Vec<Secret>,
 }
 
 impl RunSecrets {
     /// All values, for masking.
     pub fn values(&self) -> impl Iterator<Item = &str> {
-        self.env.values().chain(&self.git_token).map(Secret::expose)
+        self.env.values().chain(&self.git_tokens).map(Secret::expose)
     }
 }
 
@@ -28,7 +28,7 @@ impl RunSecrets {
 pub fn encode(secrets: &RunSecrets) -> String {
     let sent = Sent {
         env: secrets.env.iter().map(|(name, it)| (name.clone(), it.expose().to_owned())).collect(),
-        git_token: secrets.git_token.as_ref().map(|it| it.expose().to_owned()),
+        git_tokens: secrets.git_tokens.iter().map(|it| it.expose().to_owned()).collect(),
     };
     serde_json::to_string(&sent).expect("secrets are strings")
 }
@@ -42,13 +42,14 @@ pub fn decode(message: &[u8]) -> Result<RunSecrets, Unreadable> {
     for (name, value) in sent.env {
         env.insert(name, secret(value)?);
     }
-    Ok(RunSecrets { env, git_token: sent.git_token.map(secret).transpose()? })
+    let git_tokens = sent.git_tokens.into_iter().map(secret).collect::<Result<_, _>>()?;
+    Ok(RunSecrets { env, git_tokens })
 }
 
 #[derive(Serialize, Deserialize)]
 struct Sent {
     env: BTreeMap<String, String>,
-    git_token: Option<String>,
+    git_tokens: Vec<String>,
 }
 
 #[cfg(test)]
@@ -60,9 +61,9 @@ mod tests {
     fn what_was_sent_arrives_and_half_of_it_does_not() {
         let secret = |text: &str| Secret::new(text.into()).expect("not empty");
         let env = [("TOKEN".to_owned(), secret("hunter2"))].into();
-        let message = encode(&RunSecrets { env, git_token: Some(secret("ghp_1")) });
+        let message = encode(&RunSecrets { env, git_tokens: vec![secret("ghp_1"), secret("glpat")] });
         let arrived = decode(message.as_bytes()).expect("complete");
-        assert_eq!(arrived.values().collect::<Vec<_>>(), ["hunter2", "ghp_1"]);
+        assert_eq!(arrived.values().collect::<Vec<_>>(), ["hunter2", "ghp_1", "glpat"]);
         let err = decode(&message.as_bytes()[..20]).expect_err("half").to_string();
         assert!(!err.contains("hunter"), "{err}");
         assert!(decode(b"").is_err());

@@ -17,7 +17,7 @@ use crate::{
         run::{Run, failed},
     },
     model::{
-        deploy::{Credentials, Git, Strategy},
+        deploy::{Credential, Git, RemoteProof, Strategy},
         run::{Failure, FailureClass, Outcome, RunStep},
     },
     process::{errand, user::Account},
@@ -33,7 +33,7 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
     };
     let target = run.spec.job.target.clone();
-    let (remote, scope, against) = (git.remote.clone(), Scope::of(git), against(run));
+    let (remote, scope, against) = (git.remote.to_string(), Scope::of(git), against(run));
     let silence = git::SILENCE;
     let order = Order::Fetch(Fetch { into, remote, logins, target, scope, against, silence });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
@@ -110,7 +110,7 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
     };
     let previous = run.facts.previous.clone();
-    let (remote, scope) = (git.remote.clone(), Scope::of(git));
+    let (remote, scope) = (git.remote.to_string(), Scope::of(git));
     let order = Order::Stage(Stage { remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
     let staged = answer.and_then(Answer::staged).map_err(|failure| refused(run, RunStep::Stage, failure))?;
@@ -167,23 +167,27 @@ fn refused(run: &Run, step: RunStep, failure: GitFailure) -> Outcome {
 }
 
 fn mirror(run: &Run, account: &Account, git: &Git) -> Result<PathBuf, Outcome> {
-    let mirror = run.workspace.mirror(account, &git.remote);
+    let mirror = run.workspace.mirror(account, git.remote.as_str());
     mirror.map_err(|err| failed(RunStep::Fetch, FailureClass::Other, format!("cannot make the mirror's folder: {err}")))
 }
 
+/// The credentials of the hook in its order, each with its value.
 fn logins(run: &Run, git: &Git) -> Result<Vec<Login>, Outcome> {
-    let proof = match &git.credentials {
-        Credentials::Ambient => return Ok(Vec::new()),
-        Credentials::Token { username, token } => {
-            let Some(value) = run.secrets.git_token.clone() else {
-                let reason = format!("the token of the remote was not handed over: {token}");
-                return Err(failed(RunStep::Fetch, FailureClass::Permanent, reason));
-            };
-            LoginProof::Token { username: username.clone(), token: value }
-        }
-        Credentials::SshKey { key, known_hosts } => {
-            LoginProof::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
-        }
+    let mut tokens = run.secrets.git_tokens.iter();
+    let login = |credential: &Credential| {
+        let proof = match &credential.proof {
+            RemoteProof::Token { username, token } => {
+                let value = tokens.next().cloned().ok_or_else(|| {
+                    let reason = format!("the token of the remote was not handed over: {token}");
+                    failed(RunStep::Fetch, FailureClass::Permanent, reason)
+                })?;
+                LoginProof::Token { username: username.clone(), token: value }
+            }
+            RemoteProof::SshKey { key, known_hosts } => {
+                LoginProof::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
+            }
+        };
+        Ok(Login { host: credential.host.clone(), proof })
     };
-    Ok(vec![Login { host: None, proof }])
+    git.credentials.iter().map(login).collect()
 }

@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::model::{run::RunStep, secret::SecretRef, word::words};
+use crate::model::{
+    remote::{Remote, WrittenRemote},
+    run::RunStep,
+    secret::SecretRef,
+    word::words,
+};
 
 /// Where and how the code lands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,28 +95,81 @@ impl Strategy {
     }
 }
 
-/// Where a commit comes from, and how we prove ourselves there.
+/// Where a commit comes from, how we prove ourselves there, and what is taken of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Git {
-    /// `https://`, `http://`, `ssh://`, scp-style, `file://` or an absolute path.
-    pub remote: String,
-    /// What we show at the door.
-    pub credentials: Credentials,
+    /// Where it is fetched from.
+    pub remote: WrittenRemote,
+    /// How we prove ourselves, at most once for each protocol and host. None at all is the ssh configuration of the
+    /// hook's user, and nothing over HTTPS.
+    pub credentials: Vec<Credential>,
     /// What is done about repositories within the repository.
     pub submodules: Submodules,
     /// What is done about files that are kept in Git LFS.
     pub lfs: Lfs,
-    /// How many commits of history are fetched; `None` is all.
-    pub depth: Option<NonZeroU32>,
+    /// How much history is fetched.
+    pub depth: Depth,
+    /// Whether tags are fetched into a working tree, so that `git describe` is right there.
+    pub tags: bool,
+    /// Whether fresh trees leave out what is marked `export-ignore`, and expand what is marked `export-subst`.
+    pub export_ignore: bool,
+    /// What is done about files with a `filter=` other than LFS.
+    pub filters: UnknownFilters,
+    /// The bits that files and folders are made without.
+    pub umask: u32,
     /// The only folder of the tree that is deployed; relative, without `..`. `None` is the whole tree.
     pub subdir: Option<PathBuf>,
 }
 
+/// What files and folders are made without where nobody says otherwise: others and the group may not write.
+pub const UMASK_DEFAULT: u32 = 0o022;
+
 impl Git {
-    /// A remote of which all history and the whole tree are taken, and nothing beside.
-    pub fn plain(remote: impl Into<String>, credentials: Credentials) -> Self {
-        let (submodules, lfs) = (Submodules::Off, Lfs::Fail);
-        Self { remote: remote.into(), credentials, submodules, lfs, depth: None, subdir: None }
+    /// A remote of which everything is taken as it is where hooks.yaml says nothing else, without credentials.
+    pub fn plain(remote: WrittenRemote) -> Self {
+        Self {
+            remote,
+            credentials: Vec::new(),
+            submodules: Submodules::Off,
+            lfs: Lfs::Fail,
+            depth: Depth::Auto,
+            tags: true,
+            export_ignore: false,
+            filters: UnknownFilters::Fail,
+            umask: UMASK_DEFAULT,
+            subdir: None,
+        }
+    }
+
+    /// What is shown at this place: the remote itself, or one of its submodules.
+    pub fn credential_for(&self, there: &Remote) -> Option<&Credential> {
+        self.credentials.iter().find(|it| it.opens(there, self.remote.parts()))
+    }
+
+    /// What is shown at the remote itself.
+    pub fn own_credential(&self) -> Option<&Credential> {
+        self.credential_for(self.remote.parts())
+    }
+}
+
+/// How much history is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// As little as the questions need for a fresh tree, all of it for a working tree.
+    Auto,
+    /// All of it.
+    All,
+    /// So many commits, and more where a question needs them.
+    Commits(NonZeroU32),
+}
+
+words! {
+    /// What is done about files with a `filter=` of git that is not LFS.
+    UnknownFilters {
+        /// The run fails before it changes anything.
+        Fail = "fail",
+        /// They are deployed as they are in the repository.
+        Ignore = "ignore",
     }
 }
 
@@ -135,16 +193,6 @@ words! {
         /// They are fetched.
         Pull = "pull",
         /// Their pointers are deployed as they are.
-        Ignore = "ignore",
-    }
-}
-
-words! {
-    /// What is done about files that a filter of the repository would change, other than Git LFS.
-    UnknownFilters {
-        /// A tree that has some is refused.
-        Fail = "fail",
-        /// They are deployed as they are stored.
         Ignore = "ignore",
     }
 }
@@ -192,11 +240,30 @@ words! {
     }
 }
 
-/// What we show at the remote's door.
+/// A way to prove ourselves, and the place where it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// Nothing of ours: the ssh configuration of the hook's user, or no credentials over HTTPS.
-    Ambient,
+pub struct Credential {
+    /// The only host that sees it, as [`Remote::host`] has it. `None`: it is for the remote itself, and for what has
+    /// the same protocol, host and port.
+    pub host: Option<String>,
+    /// What is shown there.
+    pub proof: RemoteProof,
+}
+
+impl Credential {
+    /// Whether it is shown at `there` by a hook that fetches from `home`: a token over HTTP and a key over ssh.
+    pub fn opens(&self, there: &Remote, home: &Remote) -> bool {
+        let is_its_host = match &self.host {
+            Some(host) => there.host().as_ref() == Some(host),
+            None => there.has_door_of(home),
+        };
+        is_its_host && self.proof.suits(there)
+    }
+}
+
+/// How we prove ourselves to a remote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteProof {
     /// Basic authentication over HTTPS.
     Token {
         /// User name that goes with the token.
@@ -211,6 +278,17 @@ pub enum Credentials {
         /// The file of known host keys; `None` leaves it to the user's ssh configuration.
         known_hosts: Option<PathBuf>,
     },
+}
+
+impl RemoteProof {
+    /// Whether it can be shown over the protocol of this remote.
+    pub fn suits(&self, remote: &Remote) -> bool {
+        match (self, remote) {
+            (Self::Token { .. }, Remote::Http { .. }) | (Self::SshKey { .. }, Remote::Ssh { .. }) => true,
+            (Self::Token { .. }, Remote::Ssh { .. } | Remote::Local(_))
+            | (Self::SshKey { .. }, Remote::Http { .. } | Remote::Local(_)) => false,
+        }
+    }
 }
 
 words! {
@@ -232,5 +310,41 @@ words! {
         None = "none",
         /// They are removed, unless they are ignored.
         Untracked = "untracked",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Credential, Git, RemoteProof};
+    use crate::model::{
+        remote::{Remote, WrittenRemote},
+        secret::SecretRef,
+    };
+
+    #[test]
+    fn a_credential_is_shown_over_its_protocol_to_its_host_alone() {
+        let token = |host: Option<&str>, name: &str| Credential {
+            host: host.map(str::to_owned),
+            proof: RemoteProof::Token { username: "x".into(), token: SecretRef::Env(name.into()) },
+        };
+        let key = Credential {
+            host: Some("git.example.org".into()),
+            proof: RemoteProof::SshKey { key: "/k".into(), known_hosts: None },
+        };
+        let home = WrittenRemote::parse("https://github.com/acme/site.git").expect("a remote");
+        let git = Git {
+            credentials: vec![token(None, "OWN"), token(Some("git.example.org"), "OTHER"), key.clone()],
+            ..Git::plain(home)
+        };
+        let shown = |there: &str| git.credential_for(&Remote::parse(there).expect(there)).cloned();
+        assert_eq!(git.own_credential(), Some(&git.credentials[0]));
+        assert_eq!(shown("https://GitHub.com/acme/theme"), Some(token(None, "OWN")));
+        assert_eq!(shown("https://git.example.org/theme"), Some(token(Some("git.example.org"), "OTHER")));
+        assert_eq!(shown("git@git.example.org:theme"), Some(key));
+        for stranger in
+            ["http://github.com/acme/x", "https://github.com:8443/x", "git@github.com:x", "https://a/x", "/x"]
+        {
+            assert_eq!(shown(stranger), None, "{stranger}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::model::{
-    deploy::{Clean, Dirty, Lfs, Submodules},
+    deploy::{Clean, Depth, Dirty, Lfs, Submodules, UnknownFilters},
     job::Asked,
     name::HookName,
     push::{CommitId, RefName},
@@ -93,11 +93,29 @@ text_forms! {
     Asked: |it| it.word().to_owned(), Self::parse;
     Clean: |it| it.word().to_owned(), Self::parse;
     Dirty: |it| it.word().to_owned(), Self::parse;
+    Depth: depth_word, depth;
+    UnknownFilters: |it| it.word().to_owned(), Self::parse;
     Lfs: |it| it.word().to_owned(), Self::parse;
     Submodules: |it| it.word().to_owned(), Self::parse;
     Verdict: |it| it.word().to_owned(), Self::parse;
     FailureClass: |it| class_word(*it).to_owned(), class;
     Duration: |it| it.as_millis().to_string(), |it| it.parse().ok().map(Duration::from_millis);
+}
+
+fn depth_word(depth: &Depth) -> String {
+    match depth {
+        Depth::Auto => "auto".to_owned(),
+        Depth::All => "all".to_owned(),
+        Depth::Commits(number) => number.to_string(),
+    }
+}
+
+fn depth(word: &str) -> Option<Depth> {
+    match word {
+        "auto" => Some(Depth::Auto),
+        "all" => Some(Depth::All),
+        number => number.parse().ok().map(Depth::Commits),
+    }
 }
 
 const CLASSES: [FailureClass; 4] =

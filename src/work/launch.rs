@@ -27,7 +27,7 @@ use crate::{
         spec::{RunToken, Spec},
     },
     model::{
-        deploy::{Credentials, Strategy},
+        deploy::{RemoteProof, Strategy},
         job::Job,
         push::RefName,
         secret::{Secret, SecretRef},
@@ -138,11 +138,20 @@ fn run_secrets(place: &Workplace, hooks: &Hooks, job: &Job) -> Result<RunSecrets
     for (name, place_of) in &job.hook.secrets {
         environment.insert(name.clone(), find(name, place_of)?);
     }
-    let git_token = match job.hook.deploy.strategy.git().map(|git| &git.credentials) {
-        Some(Credentials::Token { token, .. }) => Some(find("deploy.credentials.token", token)?),
-        Some(Credentials::Ambient | Credentials::SshKey { .. }) | None => None,
-    };
-    Ok(RunSecrets { env: environment, git_token })
+    let mut git_tokens = Vec::new();
+    let credentials = job.hook.deploy.strategy.git().map_or(&[][..], |git| &git.credentials);
+    for (index, credential) in credentials.iter().enumerate() {
+        match &credential.proof {
+            RemoteProof::Token { token, .. } if credentials.len() == 1 => {
+                git_tokens.push(find("deploy.credentials.token", token)?);
+            }
+            RemoteProof::Token { token, .. } => {
+                git_tokens.push(find(&format!("deploy.credentials[{index}].token"), token)?);
+            }
+            RemoteProof::SshKey { .. } => (),
+        }
+    }
+    Ok(RunSecrets { env: environment, git_tokens })
 }
 
 /// Starts this very program as a keeper. `/proc/self/exe` is the file we were started from, even if another one

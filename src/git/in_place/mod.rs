@@ -18,8 +18,6 @@ mod under_way;
 
 mod standing;
 
-mod sparse;
-
 mod plan;
 
 mod branch;

@@ -105,7 +105,7 @@ fn take_kept(
     standing: &Standing,
     update: &mut Vec<Change>,
 ) -> Result<Vec<(Vec<u8>, Option<Entry>, Flags)>, GitFailure> {
-    let sparse = Sparse::read(&home.repo)?;
+    let sparse = Sparse::read(home.repo.path())?;
     let (mut kept, mut refused) = (Vec::new(), None);
     let is_tracked = |path: &[u8]| standing.index.get_path(as_path(path), 0).is_some();
     update.retain(|change| {

@@ -7,7 +7,7 @@ use super::{
     main_branch,
     server::{GitServer, Sshd, everyone},
 };
-use crate::git::Depth;
+use crate::model::deploy::Depth;
 use crate::{
     git::{Against, Fetch, Fetched, Filter, Staged, Verdict, bring::fetch},
     model::{

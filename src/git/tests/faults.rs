@@ -15,8 +15,9 @@ use super::{
     ssh_login,
 };
 use crate::{
-    git::{Depth, Fetch, Fetched, GitFailure, Into, Login},
+    git::{Fetch, Fetched, GitFailure, Into, Login},
     model::{
+        deploy::Depth,
         job::Target,
         push::{CommitId, RefName},
         run::FailureClass,

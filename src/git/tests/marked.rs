@@ -4,28 +4,28 @@ use std::fs;
 
 use super::{Place, Room, answer, contents, fresh::checked_out};
 use crate::{
-    git::{Order, Stage, decode_staged},
+    git::{Answer, Order, Stage},
     model::{
         deploy::{Submodules, UnknownFilters},
         push::CommitId,
         run::FailureClass,
     },
+    process::errand,
 };
 
 /// Stages by a child, and answers what it said to people.
 fn said_of(room: &Room, commit: &CommitId) -> String {
     let stage = Stage {
-        mirror: room.path("mirror.git"),
         remote: room.remote.clone(),
         commit: commit.clone(),
-        place: Place::Fresh { tree: room.path("said") },
+        place: room.fresh(&room.path("said")),
         scope: room.scope.clone(),
         previous: None,
         changed_files: room.path("changed-files"),
     };
     room.fetch_commit(commit).expect("fetched");
     let output = room.start_child(&Order::Stage(stage), &[]).wait_with_output().expect("the child ends");
-    decode_staged(answer(&output)).expect("staged");
+    errand::decode(answer(&output)).and_then(Answer::staged).expect("staged");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -60,14 +60,15 @@ use tempfile::TempDir;
 
 use self::ssh::SshRoom;
 use super::{
-    Against, Answer, Depth, Fetch, Fetched, Filter, GitFailure, Into, Login, LoginProof, Order, Place, SILENCE, Scope,
-    Stage, Staged, serve,
+    Against, Answer, Fetch, Fetched, Filter, GitFailure, Into, Login, LoginProof, Order, Place, SILENCE, Scope, Stage,
+    Staged, serve,
 };
 use crate::{
     model::{
-        deploy::{Credentials, Git},
+        deploy::{Depth, Git},
         job::{Asked, Target},
         push::{CommitId, RefName},
+        remote::WrittenRemote,
     },
     process::errand,
 };
@@ -139,7 +140,8 @@ impl Room {
         fs::create_dir(folder.path().join("source")).expect("a folder");
         git(&folder.path().join("source"), &["init", "-q", "-b", "main"]);
         let remote = folder.path().join("source").display().to_string();
-        let scope = Scope { depth: Depth::All, ..Scope::of(&Git::plain("", Credentials::Ambient)) };
+        let git = Git::plain(WrittenRemote::parse("/x").expect("a folder"));
+        let scope = Scope { depth: Depth::All, ..Scope::of(&git) };
         Self { folder, scope, remote }
     }
 

@@ -6,7 +6,7 @@ use super::{Sandbox, environment, loads, working};
 use crate::{
     hooks::{Environment, SmtpTls, load},
     model::{
-        deploy::{Clean, Credentials, Dirty, Strategy},
+        deploy::{Clean, Depth, Dirty, Strategy, UnknownFilters},
         hook::{BranchFilter, Hook, QueuePolicy},
         letter::{Channel, Occasion},
         name::{HookName, SourceName},
@@ -40,8 +40,9 @@ fn only_hook(yaml: &str) -> Hook {
 fn the_shortest_useful_file_loads_with_every_default() {
     let hook = only_hook(&format!("{SHORTEST}{SMTP}"));
     let Strategy::InPlace { git, path, dirty, clean } = &hook.deploy.strategy else { panic!("{hook:?}") };
-    assert_eq!(git.remote, "https://github.com/acme/website.git");
-    assert_eq!(git.credentials, Credentials::Ambient);
+    assert_eq!(git.remote.as_str(), "https://github.com/acme/website.git");
+    assert!(git.credentials.is_empty() && git.tags && !git.export_ignore);
+    assert_eq!((git.depth, git.filters, git.umask), (Depth::Auto, UnknownFilters::Fail, 0o022));
     assert_eq!((path, *dirty, *clean), (&PathBuf::from("/srv/website"), Dirty::Save, Clean::None));
     assert_eq!(hook.run[0].name, "./deploy.sh");
     assert_eq!(hook.run[0].shell, ["/bin/sh", "-e"]);
@@ -176,21 +177,6 @@ fn a_deploy_without_git_runs_in_the_folder_of_the_file() {
 }
 
 #[test]
-fn credentials_say_how_we_prove_ourselves_at_the_remote() {
-    let credentials = |deploy: &str| {
-        let place = Sandbox::with(&working(&format!("deploy: {deploy}")));
-        let hook = place.load().expect("a good file").hooks.hooks.into_values().next().expect("a hook");
-        (hook.deploy.strategy.git().expect("git").credentials.clone(), place)
-    };
-    let (token, _) = credentials("{credentials: {token: {env: API_TOKEN}}}");
-    let secret = SecretRef::Env("API_TOKEN".into());
-    assert_eq!(token, Credentials::Token { username: "x-access-token".into(), token: secret });
-    let (key, place) = credentials("{remote: 'git@host:a/b', credentials: {ssh_key: secret, known_hosts: blank}}");
-    let (key_file, known) = (place.folder.path().join("secret"), place.folder.path().join("blank"));
-    assert_eq!(key, Credentials::SshKey { key: key_file, known_hosts: Some(known) });
-}
-
-#[test]
 fn a_secret_is_looked_up_again_when_it_is_needed() {
     let yaml = working("secrets: {A: {file: secret}, B: in plain text, C: {credential: c}}");
     let place = Sandbox::with(&yaml);
@@ -214,8 +200,15 @@ fn a_secret_is_looked_up_again_when_it_is_needed() {
 #[test]
 fn the_hooks_yaml_of_the_project_loads_and_names_scripts_that_exist() {
     let project = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let names =
-        ["WEBSITE_SECRET", "ACME_SECRET", "ACME_SECRET_OLD", "DOCS_READ_TOKEN", "DOCS_SEARCH_KEY", "SMTP_PASSWORD"];
+    let names = [
+        "WEBSITE_SECRET",
+        "ACME_SECRET",
+        "ACME_SECRET_OLD",
+        "DOCS_READ_TOKEN",
+        "DOCS_THEME_TOKEN",
+        "DOCS_SEARCH_KEY",
+        "SMTP_PASSWORD",
+    ];
     let environment = names.iter().fold(environment(), |it, name| it.with(name, "correct horse battery"));
     let environment = environment.with("DOCS_SIGNING_TOKEN", "whsec_c2VjcmV0IGtleQ==");
     let loaded = load(&project.join("hooks.yaml"), &environment).unwrap_or_else(|err| panic!("{err}"));

@@ -1,6 +1,7 @@
 //! The promises of this room, on whole files.
 
 mod examples;
+mod landing;
 mod problems;
 mod reloads;
 

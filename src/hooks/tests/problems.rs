@@ -152,66 +152,6 @@ fn a_shared_source_keeps_what_belongs_to_it() {
 }
 
 #[test]
-fn two_hooks_in_different_lanes_never_share_a_folder() {
-    let two = |first: &str, second: &str, more: &str| {
-        let hook = |name: &str, path: &str, more: &str| {
-            format!(
-                "  {name}:\n    github: a/b\n    secret: {{env: ACME_SECRET}}\n    deploy: {{path: {path}}}\n{more}"
-            )
-        };
-        format!("hooks:\n{}{}", hook("a", first, ""), hook("b", second, more))
-    };
-    finds(&two("/srv/a", "/srv/a", ""), &["shared-path@9:20"]);
-    finds(&two("/srv/a", "/srv/./a/", ""), &["shared-path@9:20"]);
-    finds(&two("/srv/a", "/srv/a/b", ""), &["shared-path@9:20"]);
-    finds(&two("/srv/a/b", "/srv/a", ""), &["shared-path@5:20"]);
-    loads(&two("/srv/a", "/srv/ab", ""));
-    let folder = tempfile::tempdir().expect("a folder");
-    let (real, link) = (folder.path().join("real"), folder.path().join("link"));
-    std::fs::create_dir(&real).expect("made");
-    std::os::unix::fs::symlink("real", &link).expect("a link");
-    let path = |it: &std::path::Path| it.to_str().expect("plain").to_owned();
-    finds(&two(&path(&real), &path(&link.join("inner")), ""), &["shared-path@9:20"]);
-    loads(&two("/srv/a", "/srv/a", "    lane: a\n"));
-}
-
-#[test]
-fn a_deploy_that_cannot_work_is_refused() {
-    for (deploy, expect) in [
-        ("{path: srv}", "relative-path@4:20"),
-        ("{path: ~/x}", "relative-path@4:20"),
-        ("{path: /}", "bad-path@4:20"),
-        ("{path: /srv/../etc}", "bad-path@4:20"),
-        ("{strategy: in-place}", "missing-key@4:5"),
-        ("{strategy: inplace}", "unknown-word@4:24"),
-        ("{strategy: checkout, path: /srv/x}", "useless-key@4:34"),
-        ("{strategy: none, remote: /srv/x}", "useless-key@4:30"),
-        ("{clean: untracked}", "useless-key@4:14"),
-        ("{remote: 'ext::sh -c id'}", "bad-remote@4:22"),
-        ("{remote: https://u:p@host/x}", "bad-remote@4:22"),
-        ("{credentials: {ssh_key: secret}}", "bad-credentials@4:37"),
-        ("{credentials: {ssh_key: missing}, remote: 'a@b:c'}", "missing-file@4:37"),
-        ("{credentials: {token: {env: API_TOKEN}}, remote: 'a@b:c'}", "bad-credentials@4:35"),
-        ("{credentials: {username: x}}", "bad-credentials@4:27"),
-        ("{min_free: 12}", "bad-size@4:24"),
-        ("{submodules: yes}", "unknown-word@4:26"),
-        ("{lfs: fetch}", "unknown-word@4:19"),
-        ("{depth: -1}", "bad-number@4:21"),
-        ("{subdir: ../x}", "bad-path@4:22"),
-        ("{subdir: /x}", "bad-path@4:22"),
-        ("{path: /srv/x, subdir: web}", "useless-key@4:28"),
-        ("{strategy: none, lfs: pull}", "useless-key@4:30"),
-    ] {
-        finds(&working(&format!("deploy: {deploy}")), &[expect]);
-    }
-    finds(&hook("deploy: {strategy: none}"), &["nothing-to-do@2:3"]);
-    finds(&hook("run: []"), &["nothing-to-do@2:3"]);
-    finds(&format!("server: {{state: /srv}}\n{}", working("deploy: {path: /srv/x}")), &["state-path@5:20"]);
-    let cleaned = working("deploy: {path: /srv, clean: untracked}");
-    finds(&format!("server: {{state: /srv/x}}\n{cleaned}"), &["state-path@5:20"]);
-}
-
-#[test]
 fn how_releases_are_kept_and_probed_is_checked() {
     for (lines, expect) in [
         ("deploy: {strategy: releases}", "missing-key@4:5"),

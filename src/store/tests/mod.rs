@@ -23,12 +23,13 @@ use tempfile::TempDir;
 use crate::{
     forge::DedupeKey,
     model::{
-        deploy::{Clean, Credentials, Deploy, Dirty, Git, Strategy},
+        deploy::{Clean, Deploy, Dirty, Git, Strategy},
         hook::{BranchFilter, Hook, On, QueuePolicy, Retry},
         job::Target,
         letter::{Channel, Notification, Occasion},
         name::{HookName, LaneName},
         push::{CommitId, RefName, RepoName},
+        remote::WrittenRemote,
         run::{Failure, FailureClass, Outcome, RetryClass, RunFacts, RunId, RunStep},
         source::{Forge, SourcePath},
     },
@@ -140,7 +141,7 @@ fn failed(class: FailureClass) -> Outcome {
 /// A hook that lets all its jobs run, and tells one person of everything.
 fn hook(name: &str) -> Hook {
     let path = format!("/srv/{name}").into();
-    let git = Git::plain("https://example.org/acme/site.git", Credentials::Ambient);
+    let git = Git::plain(WrittenRemote::parse("https://example.org/acme/site.git").expect("a remote"));
     let strategy = Strategy::InPlace { git, path, dirty: Dirty::Save, clean: Clean::None };
     let name = HookName::parse(name).expect("a name");
     Hook {

@@ -137,7 +137,7 @@ impl Bench {
     pub fn start(self) -> Keeper {
         let secret = |value: &String| Secret::new(value.clone()).expect("not empty");
         let env = self.secrets.iter().map(|(name, value)| (name.clone(), secret(value))).collect();
-        let message = secrets::encode(&RunSecrets { env, git_token: None });
+        let message = secrets::encode(&RunSecrets { env, git_tokens: Vec::new() });
         self.start_with(&message)
     }
 

@@ -5,9 +5,10 @@
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use landfall::model::{
-    deploy::{Clean, Credentials, Dirty, Git, Strategy},
+    deploy::{Clean, Dirty, Git, Strategy},
     job::{Job, Target},
     push::{CommitId, RefName},
+    remote::WrittenRemote,
     run::{Outcome, RunStep},
 };
 
@@ -34,7 +35,7 @@ fn deploying(text: &str, strategy: impl FnOnce(Git, &Bench) -> Strategy) -> (Ben
     git(&remote, &["add", "."]);
     git(&remote, &["-c", "user.name=Ann", "-c", "user.email=ann@x.org", "commit", "-q", "-m", "first words"]);
     let commit = CommitId::parse(&git(&remote, &["rev-parse", "HEAD"])).expect("a commit");
-    let source = Git::plain(remote.to_str().expect("text"), Credentials::Ambient);
+    let source = Git::plain(WrittenRemote::parse(remote.to_str().expect("text")).expect("a remote"));
     bench.hook.deploy.strategy = strategy(source, &bench);
     let target = commit.clone();
     bench.job = Box::new(move |job: &mut Job| {
@@ -101,7 +102,8 @@ fn a_cancel_ends_a_fetch_that_hangs() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listener");
     let remote = format!("http://{}/acme/website.git", silent.local_addr().expect("address"));
     let (mut bench, _) = deploying("echo never", |git, _| Strategy::Checkout { git });
-    bench.hook.deploy.strategy = Strategy::Checkout { git: Git::plain(remote, Credentials::Ambient) };
+    bench.hook.deploy.strategy =
+        Strategy::Checkout { git: Git::plain(WrittenRemote::parse(remote).expect("a remote")) };
     let keeper = bench.start();
     let _connection = silent.accept().expect("the fetch connects");
     keeper.signal(rustix::process::Signal::TERM);
@@ -114,7 +116,8 @@ fn the_timeout_of_the_run_ends_a_fetch_that_hangs() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("listener");
     let remote = format!("http://{}/acme/website.git", silent.local_addr().expect("address"));
     let (mut bench, _) = deploying("echo never", |git, _| Strategy::Checkout { git });
-    bench.hook.deploy.strategy = Strategy::Checkout { git: Git::plain(remote, Credentials::Ambient) };
+    bench.hook.deploy.strategy =
+        Strategy::Checkout { git: Git::plain(WrittenRemote::parse(remote).expect("a remote")) };
     let ended = bench.hook(|it| it.timeout = Duration::from_secs(1)).finish();
     assert_eq!((ended.said().0, ended.outcome().step()), ("timed_out", Some(RunStep::Fetch)));
     assert!(!ended.output().contains(&"never".to_owned()));

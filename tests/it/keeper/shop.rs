@@ -15,11 +15,12 @@ use landfall::{
         site::Site,
     },
     model::{
-        deploy::{Credentials, Git, Keeping, Strategy},
+        deploy::{Git, Keeping, Strategy},
         hook::Hook,
         job::{Job, Target, Trigger},
         push::{CommitId, RefName},
         release::ReleaseName,
+        remote::WrittenRemote,
         run::RunStep,
     },
 };
@@ -43,7 +44,7 @@ impl Shop {
         let remote = state.path().join("remote");
         fs::create_dir(&remote).expect("folder");
         git(&remote, &["init", "-q", "-b", "main"]);
-        let source = Git::plain(remote.to_str().expect("text"), Credentials::Ambient);
+        let source = Git::plain(WrittenRemote::parse(remote.to_str().expect("text")).expect("a remote"));
         let path = state.path().join("shop");
         hook.deploy.strategy = Strategy::Releases { git: source, path, keeping: Keeping::default() };
         Self { state, hook, run: 0 }
