@@ -194,7 +194,7 @@ impl Writer<'_> {
                     if size > CONVERTED_BYTES_MAX {
                         let (size, limit) = (Size(size as u64), Size(CONVERTED_BYTES_MAX as u64));
                         return Err(GitFailure::permanent(format!(
-                            "`{0}` has {size}, and its line ends, `$Id$` or `$Format$` are to be converted, which is \
+                            "`{0}` has {size}, and its line ends, letters, `$Id$` or `$Format$` are to be converted, which is \
                              done up to {limit}: say `{0} -text -ident -export-subst` in `.gitattributes`",
                             plain(put.path)
                         )));

@@ -7,6 +7,7 @@ use git2::{ErrorCode, Mailmap, Odb, Oid, Repository, Signature};
 use super::{
     super::{GitFailure, cannot, tree},
     dates::Moment,
+    encoding::{from_latin1, is_latin1},
 };
 use crate::model::push::RefName;
 
@@ -183,21 +184,6 @@ pub(super) fn trim_end(text: &[u8]) -> &[u8] {
 fn trim_start(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|it| !is_space(*it)).unwrap_or(text.len());
     &text[start..]
-}
-
-/// Whether it is ISO-8859-1, by one of the names it has.
-pub(super) fn is_latin1(encoding: Option<&[u8]>) -> bool {
-    let names = ["iso-8859-1", "iso8859-1", "iso_8859-1", "iso88591", "latin1", "latin-1", "l1"];
-    encoding.is_some_and(|it| names.iter().any(|name| it.eq_ignore_ascii_case(name.as_bytes())))
-}
-
-fn from_latin1(text: &[u8]) -> Vec<u8> {
-    text.iter().map(|it| char::from(*it)).collect::<String>().into_bytes()
-}
-
-/// The text in ISO-8859-1; `None`: it is not UTF-8, or has other letters.
-pub(super) fn to_latin1(text: &[u8]) -> Option<Vec<u8>> {
-    std::str::from_utf8(text).ok()?.chars().map(|it| u8::try_from(it).ok()).collect()
 }
 
 /// How many digits git shows of ids: as many as tell one from the others in all likelihood.

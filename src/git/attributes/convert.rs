@@ -1,15 +1,18 @@
-//! What line ends and `$Id$` become when a blob is written (git's convert.c).
+//! What line ends, `$Id$` and letters become when a blob is written (git's convert.c).
 //!
 //! Invariant: the same bytes as `git checkout` writes where nobody's configuration says otherwise.
 
 use git2::Oid;
 use memchr::{memchr, memmem};
 
+use super::encoding::Encoding;
+
 /// How a blob differs from its file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Conversion {
     pub(super) line_ends: LineEnds,
     pub(super) ids: Ids,
+    pub(super) encoding: Encoding,
 }
 
 /// What happens to lines that end in LF alone.
@@ -51,7 +54,10 @@ impl Conversion {
             LineEnds::Crlf => true,
             LineEnds::CrlfIfText => is_text_of_lf(&content),
         };
-        if to_crlf { with_crlf(&content) } else { content }
+        if to_crlf {
+            content = with_crlf(&content);
+        }
+        self.encoding.encode(&content).unwrap_or(content)
     }
 }
 

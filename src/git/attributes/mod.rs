@@ -5,6 +5,8 @@
 
 mod pattern;
 
+mod encoding;
+
 mod convert;
 
 mod foreign;
@@ -19,11 +21,14 @@ mod pretty;
 
 mod subst;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use git2::{Oid, Repository};
 
-use self::convert::{Ids, LineEnds};
+use self::{
+    convert::{Ids, LineEnds},
+    encoding::Encoding,
+};
 use super::{
     GitFailure,
     progress::{plain, say},
@@ -79,9 +84,10 @@ enum Name {
     Filter,
     ExportIgnore,
     ExportSubst,
+    Encoding,
 }
 
-const NAMES: [(&[u8], Name); 7] = [
+const NAMES: [(&[u8], Name); 8] = [
     (b"text", Name::Text),
     (b"crlf", Name::Crlf),
     (b"eol", Name::Eol),
@@ -89,6 +95,7 @@ const NAMES: [(&[u8], Name); 7] = [
     (b"filter", Name::Filter),
     (b"export-ignore", Name::ExportIgnore),
     (b"export-subst", Name::ExportSubst),
+    (b"working-tree-encoding", Name::Encoding),
 ];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +110,14 @@ enum Value {
 impl Value {
     fn is(&self, word: &[u8]) -> bool {
         matches!(self, Self::Word(it) if it == word)
+    }
+
+    /// The encoding it names; `None`: we do not know it.
+    fn encoding(&self) -> Option<Encoding> {
+        match self {
+            Self::Word(name) if !name.is_empty() => Encoding::parse(name),
+            Self::Word(_) | Self::Set | Self::Unset | Self::Unspecified => Some(Encoding::Stays),
+        }
     }
 
     /// The name of a filter that we know nothing of. To be set without a name means none, as it does to git.
@@ -158,12 +173,13 @@ impl Settings {
             Value::Word(_) | Value::Set | Value::Unspecified => LineEnds::Crlf,
         };
         let is_auto = text.is(b"auto") && !self.value(Name::Eol).is(b"lf");
+        let encoding = self.value(Name::Encoding).encoding().unwrap_or_default();
         let ids = match self.value(Name::Ident) {
-            Value::Set if is_auto => Ids::InMemory,
+            Value::Set if is_auto || encoding != Encoding::Stays => Ids::InMemory,
             Value::Set => Ids::InPassing,
             Value::Unspecified | Value::Unset | Value::Word(_) => Ids::Stay,
         };
-        Conversion { line_ends, ids }
+        Conversion { line_ends, ids, encoding }
     }
 }
 
@@ -180,7 +196,7 @@ impl Attributes {
             files
         });
         let mut macros = HashMap::from([(b"binary".to_vec(), vec![(Name::Text, Value::Unset)])]);
-        let (mut has_encoding, mut left) = (false, FILES_BYTES_MAX);
+        let (mut left_out, mut left) = (BTreeSet::new(), FILES_BYTES_MAX);
         for (path, id) in files.into_values().flatten() {
             let folder = &path[..path.len() - FILE_NAME.len()];
             let content = small_file(repo, id, &plain(path))?;
@@ -191,7 +207,6 @@ impl Attributes {
             let text = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
             let mut rules = Vec::new();
             for line in text.split(|it| *it == b'\n').filter(|it| it.len() < LINE_BYTES_MAX) {
-                has_encoding |= line.split(u8::is_ascii_whitespace).any(|it| it.starts_with(b"working-tree-encoding="));
                 rules.extend(parse_line(line, folder.is_empty(), &mut macros));
             }
             for (name, value) in rules.iter().flat_map(|rule| &rule.says) {
@@ -204,13 +219,20 @@ impl Attributes {
                         attributes.has_foreign_filters |= value.foreign_filter().is_some();
                     }
                     Name::ExportIgnore => attributes.has_export_ignore |= *value == Value::Set,
+                    Name::Encoding => match (value, value.encoding()) {
+                        (_, Some(encoding)) => attributes.has_filters |= encoding != Encoding::Stays,
+                        (Value::Word(name), None) => drop(left_out.insert(plain(name))),
+                        (Value::Set | Value::Unset | Value::Unspecified, None) => (),
+                    },
                     Name::ExportSubst => attributes.has_export_subst |= *value == Value::Set,
                 }
             }
             attributes.files.insert(folder.to_vec(), rules);
         }
-        if has_encoding {
-            say("warning: `working-tree-encoding` is left out: such files are written as they are stored");
+        for name in left_out {
+            say(&format!(
+                "warning: `working-tree-encoding={name}` is left out: such files are written as they are stored"
+            ));
         }
         Ok(attributes)
     }

@@ -5,9 +5,10 @@
 use git2::Repository;
 
 use super::{
-    commit::{CommitText, Person, is_latin1, to_latin1},
+    commit::{CommitText, Person},
     dates::Style,
     describing::{Decoration, Wish, describe},
+    encoding::{is_latin1, to_latin1},
 };
 use crate::model::push::RefName;
 

@@ -3,6 +3,8 @@
 //! Invariant: the same answer as git gives for a path that comes with a new commit; only the repository's own
 //! configuration is asked.
 
+#![cfg_attr(not(test), expect(dead_code, reason = "the plan of a working tree does not ask yet"))]
+
 use std::{collections::HashSet, fs, io, path::Path};
 
 use git2::{Config, ConfigLevel};
@@ -82,7 +84,7 @@ impl Sparse {
             let verdict = |path: &[u8], is_folder: bool| {
                 self.patterns.iter().rev().find(|it| it.pattern.fits(path, is_folder)).map(|it| it.is_wanted)
             };
-            let of_folders = folders.filter_map(|it| verdict(it, true)).last();
+            let of_folders = folders.filter_map(|it| verdict(it, true)).next_back();
             return verdict(path, is_submodule).or(of_folders).unwrap_or(false);
         };
         for folder in folders {

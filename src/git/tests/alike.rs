@@ -47,7 +47,8 @@ fn differences(one: &Path, two: &Path) -> Vec<PathBuf> {
 
 /// Bytes, texts that line ends and ids matter for, nothing at all, and files of more than one piece.
 fn content() -> impl Strategy<Value = Vec<u8>> {
-    let text = "(\\$Id(: [0-9a-f ]{0,5})?\\$|[a-z :$]{0,9}|\r|\n|\r\n|\u{1a}|\u{1}|é){0,30}";
+    let text =
+        "(\\$Id(: [0-9a-f ]{0,5})?\\$|[a-z :$]{0,9}|\r|\n|\r\n|\u{1a}|\u{1}|é|\u{feff}|\u{1f600}|\u{e0041}){0,30}";
     prop_oneof![
         3 => text.prop_map(String::into_bytes),
         2 => collection::vec(any::<u8>(), 0..300),
@@ -77,7 +78,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What changes a file's bytes.
-const CONVERTING: [&str; 14] = [
+const CONVERTING: [&str; 20] = [
     "text",
     "-text",
     "!text",
@@ -92,6 +93,12 @@ const CONVERTING: [&str; 14] = [
     "crlf=input",
     "plain",
     "!eol",
+    "working-tree-encoding=UTF-16",
+    "working-tree-encoding=utf16le-bom",
+    "working-tree-encoding=UTF-16BE",
+    "working-tree-encoding=latin-1",
+    "working-tree-encoding=utf8",
+    "!working-tree-encoding",
 ];
 
 /// What keeps a file at home.
@@ -144,7 +151,8 @@ fn commit(room: &Room, tree: &Tree) -> CommitId {
         }
     }
     // Blobs are stored as they are, so that what is checked out is all the attributes' doing.
-    fs::write(room.source().join(".git/info/attributes"), "* !text !crlf !eol !ident -text\n").expect("attributes");
+    fs::write(room.source().join(".git/info/attributes"), "* !text !crlf !eol !ident -text !working-tree-encoding\n")
+        .expect("attributes");
     for (path, leaf) in tree {
         let whole = room.source().join(as_path(path));
         fs::create_dir_all(whole.parent().expect("below")).expect("folder");

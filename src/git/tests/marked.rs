@@ -1,8 +1,8 @@
-//! Promises of files that their attributes mark: not to be exported, or to be changed by a filter.
+//! Promises of files that their attributes mark: not exported, changed by a filter, or in another encoding.
 
 use std::fs;
 
-use super::{Place, Room, answer, contents, fresh::checked_out};
+use super::{Place, Room, answer, contents, fresh::checked_out, in_place::FAIL};
 use crate::{
     git::{Answer, Order, Stage},
     model::{
@@ -131,4 +131,54 @@ fn a_filter_within_a_submodule_is_refused_with_its_place() {
     room.scope.filters = UnknownFilters::Ignore;
     room.stage_fresh(&commit, "ignored").expect("staged");
     assert!(room.path("ignored/lib/sub/x.env").exists());
+}
+
+/// Names of encodings, and a text that has letters of all kinds.
+const ENCODINGS: [&str; 8] =
+    ["UTF-16", "utf16", "UTF-16LE", "UTF-16BE", "UTF-16LE-BOM", "utf-16be-bom", "ISO-8859-1", "latin-1"];
+
+/// Commits a file for each encoding.
+fn commit_encoded(room: &Room, text: &str) -> CommitId {
+    // Stored as they are.
+    fs::write(room.source().join(".git/info/attributes"), "* !working-tree-encoding !text\n").expect("attributes");
+    let lines = ENCODINGS.iter().map(|it| format!("{it} text working-tree-encoding={it}\n"));
+    let attributes: String = lines.chain(["ISO-8859-1 eol=crlf\nUTF-16 eol=crlf\n".into()]).collect();
+    let files = ENCODINGS.iter().map(|it| (*it, text)).chain([(".gitattributes", &attributes[..])]);
+    room.commit(&files.collect::<Vec<_>>())
+}
+
+#[test]
+fn a_text_is_written_in_the_encoding_that_its_attributes_name() {
+    for text in ["d\u{e9}j\u{e0}\nvu\n", "\u{20ac} \u{1f600}\n", "\u{feff}a", "", "\u{e0041}a\0\n"] {
+        let room = Room::new();
+        let commit = commit_encoded(&room, text);
+        let staged = room.stage_fresh(&commit, "tree").expect("staged");
+        assert_eq!(contents(&staged), contents(&checked_out(&room, &commit)), "{text:?}");
+    }
+}
+
+#[test]
+fn a_file_in_another_encoding_is_an_edit_only_if_somebody_edited_it() {
+    let room = Room::new();
+    room.bring(&commit_encoded(&room, "d\u{e9}j\u{e0} vu\n"), FAIL).expect("first");
+    for name in ENCODINGS {
+        // Looked at again, since it is younger than the index.
+        let path = room.home().join(name);
+        let content = fs::read(&path).expect("a file");
+        fs::write(&path, content).expect("written");
+    }
+    room.bring(&commit_encoded(&room, "plus \u{e7}a change\n"), FAIL).expect("no edits");
+    fs::write(room.home().join("UTF-16"), b"\xff\xfee\0").expect("an edit");
+    let failure = room.bring(&commit_encoded(&room, "third\n"), FAIL).expect_err("an edit");
+    assert!(failure.reason.contains("UTF-16"), "{}", failure.reason);
+}
+
+#[test]
+fn a_hook_hears_of_encodings_that_are_not_written() {
+    let room = Room::new();
+    let attributes = "a working-tree-encoding=SHIFT-JIS\nb working-tree-encoding=latin-1\n";
+    let said = said_of(&room, &room.commit(&[(".gitattributes", attributes), ("a", "1"), ("b", "1")]));
+    assert!(said.contains("warning: `working-tree-encoding=SHIFT-JIS` is left out"), "{said}");
+    assert!(!said.contains("latin"), "{said}");
+    assert_eq!(fs::read(room.path("said/a")).expect("a file"), b"1");
 }
