@@ -130,7 +130,7 @@ impl Room {
     fn bring_afresh(&self, commit: &CommitId) -> Result<Duration> {
         let tree = self.at("fresh");
         order(&self.fetch(commit, Into::Mirror(self.at("mirror"))))?;
-        let stage = self.stage(commit, Place::Fresh { mirror: self.at("mirror"), tree: tree.clone() });
+        let stage = self.stage(commit, Place::Fresh { mirror: self.at("mirror"), tree: tree.clone(), ref_name: None });
         let begin = Instant::now();
         order(&stage)?;
         let took = begin.elapsed();

@@ -24,13 +24,13 @@ use super::{
     tree::as_path,
     write,
 };
-use crate::model::deploy::Submodules;
+use crate::model::{deploy::Submodules, push::RefName};
 
 /// Writes it, and the repositories within.
 pub(super) fn write(
     mirror: &Mirror,
     remote: &str,
-    commit: Oid,
+    (commit, ref_name): (Oid, Option<&RefName>),
     scope: &Scope,
     folder: &Path,
 ) -> Result<(), GitFailure> {
@@ -39,7 +39,7 @@ pub(super) fn write(
     let mut substitution = None;
     if scope.export_ignore {
         listing.leave_out_export_ignored().iter().for_each(|it| say(it));
-        substitution = survey(mirror, commit, &listing)?;
+        substitution = survey(mirror, (commit, ref_name), &listing)?;
     }
     let handling = Handling { substitution: substitution.as_ref(), ..scope.into() };
     let puts = put::prepare(mirror, &listing.attributes, &listing.prefix, &listing.files, handling)?;
@@ -50,13 +50,17 @@ pub(super) fn write(
 }
 
 /// Looks through the files that name the commit, and says what of them is not expanded.
-fn survey(mirror: &Mirror, commit: Oid, listing: &Listing) -> Result<Option<Substitution>, GitFailure> {
+fn survey(
+    mirror: &Mirror,
+    (commit, ref_name): (Oid, Option<&RefName>),
+    listing: &Listing,
+) -> Result<Option<Substitution>, GitFailure> {
     let texts = listing.export_substs();
     if texts.is_empty() {
         return Ok(None);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs() as i64);
-    let survey = Substitution::survey(&mirror.repo, commit, None, now, &texts, write::CONVERTED_BYTES_MAX)?;
+    let survey = Substitution::survey(&mirror.repo, commit, ref_name, now, &texts, write::CONVERTED_BYTES_MAX)?;
     match &survey.left_out()[..] {
         [] => (),
         left_out => say(&format!("warning: these stay as they are in `$Format$`: {}", left_out.join(" "))),
@@ -83,7 +87,7 @@ fn write_submodules(
         let inner = Mirror::for_reading(&submodules::mirror_beside(mirror.folder.path(), &remote))?;
         let scope = submodules::scope_within(scope);
         let folder = folder.join(as_path(&path[listing.prefix.len()..]));
-        let written = write(&inner, &remote, commit, &scope, &folder);
+        let written = write(&inner, &remote, (commit, None), &scope, &folder);
         written.map_err(|failure| submodules::failed(&path, failure))?;
     }
     Ok(())

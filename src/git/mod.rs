@@ -266,6 +266,9 @@ pub enum Place {
         mirror: PathBuf,
         /// The folder; its parent is there.
         tree: PathBuf,
+        /// The branch or tag that is deployed.
+        #[serde(with = "text_form")]
+        ref_name: Option<RefName>,
     },
     /// Into a working tree that stays, and that people may look at with git.
     InPlace {

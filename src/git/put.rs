@@ -58,22 +58,15 @@ impl From<&Scope> for Handling<'_> {
     }
 }
 
-/// For a working tree, whose person may have run the other filters by hand.
-impl From<Lfs> for Handling<'_> {
-    fn from(lfs: Lfs) -> Self {
-        Self { lfs, filters: UnknownFilters::Ignore, substitution: None }
-    }
-}
-
 /// What is there now of `changes`, whose paths begin at `prefix` within the tree that the attributes are from.
 pub(super) fn prepare<'a>(
     mirror: &Mirror,
     attributes: &Attributes,
     prefix: &[u8],
     changes: &'a [Change],
-    handling: impl Into<Handling<'a>>,
+    handling: Handling<'a>,
 ) -> Result<Vec<Put<'a>>, GitFailure> {
-    let Handling { lfs, filters, substitution } = handling.into();
+    let Handling { lfs, filters, substitution } = handling;
     match filters {
         UnknownFilters::Fail => filter_refusal(attributes, prefix, changes).map_or(Ok(()), Err)?,
         UnknownFilters::Ignore => (),

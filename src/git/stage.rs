@@ -17,9 +17,9 @@ use crate::model::push::CommitId;
 pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let id = Oid::from_str(order.commit.as_str()).map_err(cannot("read the commit's id"))?;
     let (mirror, before, patch_saved) = match &order.place {
-        Place::Fresh { mirror, tree } => {
+        Place::Fresh { mirror, tree, ref_name } => {
             let mirror = Mirror::for_reading(mirror)?;
-            fresh::write(&mirror, &order.remote, id, &order.scope, tree)?;
+            fresh::write(&mirror, &order.remote, (id, ref_name.as_ref()), &order.scope, tree)?;
             (mirror, None, false)
         }
         Place::InPlace { path, ref_name, dirty, clean, patch } => {

@@ -102,11 +102,17 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
         Strategy::Releases { path, .. } => {
             let tree = releasing::prepare(run, &path).await?;
-            (tree.clone(), Place::Fresh { mirror: mirror(run, account, git)?, tree })
+            (
+                tree.clone(),
+                Place::Fresh { mirror: mirror(run, account, git)?, tree, ref_name: run.facts.ref_name.clone() },
+            )
         }
         Strategy::Checkout { .. } | Strategy::None { .. } => {
             let tree = run.workspace.tree(account).map_err(|err| impossible("the tree", &err))?;
-            (tree.clone(), Place::Fresh { mirror: mirror(run, account, git)?, tree })
+            (
+                tree.clone(),
+                Place::Fresh { mirror: mirror(run, account, git)?, tree, ref_name: run.facts.ref_name.clone() },
+            )
         }
     };
     let previous = run.facts.previous.clone();

@@ -17,12 +17,9 @@ use super::{
     temporary::Temporary,
     under_way::UnderWay,
 };
-use crate::{
-    git::{
-        GitFailure, cannot,
-        tree::{self, Entry, Kind, as_path},
-    },
-    model::deploy::Lfs,
+use crate::git::{
+    GitFailure, Scope, cannot,
+    tree::{self, Entry, Kind, as_path},
 };
 
 /// Brings files and index to the commit.
@@ -33,7 +30,7 @@ pub(super) fn apply(
     plan: &Plan,
     mut temporary: Temporary,
     commit: Oid,
-    lfs: Lfs,
+    scope: &Scope,
 ) -> Result<(), GitFailure> {
     for path in plan.gone.iter().chain(&plan.in_the_way) {
         remove(&home.path, path)?;
@@ -50,7 +47,7 @@ pub(super) fn apply(
             remove_empty_folders(&whole);
         }
     }
-    temporary.write_late(home, under_way, plan, lfs)?;
+    temporary.write_late(home, under_way, plan, scope)?;
     temporary.settle(under_way)?;
     let tree = home.repo.find_commit(commit).map(|it| it.tree_id()).map_err(cannot("read the commit's tree"))?;
     write_index(home, standing, plan, tree)

@@ -21,13 +21,16 @@ use super::{
 use crate::{
     git::{
         GitFailure, Scope,
-        attributes::{Attributes, is_attributes},
+        attributes::{Attributes, filter_refusal, is_attributes},
         cannot, lfs,
         progress::plain,
         shell::path_word,
         tree::{self, Change, Entry, as_path},
     },
-    model::{deploy::Lfs, run::FailureClass},
+    model::{
+        deploy::{Lfs, UnknownFilters},
+        run::FailureClass,
+    },
 };
 
 /// What an update will do.
@@ -85,7 +88,10 @@ pub(super) fn make(
     plan.kept = kept;
     planner.find_pointers(scope.lfs, standing, &mut plan)?;
     planner.judge_objects(&plan)?;
-    Ok(plan)
+    match scope.filters {
+        UnknownFilters::Fail => filter_refusal(&plan.attributes, b"", &plan.puts).map_or(Ok(plan), Err),
+        UnknownFilters::Ignore => Ok(plan),
+    }
 }
 
 /// How the index and the commit differ. An object that is missing is a damage.
@@ -113,7 +119,7 @@ fn take_kept(
             Some(flags) => *flags,
             // Only what is new is judged by the patterns: what is here is here because a person wanted it.
             None if change.now.is_some() && !is_tracked(&change.path) => match &sparse {
-                Some(sparse) if !sparse.wants(&change.path) => Flags::SKIPPED,
+                Some(sparse) if !sparse.wants(&as_sparse(change)) => Flags::SKIPPED,
                 Some(_) | None => return true,
             },
             None => return true,
@@ -135,6 +141,15 @@ fn take_kept(
             )))
         }
     }
+}
+
+/// A path as the patterns of a sparse checkout see it: to them a submodule is a folder.
+fn as_sparse(change: &Change) -> Vec<u8> {
+    let mut path = change.path.clone();
+    if change.now.is_some_and(|it| it.kind == tree::Kind::Submodule) {
+        path.push(b'/');
+    }
+    path
 }
 
 /// The attributes of the commit: those of the index, as far as the update does not change them.

@@ -313,7 +313,7 @@ impl Prepared {
 
     /// Writes the new files beside the old ones.
     pub(super) fn write_files(&mut self) -> Result<(), GitFailure> {
-        let written = Temporary::write(&self.home, &self.under_way, &self.plan, self.scope.lfs);
+        let written = Temporary::write(&self.home, &self.under_way, &self.plan, &self.scope);
         self.temporary = Some(written.map_err(Self::failed(&self.names))?);
         Ok(())
     }
@@ -350,7 +350,7 @@ impl Prepared {
             self.home.repo.set_workdir(&seat.folder, false).map_err(cannot("open a submodule"))?;
         }
         let temporary = self.temporary.take().unwrap_or_default();
-        apply::apply(&self.home, &self.under_way, &mut self.standing, &self.plan, temporary, commit, self.scope.lfs)?;
+        apply::apply(&self.home, &self.under_way, &mut self.standing, &self.plan, temporary, commit, &self.scope)?;
         branch::move_refs(&self.home, commit, self.ref_name.as_ref())?;
         self.under_way.end()?;
         match self.clean {

@@ -3,8 +3,6 @@
 //! Invariant: the same answer as git gives for a path that comes with a new commit; only the repository's own
 //! configuration is asked.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the plan of a working tree does not ask yet"))]
-
 use std::{collections::HashSet, fs, io, path::Path};
 
 use git2::{Config, ConfigLevel};

@@ -19,13 +19,10 @@ use rustix::{
 };
 
 use super::{adopt::Home, folders::remove_empty_parents, plan::Plan, under_way::UnderWay};
-use crate::{
-    git::{
-        GitFailure, cannot, locks, put,
-        tree::{Change, Kind, as_path},
-        write,
-    },
-    model::deploy::Lfs,
+use crate::git::{
+    GitFailure, Scope, cannot, locks, put,
+    tree::{Change, Kind, as_path},
+    write,
 };
 
 /// What the names begin with.
@@ -46,11 +43,11 @@ pub(super) struct Temporary {
 
 impl Temporary {
     /// Writes all of the plan whose folder is there, or can be made.
-    pub(super) fn write(home: &Home, under_way: &UnderWay, plan: &Plan, lfs: Lfs) -> Result<Self, GitFailure> {
+    pub(super) fn write(home: &Home, under_way: &UnderWay, plan: &Plan, scope: &Scope) -> Result<Self, GitFailure> {
         let (late, early): (Vec<Change>, Vec<Change>) =
             plan.puts.iter().filter(|it| !is_submodule(it)).cloned().partition(|it| has_obstacle(home, &it.path));
         let mut temporary = Self { folder: home.path.clone(), files: Vec::new(), late };
-        temporary.add(home, under_way, plan, &early, lfs)?;
+        temporary.add(home, under_way, plan, &early, scope)?;
         Ok(temporary)
     }
 
@@ -60,10 +57,10 @@ impl Temporary {
         home: &Home,
         under_way: &UnderWay,
         plan: &Plan,
-        lfs: Lfs,
+        scope: &Scope,
     ) -> Result<(), GitFailure> {
         let late = std::mem::take(&mut self.late);
-        self.add(home, under_way, plan, &late, lfs)
+        self.add(home, under_way, plan, &late, scope)
     }
 
     fn add(
@@ -72,9 +69,9 @@ impl Temporary {
         under_way: &UnderWay,
         plan: &Plan,
         changes: &[Change],
-        lfs: Lfs,
+        scope: &Scope,
     ) -> Result<(), GitFailure> {
-        let puts = put::prepare(&home.store, &plan.attributes, b"", changes, lfs)?;
+        let puts = put::prepare(&home.store, &plan.attributes, b"", changes, scope.into())?;
         if puts.is_empty() {
             return Ok(());
         }

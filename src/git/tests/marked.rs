@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Place, Room, answer, contents, fresh::checked_out, in_place::FAIL};
+use super::{Room, answer, contents, fresh::checked_out, in_place::FAIL};
 use crate::{
     git::{Answer, Order, Stage},
     model::{

@@ -198,7 +198,7 @@ impl Room {
 
     /// The order that writes a tree into a new folder.
     fn fresh(&self, tree: &Path) -> Place {
-        Place::Fresh { mirror: self.path("mirror.git"), tree: tree.to_owned() }
+        Place::Fresh { mirror: self.path("mirror.git"), tree: tree.to_owned(), ref_name: Some(main_branch()) }
     }
 
     fn fetch_commit(&self, commit: &CommitId) -> Result<Fetched, GitFailure> {
