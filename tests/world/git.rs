@@ -68,7 +68,10 @@ fn said(arguments: &[&str], output: Output) -> Result<Vec<u8>, String> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    let first = words.lines().filter(|it| !it.starts_with("hint:")).take(6).collect::<Vec<_>>().join(" | ");
+    // What is wrong is on both: `git fsck` prints what is missing, and complains of the rest.
+    let words = [output.stderr.as_slice(), &output.stdout].concat();
+    let words = String::from_utf8_lossy(&words);
+    let is_said = |it: &&str| !["hint:", "warning: core.", "notice:"].iter().any(|word| it.starts_with(word));
+    let first = words.lines().filter(is_said).take(6).collect::<Vec<_>>().join(" | ");
     Err(format!("git {}: {}: {first}", arguments.join(" "), output.status))
 }

@@ -31,7 +31,7 @@ impl House {
     pub fn open(folder: &Path, hooks: &str) -> Self {
         let text = format!(
             "server: {{listen: '127.0.0.1:0', admin: off, state: '{}', workers: 4}}\n\
-             defaults: {{timeout: 240s}}\nhooks:\n{hooks}",
+             defaults: {{timeout: 240s, retry: {{max: 2, on: [tempfail, fetch], backoff: 100ms}}}}\nhooks:\n{hooks}",
             folder.join("state").display()
         );
         fs::write(folder.join("hooks.yaml"), text).expect("written");
@@ -104,8 +104,7 @@ pub fn judged(output: &Output) -> Result<(), String> {
     let words = [output.stdout.as_slice(), &output.stderr].concat();
     let words = String::from_utf8_lossy(&words).into_owned();
     let lines: Vec<&str> = words.lines().filter(|it| !it.trim().is_empty()).collect();
-    let last = lines[lines.len().saturating_sub(3)..].join(" | ");
-    Err(format!("{}: {last}", output.status))
+    Err(format!("{}: {}", output.status, lines.last().unwrap_or(&"no word")))
 }
 
 impl Drop for House {

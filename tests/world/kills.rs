@@ -23,6 +23,7 @@ use crate::{
 
 /// Kills in the world of a seed, until there were enough or its history has ended.
 pub fn storm(seed: u64, ground: &Ground<'_>, kills: u64) {
+    let began = Instant::now();
     let mut world = World::make(seed, "kills", ground);
     let folder = world.folder.join("house");
     fs::create_dir(&folder).expect("a folder");
@@ -76,7 +77,7 @@ pub fn storm(seed: u64, ground: &Ground<'_>, kills: u64) {
     }
     drop(house);
     forget(&world);
-    ground.report.count_world();
+    ground.report.count_world(seed, began);
 }
 
 /// Begins a deploy and kills the git child or its keeper after a while; says what happened.

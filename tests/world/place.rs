@@ -60,6 +60,8 @@ pub struct Place {
     pub folder: PathBuf,
     /// Checks that have failed here, each of which is told once.
     pub told: BTreeSet<String>,
+    /// Deploys in a row that failed; it is left alone after three.
+    pub failures: usize,
     /// Where submodules have been: git leaves those folders when it takes them out of a tree.
     pub former: BTreeSet<Vec<u8>>,
     /// What a file may be as long as its blob stays: git does not convert it anew when only attributes change.
@@ -95,6 +97,7 @@ impl Place {
             with_submodules: false,
             stride: 1,
             told: BTreeSet::new(),
+            failures: 0,
             former: BTreeSet::new(),
             usable: BTreeMap::new(),
         }

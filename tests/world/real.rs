@@ -20,6 +20,7 @@ use crate::{
 
 /// Deploys every so many commits of the first-parent history, at most so many ranges; without a repository a made-up one.
 pub fn deploy_ranges(repository: Option<&Path>, (every, ranges): (usize, usize), ground: &Ground<'_>) {
+    let began = Instant::now();
     let made_up = repository.is_none().then(|| World::make(3, "real", ground).reference.source);
     if let Some(source) = &made_up {
         let all = git(source, &["for-each-ref", "--format=%(refname)", "refs/world"]);
@@ -71,7 +72,7 @@ pub fn deploy_ranges(repository: Option<&Path>, (every, ranges): (usize, usize),
     for (place, timed) in places.iter().zip(&timed) {
         println!("{}", timed.line(place));
     }
-    ground.report.count_world();
+    ground.report.count_world(0, began);
 }
 
 /// What one place has needed, and git beside it.

@@ -37,7 +37,8 @@ impl Report {
         self.began.elapsed().as_secs()
     }
 
-    pub fn count_world(&self) {
+    pub fn count_world(&self, seed: u64, began: Instant) {
+        println!("world {seed}: {:.1} s", began.elapsed().as_secs_f64());
         self.found.lock().expect("no panic").worlds += 1;
     }
 

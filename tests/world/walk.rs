@@ -7,6 +7,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     thread,
+    time::Instant,
 };
 
 use crate::{
@@ -126,6 +127,7 @@ impl World {
 
 /// Walks through the world of a seed.
 pub fn walk(seed: u64, ground: &Ground<'_>) {
+    let began = Instant::now();
     let mut world = World::make(seed, "world", ground);
     let has_parts = world.has_parts();
     let folder = world.folder.join("house");
@@ -183,11 +185,14 @@ pub fn walk(seed: u64, ground: &Ground<'_>) {
     }
     drop(house);
     forget(&world);
-    ground.report.count_world();
+    ground.report.count_world(seed, began);
 }
 
 /// One deploy into one place, and all that is looked at afterwards.
 fn turn(place: &mut Place, case: &Case<'_>, house: &House, pulls: bool, is_visited: bool) {
+    if place.failures >= 3 {
+        return;
+    }
     let is_in_place = place.strategy == Strategy::InPlace;
     // A person was faster, where that is possible at all.
     let is_clean = place.is_whole() && place.told.is_empty() && !place.usable.keys().any(|it| place.is_ambiguous(it));
@@ -206,8 +211,10 @@ fn turn(place: &mut Place, case: &Case<'_>, house: &House, pulls: bool, is_visit
         Order::Push => house.push(&place.name, case.commit),
     };
     if let Err(why) = deployed {
+        place.failures += 1;
         return case.complain(place, "deploy: fails", &why);
     }
+    place.failures = 0;
     case.judge(place);
     if is_in_place && is_visited {
         case.visit(place);
