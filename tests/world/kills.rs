@@ -44,6 +44,8 @@ pub fn storm(seed: u64, ground: &Ground<'_>, kills: u64) {
         at = (at + range).min(last);
         world.push(at);
         let said = disturb(&mut world.dice, &house, &place.name, ground);
+        let broken = world.reference.expect(world.main(at), place.with_submodules);
+        place.expect(&broken, false);
         // What the killed run may have brought is to be gone where the next commit does not have it.
         at = (at + 1).min(last);
         world.push(at);
@@ -63,6 +65,7 @@ pub fn storm(seed: u64, ground: &Ground<'_>, kills: u64) {
         ground.report.count_deploy();
         if let Err(why) = house.deploy(&place.name, None) {
             failures += 1;
+            place.expect(&expected, false);
             case.complain(&mut place, "deploy: fails after a kill", &format!("{why}; before: {said}"));
             continue;
         }
@@ -76,7 +79,7 @@ pub fn storm(seed: u64, ground: &Ground<'_>, kills: u64) {
         }
     }
     drop(house);
-    forget(&world);
+    forget(&world, ground);
     ground.report.count_world(seed, began);
 }
 

@@ -9,9 +9,12 @@
 //!
 //! * `cargo test --test world` has a short form of all three kinds.
 //! * `scripts/world --seconds 600 --seed 7` goes from seed to seed for so long. A complaint names its seed; that world is
-//!   met again with `scripts/world --seconds 1 --seed SEED`.
+//!   met again with `scripts/world --seconds 1 --steps STEPS --seed SEED`, as it says (STEPS is how many pushes there
+//!   are at most; another number is another world).
 //! * `scripts/world --kills 200 --seed 7` kills git children and keepers in the middle of their work.
 //! * `scripts/world --repository PATH [--every 30] [--ranges 100]` deploys ranges of a real bare repository.
+//!
+//! `--keep` leaves the folders of all worlds for a look. A complaint is told once for each place.
 //!
 //! What git itself leaves open is no complaint: a file whose attributes changed and whose content did not may be as a fresh
 //! checkout has it, or as it was; the folder of a submodule that is no more may stay.
@@ -78,19 +81,23 @@ fn on_ground(steps_max: usize, again: impl Fn(u64) -> String, happens: impl FnOn
     };
     let (served, own, worlds) = (below("served"), below("servers"), below("worlds"));
     let (servers, report) = (Servers::start(&served, &own), Report::begin());
-    happens(&Ground { served: &served, folder: &worlds, servers: &servers, report: &report, steps_max });
+    let keeps = env::var_os("WORLD_KEEP").is_some();
+    happens(&Ground { served: &served, folder: &worlds, servers: &servers, report: &report, keeps, steps_max });
+    if keeps {
+        println!("kept in {}", folder.keep().display());
+    }
     report.conclude(again);
 }
 
 #[test]
 fn what_is_deployed_is_what_git_makes_of_the_commit_whatever_came_before() {
     let (seconds, seed) = (number("WORLD_SECONDS"), number("WORLD_SEED").unwrap_or(1));
-    let steps_max = if seconds.is_some() { 12 } else { 5 };
-    let again = |seed| format!("scripts/world --seconds 1 --seed {seed}");
-    on_ground(steps_max, again, |ground| {
+    let steps_max = number("WORLD_STEPS").unwrap_or(if seconds.is_some() { 12 } else { 4 });
+    let again = |seed| format!("scripts/world --seconds 1 --steps {steps_max} --seed {seed}");
+    on_ground(steps_max as usize, again, |ground| {
         let is_enough = |worlds: u64| match seconds {
             Some(seconds) => ground.report.seconds() >= seconds,
-            None => worlds >= 4,
+            None => worlds >= 3,
         };
         let mut worlds = 0;
         while worlds == 0 || !is_enough(worlds) {

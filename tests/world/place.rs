@@ -65,7 +65,7 @@ pub struct Place {
     /// Where submodules have been: git leaves those folders when it takes them out of a tree.
     pub former: BTreeSet<Vec<u8>>,
     /// What a file may be as long as its blob stays: git does not convert it anew when only attributes change.
-    pub usable: BTreeMap<Vec<u8>, (String, Vec<Thing>)>,
+    pub usable: BTreeMap<Vec<u8>, Vec<(String, Thing)>>,
 }
 
 impl fmt::Display for Place {
@@ -182,39 +182,44 @@ impl Place {
         arguments.extend([url, &folder]);
         let above = self.folder.parent().expect("a folder");
         git::ask(reach, above, &arguments).unwrap_or_else(|why| panic!("a person cannot clone: {why}"));
-        self.expect(expected);
+        self.expect(expected, true);
     }
 
-    /// Takes down what is to be here from now on.
-    pub fn expect(&mut self, expected: &Expected) {
-        let mut usable = BTreeMap::new();
+    /// Takes down what is to be here from now on, or may be, where a deploy broke off.
+    pub fn expect(&mut self, expected: &Expected, is_deployed: bool) {
         for (path, blob) in &expected.blobs {
             let Some(thing) = expected.tree.get(path) else { continue };
-            let before = self.usable.remove(path).filter(|(it, _)| it == blob && self.strategy == Strategy::InPlace);
-            let mut things = before.map(|(_, things)| things).unwrap_or_default();
-            if !things.contains(thing) {
-                things.push(thing.clone());
-            }
-            usable.insert(path.clone(), (blob.clone(), things));
+            let states = self.usable.entry(path.clone()).or_default();
+            let state = (blob.clone(), thing.clone());
+            states.retain(|it| *it != state && (!is_deployed || it.0 == *blob));
+            states.push(state);
         }
-        self.usable = usable;
+        if is_deployed {
+            self.usable.retain(|path, _| expected.blobs.contains_key(path));
+        }
         self.former.extend(expected.submodules.iter().cloned());
     }
 
-    /// Whether git might leave this file so, although a fresh checkout would have it otherwise.
-    pub fn is_usable(&self, path: &[u8], thing: &Thing) -> bool {
-        let Thing::File { is_executable, digest, .. } = thing else { return false };
+    /// Whether git might leave this file so, although a fresh checkout would have it as `fresh`.
+    pub fn is_usable(&self, path: &[u8], fresh: &Thing, thing: &Thing) -> bool {
+        let (Thing::File { is_executable, digest, .. }, Thing::File { is_executable: bit, .. }) = (thing, fresh) else {
+            return false;
+        };
         let is_it = |it: &Thing| matches!(it, Thing::File { digest: own, .. } if own == digest);
-        self.usable.get(path).is_some_and(|(_, things)| {
-            // The bit is of the commit, whatever the content is.
-            let bit = things.last().map(|it| matches!(it, Thing::File { is_executable: true, .. }));
-            bit == Some(*is_executable) && things.iter().any(is_it)
-        })
+        // The bit is of the commit, whatever the content is.
+        self.strategy == Strategy::InPlace && is_executable == bit && self.states(path).any(is_it)
     }
 
     /// Whether attributes have changed under this file, so that git itself may call it modified.
     pub fn is_ambiguous(&self, path: &[u8]) -> bool {
-        self.usable.get(path).is_some_and(|(_, things)| things.len() > 1)
+        self.states(path).count() > 1
+    }
+
+    /// What this file may be with the blob that it has now.
+    fn states(&self, path: &[u8]) -> impl Iterator<Item = &Thing> {
+        let states = self.usable.get(path).map(Vec::as_slice).unwrap_or_default();
+        let now = states.last().map(|(blob, _)| blob);
+        states.iter().filter(move |(blob, _)| Some(blob) == now).map(|(_, thing)| thing)
     }
 
     /// Whether this is, leads to, or is in the folder of a submodule that is no more.

@@ -130,7 +130,10 @@ impl Timed {
         self.own.push(began.elapsed());
         match deployed {
             Ok(()) => case.judge(place),
-            Err(why) => case.complain(place, "deploy: fails", &why),
+            Err(why) => {
+                place.expect(expected, false);
+                case.complain(place, "deploy: fails", &why);
+            }
         }
         for why in case.judge_mirrors(&house.state()) {
             case.complain(place, "git fsck: of a mirror", &why);

@@ -131,13 +131,13 @@ impl Reference {
 pub fn differences(
     expected: &Snapshot,
     found: &Snapshot,
-    is_as_good: impl Fn(&[u8], &Thing) -> bool,
+    is_as_good: impl Fn(&[u8], &Thing, &Thing) -> bool,
 ) -> Vec<(&'static str, Vec<u8>, String)> {
     let mut all = Vec::new();
     for (path, thing) in expected {
         match found.get(path) {
             None => all.push(("a path is missing", path.clone(), format!("{thing:?}"))),
-            Some(it) if it == thing || is_as_good(path, it) => (),
+            Some(it) if it == thing || is_as_good(path, thing, it) => (),
             Some(it) => {
                 let what = match (thing, it) {
                     (Thing::File { length, digest, .. }, Thing::File { length: own, digest: other, .. }) => {

@@ -31,6 +31,8 @@ pub struct Ground<'a> {
     pub folder: &'a Path,
     pub servers: &'a Servers,
     pub report: &'a Report,
+    /// Worlds stay for a look.
+    pub keeps: bool,
     /// How many pushes a world has at most.
     pub steps_max: usize,
 }
@@ -184,7 +186,7 @@ pub fn walk(seed: u64, ground: &Ground<'_>) {
         }
     }
     drop(house);
-    forget(&world);
+    forget(&world, ground);
     ground.report.count_world(seed, began);
 }
 
@@ -212,6 +214,7 @@ fn turn(place: &mut Place, case: &Case<'_>, house: &House, pulls: bool, is_visit
     };
     if let Err(why) = deployed {
         place.failures += 1;
+        place.expect(case.expected, false);
         return case.complain(place, "deploy: fails", &why);
     }
     place.failures = 0;
@@ -222,7 +225,10 @@ fn turn(place: &mut Place, case: &Case<'_>, house: &House, pulls: bool, is_visit
 }
 
 /// Takes a world away, to have room for the next one; it can be made again from its seed.
-pub fn forget(world: &World) {
+pub fn forget(world: &World, ground: &Ground<'_>) {
+    if ground.keeps {
+        return;
+    }
     for folder in [&world.folder, &world.reference.served] {
         let _ = fs::remove_dir_all(folder);
     }
