@@ -139,6 +139,12 @@ impl Timed {
             case.complain(place, "git fsck: of a mirror", &why);
         }
         self.failures += usize::from(!place.told.is_empty());
+        if !place.told.is_empty() {
+            println!(
+                "{place}, range {step} to {commit}: {}",
+                place.told.iter().cloned().collect::<Vec<_>>().join(", ")
+            );
+        }
     }
 
     fn line(&self, place: &Place) -> String {
