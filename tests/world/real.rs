@@ -3,6 +3,7 @@
 //! Invariant: the repository itself is only read.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     time::{Duration, Instant},
@@ -62,11 +63,12 @@ pub fn deploy_ranges(repository: Option<&Path>, (every, ranges): (usize, usize),
     }
     let hooks: String = places.iter().map(|it| it.hook(ground.servers, "real/site.git")).collect();
     let house = House::open(&folder, &hooks);
+    let mut damaged = BTreeSet::new();
     for (step, commit) in stops.iter().enumerate().skip(1) {
         git(&remote, &["update-ref", "refs/heads/main", commit]);
         let expected = reference.expect(commit, false);
         for (place, timed) in places.iter_mut().zip(&mut timed) {
-            timed.deploy(place, (step, commit), &expected, (&house, &remote, ground));
+            timed.deploy(place, (step, commit), &expected, (&house, &remote, ground), &mut damaged);
         }
     }
     for (place, timed) in places.iter().zip(&timed) {
@@ -98,6 +100,7 @@ impl Timed {
         (step, commit): (usize, &str),
         expected: &Expected,
         (house, remote, ground): (&House, &Path, &Ground<'_>),
+        damaged: &mut BTreeSet<String>,
     ) {
         let reach: Reach = ground.servers.reach();
         let began = Instant::now();
@@ -135,7 +138,8 @@ impl Timed {
                 case.complain(place, "deploy: fails", &why);
             }
         }
-        for why in case.judge_mirrors(&house.state()) {
+        // A mirror is of all places that reach the remote in the same way, and stays damaged.
+        for why in case.judge_mirrors(&house.state()).into_iter().filter(|it| damaged.insert(it.clone())) {
             case.complain(place, "git fsck: of a mirror", &why);
         }
         self.failures += usize::from(!place.told.is_empty());
