@@ -134,7 +134,8 @@ fn bring(order: &Fetch, journey: &Journey, mirror: &Mirror, home: &Home) -> Resu
         return Ok((describe(mirror, found, ref_name.clone())?, Freshness::OfBefore));
     }
     say(&format!("fetching {shown}"));
-    if journey.remote.is_in_the_clear() && matches!(journey.proof, Some(LoginProof::Token { .. })) {
+    let is_plain_http = matches!(&journey.remote, Remote::Http { url, .. } if url.scheme() == "http");
+    if is_plain_http && matches!(journey.proof, Some(LoginProof::Token { .. })) {
         say("warning: the token goes over plain http, where anyone on the way can read it");
     }
     let settle = |offered: &Offered| match home {

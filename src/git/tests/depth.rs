@@ -142,12 +142,12 @@ fn a_working_tree_with_a_short_history_is_one_that_git_is_content_with() {
     let after = room.commit(&[("a", "after")]);
     room.bring(&after, SAVE).expect("third");
     check(&room, &after);
-    assert!(!is_shallow(&room, "mirror.git"));
+    assert!(!is_shallow(&room, "home"));
     room.scope.depth = Depth::Commits(std::num::NonZeroU32::MIN);
     let last = room.commit(&[("a", "last")]);
     room.bring(&last, SAVE).expect("fourth");
     check(&room, &last);
-    assert!(!is_shallow(&room, "mirror.git"), "what is there is not thrown away");
+    assert!(!is_shallow(&room, "home"), "what is there is not thrown away");
 }
 
 #[test]

@@ -264,6 +264,7 @@ fn as_root_a_disk_that_fills_up_fails_the_order_and_the_next_one_completes_it() 
 
     let tree = Disk::at(room.path("small"), "size=1m");
     let place = || room.fresh(&tree.0.join("tree"));
+    room.fetch_commit(&second).expect("fetched");
     let failure = room.stage(&second, place(), None).expect_err("no room");
     assert!(failure.reason.contains(name) && failure.reason.contains("small/tree"), "{}", failure.reason);
 
