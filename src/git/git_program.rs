@@ -40,6 +40,8 @@ pub(super) fn command_in(git_dir: &Path) -> Result<Command, GitFailure> {
     let mut command = command()?;
     // That it is named outright settles whose it is.
     command.env("GIT_DIR", git_dir);
+    // The configuration of a submodule names the folder of its files, which may not be there yet.
+    command.env("GIT_WORK_TREE", git_dir);
     Ok(command)
 }
 

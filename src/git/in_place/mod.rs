@@ -78,7 +78,7 @@ pub(super) fn bring(commit: Oid, place: &InPlace<'_>) -> Result<Brought, GitFail
     match place.dirty {
         Dirty::Fail => all.iter().try_for_each(prepare::Prepared::refuse_edits)?,
         Dirty::Save => {
-            for one in &all {
+            for one in &mut all {
                 patch_saved |= one.save_edits()?;
             }
         }

@@ -57,6 +57,8 @@ pub(super) struct Prepared {
     seat: Option<Seat>,
     /// Where a submodule's files were that has moved, and what goes there.
     left: Option<(Seat, Vec<Vec<u8>>)>,
+    /// What a person changed where it was.
+    edits: Option<Leaving>,
     scope: Scope,
     clean: Clean,
     patch: PathBuf,
@@ -65,9 +67,20 @@ pub(super) struct Prepared {
 
 /// Looks at a working tree, and at those within it.
 pub(super) fn all(home: Home, commit: Oid, place: &InPlace<'_>) -> Result<Vec<Prepared>, GitFailure> {
-    let mut all = Vec::new();
-    add(&mut all, home, commit, place, &Around::default())?;
-    Ok(all)
+    let mut looked = Looked::default();
+    looked.add(home, commit, place, Around::default())?;
+    let left = looked.leaving.into_iter().map(|it| it.prepared(place));
+    Ok(left.chain(looked.all).collect())
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Looked {
+    all: Vec<Prepared>,
+    /// Submodules that leave their places, and have not been met at another one yet.
+    leaving: Vec<Vacated>,
+    /// What goes with them.
+    cleared: Cleared,
 }
 
 /// What is known of a submodule's surroundings.
@@ -75,10 +88,12 @@ pub(super) fn all(home: Home, commit: Oid, place: &InPlace<'_>) -> Result<Vec<Pr
 struct Around {
     names: Vec<Vec<u8>>,
     seat: Option<Seat>,
-    /// Where it was until now.
-    left: Option<Vacated>,
-    /// What goes before it comes.
-    cleared: Cleared,
+}
+
+/// The folder that a submodule leaves, and what of it goes.
+struct Leaving {
+    folder: PathBuf,
+    plan: Plan,
 }
 
 /// A submodule that leaves its place.
@@ -92,111 +107,140 @@ struct Vacated {
     plan: Plan,
 }
 
-fn add(
-    all: &mut Vec<Prepared>,
-    home: Home,
-    commit: Oid,
-    place: &InPlace<'_>,
-    around: &Around,
-) -> Result<(), GitFailure> {
-    let (mut vacated, within) = look_within(&home, commit, place, &around.names)?;
-    let paths = vacated.iter().flat_map(Vacated::paths);
-    let cleared: Cleared = Rc::new(around.cleared.iter().cloned().chain(paths).collect());
-    let one = Prepared::new(home, commit, place, around, cleared.clone())?;
-    let outer = (one.home.repo.path().to_owned(), one.home.path.clone());
-    let mut inner = Vec::new();
-    for Within { path, commit, remote, name } in within {
-        let folder = outer.1.join(as_path(&path));
-        let found = Within { path: path.clone(), commit, remote: remote.clone(), name };
-        let failed = |failure| submodules::failed(&path, failure);
-        let git_dir = module::git_dir(&outer.0, &found).map_err(failed)?;
-        judge_way(&outer.1, &path, &one.plan, &cleared)?;
-        let here = vacated.iter().position(|it| Some(&it.git_dir) == git_dir.canonicalize().ok().as_ref());
-        let left = here.map(|at| vacated.remove(at));
-        let patch = patch_within(place.patch, &path)?;
-        let scope = submodules::scope_within(place.scope);
-        let within = InPlace { path: &folder, remote: &remote, ref_name: None, patch: &patch, scope: &scope, ..*place };
-        let seat = Some(Seat { outer_git_dir: outer.0.clone(), folder: folder.clone() });
-        let names = around.names.iter().cloned().chain([path.clone()]).collect();
-        let around = Around { names, seat, left, cleared: cleared.clone() };
-        add_module(&mut inner, &git_dir, commit, &within, around).map_err(failed)?;
+impl Looked {
+    fn add(&mut self, home: Home, commit: Oid, place: &InPlace<'_>, around: Around) -> Result<(), GitFailure> {
+        let within = self.look_within(&home, commit, place, &around.names)?;
+        let one = Prepared::new(home, commit, place, &around, self.cleared.clone())?;
+        self.add_all(one, within, place, &around.names)
     }
-    all.extend(vacated.into_iter().map(|it| it.prepared(place)));
-    all.push(one);
-    all.append(&mut inner);
-    Ok(())
+
+    /// Adds a working tree, and then those within it.
+    fn add_all(
+        &mut self,
+        one: Prepared,
+        within: Vec<Within>,
+        place: &InPlace<'_>,
+        names: &[Vec<u8>],
+    ) -> Result<(), GitFailure> {
+        let (git_dir, root) = (one.home.repo.path().to_owned(), one.home.path.clone());
+        for it in &within {
+            judge_way(&root, &it.path, &one.plan, &self.cleared)?;
+        }
+        self.all.push(one);
+        for it in within {
+            let failed = |failure| submodules::failed(&it.path, failure);
+            let folder = root.join(as_path(&it.path));
+            let patch = patch_within(place.patch, &it.path)?;
+            let scope = submodules::scope_within(place.scope);
+            let (path, remote, patch, scope) = (&*folder, &*it.remote, &*patch, &scope);
+            let inner = InPlace { path, remote, ref_name: None, patch, scope, ..*place };
+            let seat = Some(Seat { outer_git_dir: git_dir.clone(), folder: folder.clone() });
+            let around = Around { names: names.iter().cloned().chain([it.path.clone()]).collect(), seat };
+            let module = module::git_dir(&git_dir, &it).map_err(failed)?;
+            self.add_module(&module, it.commit, &inner, around).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn add_module(
+        &mut self,
+        git_dir: &Path,
+        commit: Oid,
+        place: &InPlace<'_>,
+        around: Around,
+    ) -> Result<(), GitFailure> {
+        let real = git_dir.canonicalize().map_err(cannot(format!("open `{}`", git_dir.display())))?;
+        let Some(at) = self.leaving.iter().position(|it| it.git_dir == real) else {
+            return self.add(module::open(git_dir, place.path)?, commit, place, around);
+        };
+        // It moves: what it had goes from the old place, and all of it comes to the new one.
+        let Vacated { seat, home, under_way, mut standing, plan: left, .. } = self.leaving.swap_remove(at);
+        let within = submodules_of(&home, commit, place)?;
+        standing.forget()?;
+        let home = Home { path: place.path.to_owned(), ..home };
+        if place.path.is_dir() {
+            home.repo.set_workdir(place.path, false).map_err(cannot("move a submodule"))?;
+        }
+        let cleared = self.cleared.clone();
+        let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
+        let (lost, gone) = (save::lost_commits(&home, None)?, left.gone.clone());
+        let edits = (!left.edits.is_empty()).then(|| Leaving { folder: seat.folder.clone(), plan: left });
+        let one = Prepared {
+            names: around.names.clone(),
+            home,
+            under_way,
+            standing,
+            plan,
+            lost,
+            commit: Some(commit),
+            ref_name: None,
+            seat: around.seat,
+            left: Some((seat, gone)),
+            edits,
+            scope: place.scope.clone(),
+            clean: place.clean,
+            patch: place.patch.to_owned(),
+            temporary: None,
+        };
+        self.add_all(one, within, place, &around.names)
+    }
+
+    /// The submodules that the commit has. Those that leave their places are noted.
+    fn look_within(
+        &mut self,
+        home: &Home,
+        commit: Oid,
+        place: &InPlace<'_>,
+        names: &[Vec<u8>],
+    ) -> Result<Vec<Within>, GitFailure> {
+        let within = submodules_of(home, commit, place)?;
+        if place.scope.submodules == Submodules::Off {
+            return Ok(within);
+        }
+        for path in submodules_of_index(home)? {
+            let stays = within.iter().find(|it| it.path == path).map(|it| module::git_dir(home.repo.path(), it));
+            let stays = stays.transpose()?.and_then(|it| it.canonicalize().ok());
+            let names: Vec<Vec<u8>> = names.iter().cloned().chain([path.clone()]).collect();
+            self.leave(home, &path, stays.as_deref(), &submodules::scope_within(place.scope), &names)?;
+        }
+        Ok(within)
+    }
+
+    /// Notes that the submodule at a path leaves it, with those within it, unless it is the one that stays.
+    fn leave(
+        &mut self,
+        outer: &Home,
+        path: &[u8],
+        stays: Option<&Path>,
+        scope: &Scope,
+        names: &[Vec<u8>],
+    ) -> Result<(), GitFailure> {
+        let folder = outer.path.join(as_path(path));
+        let Some(git_dir) = module::at(&folder).filter(|it| Some(&**it) != stays) else { return Ok(()) };
+        let seat = Seat { outer_git_dir: outer.repo.path().to_owned(), folder };
+        say(&format!("submodule `{}` leaves its place", plain(path)));
+        let one = Vacated::look(seat, git_dir, scope, names.to_vec());
+        let one = one.map_err(|failure| submodules::failed(path, failure))?;
+        for inner in submodules_of_index(&one.home)? {
+            let names: Vec<Vec<u8>> = names.iter().cloned().chain([inner.clone()]).collect();
+            self.leave(&one.home, &inner, None, scope, &names)?;
+        }
+        let mut cleared = BTreeSet::clone(&self.cleared);
+        cleared.extend(one.paths());
+        self.cleared = Rc::new(cleared);
+        self.leaving.push(one);
+        Ok(())
+    }
 }
 
-fn add_module(
-    all: &mut Vec<Prepared>,
-    git_dir: &Path,
-    commit: Oid,
-    place: &InPlace<'_>,
-    mut around: Around,
-) -> Result<(), GitFailure> {
-    let Some(Vacated { seat, home, under_way, mut standing, plan: left, .. }) = around.left.take() else {
-        return add(all, module::open(git_dir, place.path)?, commit, place, &around);
-    };
-    // It moves: what it had goes from the old place, and all of it comes to the new one.
-    let gone = left.gone.clone();
-    standing.index.clear().map_err(cannot("empty an index"))?;
-    standing.forget();
-    let home = Home { path: place.path.to_owned(), ..home };
-    if place.path.is_dir() {
-        home.repo.set_workdir(place.path, false).map_err(cannot("move a submodule"))?;
-    }
-    let mut plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, around.cleared.clone())?;
-    plan.edits.extend(left.edits);
-    let lost = save::lost_commits(&home, None)?;
-    all.push(Prepared {
-        names: around.names,
-        home,
-        under_way,
-        standing,
-        plan,
-        lost,
-        commit: Some(commit),
-        ref_name: None,
-        seat: around.seat,
-        left: Some((seat, gone)),
-        scope: place.scope.clone(),
-        clean: place.clean,
-        patch: place.patch.to_owned(),
-        temporary: None,
-    });
-    Ok(())
-}
-
-/// The submodules that leave their places, and those that the commit has.
-fn look_within(
-    home: &Home,
-    commit: Oid,
-    place: &InPlace<'_>,
-    names: &[Vec<u8>],
-) -> Result<(Vec<Vacated>, Vec<Within>), GitFailure> {
+/// The submodules that a commit has, if the hook wants them.
+fn submodules_of(home: &Home, commit: Oid, place: &InPlace<'_>) -> Result<Vec<Within>, GitFailure> {
     match place.scope.submodules {
-        Submodules::Off => return Ok((Vec::new(), Vec::new())),
+        Submodules::Off => return Ok(Vec::new()),
         Submodules::On | Submodules::Recursive => (),
     }
     let id = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
-    let within = submodules::named_by(&home.store, &id, None, place.remote)?;
-    let mut vacated = Vec::new();
-    for path in submodules_of_index(home)? {
-        let folder = home.path.join(as_path(&path));
-        let Some(git_dir) = module::at(&folder) else { continue };
-        let stays = within.iter().find(|it| it.path == path).map(|it| module::git_dir(home.repo.path(), it));
-        let stays = stays.transpose()?.and_then(|it| it.canonicalize().ok());
-        if stays.as_ref() == Some(&git_dir) {
-            continue;
-        }
-        let seat = Seat { outer_git_dir: home.repo.path().to_owned(), folder: folder.clone() };
-        let scope = submodules::scope_within(place.scope);
-        let one = Vacated::look(seat, git_dir, &scope, names.iter().cloned().chain([path.clone()]).collect())
-            .map_err(|failure| submodules::failed(&path, failure))?;
-        say(&format!("submodule `{}` leaves its place", plain(&path)));
-        vacated.push(one);
-    }
-    Ok((vacated, within))
+    submodules::named_by(&home.store, &id, None, place.remote)
 }
 
 fn submodules_of_index(home: &Home) -> Result<Vec<Vec<u8>>, GitFailure> {
@@ -236,6 +280,7 @@ impl Vacated {
             ref_name,
             seat,
             left,
+            edits: None,
             scope,
             clean,
             patch,
@@ -274,6 +319,11 @@ impl Prepared {
         unusual::refuse_replaced(&home.repo, commit)?;
         let under_way = UnderWay::begin(&home, &adopt::refs(place.ref_name))?;
         let mut standing = Standing::look(&home, &under_way)?;
+        let is_here = || module::at(&home.path) == home.repo.path().canonicalize().ok();
+        if around.seat.is_some() && !is_here() {
+            // What its index knows of was somewhere else, or a person has removed it.
+            standing.forget()?;
+        }
         let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
         writable::judge_all(&home, &plan)?;
         let mut lost = save::lost_commits(&home, place.ref_name)?;
@@ -289,6 +339,7 @@ impl Prepared {
             ref_name: place.ref_name.cloned(),
             seat: around.seat.clone(),
             left: None,
+            edits: None,
             scope: place.scope.clone(),
             clean: place.clean,
             patch: place.patch.to_owned(),
@@ -303,12 +354,35 @@ impl Prepared {
 
     /// Fails where something of a person's would be overwritten.
     pub(super) fn refuse_edits(&self) -> Result<(), GitFailure> {
+        if let Some(Leaving { plan, .. }) = &self.edits {
+            save::refuse(&self.home, plan, &BTreeSet::new()).map_err(Self::failed(&self.names))?;
+        }
         save::refuse(&self.home, &self.plan, &self.lost).map_err(Self::failed(&self.names))
     }
 
     /// Saves what would be overwritten; answers whether there was anything.
-    pub(super) fn save_edits(&self) -> Result<bool, GitFailure> {
-        save::save(&self.home, &self.plan, &self.lost, &self.patch).map_err(Self::failed(&self.names))
+    pub(super) fn save_edits(&mut self) -> Result<bool, GitFailure> {
+        let names = self.names.clone();
+        let was_moved = match self.edits.take() {
+            Some(Leaving { folder, plan }) => self.save_moved(folder, &plan).map_err(Self::failed(&names))?,
+            None => false,
+        };
+        let saved = save::save(&self.home, &self.plan, &self.lost, &self.patch).map_err(Self::failed(&names))?;
+        Ok(saved || was_moved)
+    }
+
+    /// Saves what a person changed where a submodule was.
+    fn save_moved(&mut self, folder: PathBuf, plan: &Plan) -> Result<bool, GitFailure> {
+        let set_workdir = |home: &Home| home.repo.set_workdir(&home.path, false).map_err(cannot("move a submodule"));
+        let new = std::mem::replace(&mut self.home.path, folder);
+        set_workdir(&self.home)?;
+        let saved = save::save(&self.home, plan, &BTreeSet::new(), &self.patch)?;
+        self.home.path = new;
+        // Where it is not there yet, it is set once it is.
+        if self.home.path.is_dir() {
+            set_workdir(&self.home)?;
+        }
+        Ok(saved)
     }
 
     /// Writes the new files beside the old ones.

@@ -71,11 +71,13 @@ impl Flags {
 
 impl Standing {
     /// Knows nothing any more, as of an index that was emptied.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self) -> Result<(), GitFailure> {
+        self.index.clear().map_err(cannot("empty an index"))?;
         self.suspects.clear();
         self.conflicts.clear();
         self.kept.clear();
         self.attributes.clear();
+        Ok(())
     }
 
     /// Looks at every file of the index.
