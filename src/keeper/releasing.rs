@@ -18,7 +18,7 @@ use crate::{
         environment,
         family::Exit,
         preflight,
-        release::{self, Answer, Errand, Looked, Order, Trouble},
+        release::{self, Answer, Errand, Looked, Order},
         run::{Run, failed, unwritable},
     },
     model::{
@@ -28,6 +28,7 @@ use crate::{
         release::{ReleaseName, Verdict},
         run::{FailureClass, Outcome, RunStep},
     },
+    process::errand::{self, ErrandFailure},
 };
 
 /// The folder of releases that a run works in, and what was live in it when the run began.
@@ -295,12 +296,12 @@ async fn ask(run: &mut Run, step: RunStep, site: &Site, order: Order) -> Result<
         cwd: &desk.folder,
         env: environment::of_git(&run.spec, &account),
         account: &account,
-        order: Some(release::encode_errand(&errand)),
+        order: Some(errand::encode(&errand)),
     };
     let limits = run.limits(run.whole, None);
     let (end, answer) = run.stay_with(step, plan, limits).await?;
     match end {
-        End::Exited(Exit::Code(_)) => release::decode_answer(&answer).map_err(|Trouble { class, reason }| {
+        End::Exited(Exit::Code(_)) => errand::decode(&answer).map_err(|ErrandFailure { class, reason }| {
             run.remark(&format!("{step}: {reason}"));
             failed(step, class, reason)
         }),

@@ -10,7 +10,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Trouble, cannot, prepare, say, seal::size_of, sync_folder, write_down};
+use super::{ErrandFailure, cannot, prepare, say, seal::size_of, sync_folder, write_down};
 use crate::{
     journal::{
         releases::{History, Release},
@@ -20,19 +20,22 @@ use crate::{
 };
 
 /// Does the order.
-pub(super) fn adopt(site: &Site, release: &Release) -> Result<Release, Trouble> {
+pub(super) fn adopt(site: &Site, release: &Release) -> Result<Release, ErrandFailure> {
     let (current, tree) = (site.current(), site.release(&release.name));
     let what = || format!("make `{}` a release", current.display());
     match site.standing().map_err(cannot(what()))? {
         Standing::Folder => (),
         Standing::Other => {
-            return Err(Trouble::permanent(format!("cannot {}: it is not a folder; move it away", what())));
+            return Err(ErrandFailure::permanent(format!("cannot {}: it is not a folder; move it away", what())));
         }
         Standing::Nothing => {
-            return Err(Trouble::permanent(format!("cannot {}: there is nothing; the first deploy makes one", what())));
+            return Err(ErrandFailure::permanent(format!(
+                "cannot {}: there is nothing; the first deploy makes one",
+                what()
+            )));
         }
         Standing::Link(link) => {
-            return Err(Trouble::permanent(format!(
+            return Err(ErrandFailure::permanent(format!(
                 "cannot {}: it is a link to `{}` already, and nothing needs to be done",
                 what(),
                 link.display()

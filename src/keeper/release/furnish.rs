@@ -9,14 +9,14 @@ use std::{
     path::Path,
 };
 
-use super::{Trouble, cannot, say, shared};
+use super::{ErrandFailure, cannot, say, shared};
 use crate::{
     journal::site::Site,
     model::{deploy::SharedPath, push::CommitId, run::RunId},
 };
 
 /// Does the order.
-pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[SharedPath]) -> Result<(), Trouble> {
+pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[SharedPath]) -> Result<(), ErrandFailure> {
     let tree = site.staging(run);
     for item in shared {
         shared::fits(&tree, item)?;

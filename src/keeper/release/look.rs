@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-use super::{Looked, Trouble, cannot, say, shared};
+use super::{ErrandFailure, Looked, cannot, say, shared};
 use crate::{
     journal::{
         releases::{History, Release},
@@ -24,7 +24,7 @@ pub(super) fn look(
     hook: &HookName,
     shared: &[SharedPath],
     wanted: Option<&ReleaseName>,
-) -> Result<Looked, Trouble> {
+) -> Result<Looked, ErrandFailure> {
     writable(site)?;
     shared::look(site, shared)?;
     let link = live_link(site, hook)?;
@@ -38,7 +38,7 @@ pub(super) fn look(
 }
 
 /// Whether we may make and rename things in the folder, or make the folder itself.
-fn writable(site: &Site) -> Result<(), Trouble> {
+fn writable(site: &Site) -> Result<(), ErrandFailure> {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
     let user = user.map_or_else(|| nix::unistd::geteuid().to_string(), |it| it.name);
     let root = site.root();
@@ -46,7 +46,7 @@ fn writable(site: &Site) -> Result<(), Trouble> {
         let parent = root.parent().unwrap_or(Path::new("/"));
         return access(parent, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
             let root = root.display();
-            Trouble::permanent(format!(
+            ErrandFailure::permanent(format!(
                 "user `{user}` cannot make `{root}`; make it for them: sudo install -d -o {user} {root}"
             ))
         });
@@ -54,7 +54,7 @@ fn writable(site: &Site) -> Result<(), Trouble> {
     for folder in [root.to_owned(), site.releases(), site.shared(), site.own()].iter().filter(|it| it.exists()) {
         access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
             let folder = folder.display();
-            Trouble::permanent(format!(
+            ErrandFailure::permanent(format!(
                 "user `{user}` cannot write into `{folder}`; give it to them: sudo chown {user} {folder}"
             ))
         })?;
@@ -62,25 +62,25 @@ fn writable(site: &Site) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, Trouble> {
+fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, ErrandFailure> {
     let current = site.current();
     match site.standing().map_err(cannot(format!("look at `{}`", current.display())))? {
         Standing::Nothing => Ok(None),
         // A link to nowhere is nothing that could be gone back to.
         Standing::Link(link) => Ok(fs::metadata(&current).is_ok_and(|it| it.is_dir()).then_some(link)),
-        Standing::Folder => Err(Trouble::permanent(format!(
+        Standing::Folder => Err(ErrandFailure::permanent(format!(
             "`{}` is no link, so it cannot be switched in one step; make it the first release: landfall adopt {hook}",
             current.display()
         ))),
-        Standing::Other => Err(Trouble::permanent(format!(
+        Standing::Other => Err(ErrandFailure::permanent(format!(
             "`{}` is neither a link nor a folder, and stands where the link to the live release belongs; move it away",
             current.display()
         ))),
     }
 }
 
-fn find_good(history: &History, name: &ReleaseName) -> Result<Release, Trouble> {
-    let refuse = |why: &str| Err(Trouble::permanent(format!("release {name} {why}")));
+fn find_good(history: &History, name: &ReleaseName) -> Result<Release, ErrandFailure> {
+    let refuse = |why: &str| Err(ErrandFailure::permanent(format!("release {name} {why}")));
     let Some(release) = history.find(name) else { return refuse("is not on record") };
     history.obstacle(release).map_or_else(|| Ok(release.clone()), refuse)
 }

@@ -6,7 +6,7 @@
 //! Invariant: a name in `releases/` that does not begin with a dot is a complete tree, and `current` changes in one
 //! step or not at all.
 
-mod order;
+mod form;
 
 mod look;
 
@@ -27,19 +27,16 @@ mod tests;
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use rustix::{fs::Mode, process::umask};
-use thiserror::Error;
+use serde::{Deserialize, Serialize};
 
-pub use self::{
-    in_use::in_use,
-    order::{decode_answer, encode_errand},
-};
+pub use self::in_use::in_use;
 use crate::{
     journal::{
         Unreadable,
@@ -51,26 +48,22 @@ use crate::{
         name::HookName,
         push::CommitId,
         release::{ReleaseName, Verdict},
-        run::{FailureClass, RunId},
+        run::RunId,
+    },
+    process::{
+        errand::{self, ErrandFailure},
+        text_form,
     },
 };
 
-/// The hidden subcommand: reads one errand from standard input, does it, and writes one answer to standard output.
-/// What people should read goes to standard error, line by line.
+/// The hidden subcommand: carries out one [`Errand`].
 pub fn serve() -> ExitCode {
     umask(Mode::from_raw_mode(0o022));
-    let mut text = String::new();
-    let read = io::stdin().read_to_string(&mut text).map_err(cannot("read the errand"));
-    let answer = read.and_then(|_| order::decode_errand(&text)).and_then(|errand| run(&errand));
-    let mut out = io::stdout();
-    match out.write_all(order::encode_answer(&answer).as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) if answer.is_ok() => ExitCode::SUCCESS,
-        Ok(()) | Err(_) => ExitCode::FAILURE,
-    }
+    errand::serve(|errand: Errand| run(&errand))
 }
 
 /// What a child is to do, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Errand {
     /// The folder of the releases.
     pub root: PathBuf,
@@ -79,39 +72,48 @@ pub struct Errand {
 }
 
 /// What a child is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
     /// Look whether a run can begin, and what is live. Changes nothing.
     Look {
         /// The hook, as people call it.
+        #[serde(with = "text_form")]
         hook: HookName,
         /// What must be in `shared/` already.
+        #[serde(with = "form::shared")]
         shared: Vec<SharedPath>,
         /// The release that is to be gone back to.
+        #[serde(with = "text_form")]
         wanted: Option<ReleaseName>,
     },
     /// Make the folders that a new tree needs, and room for it.
     Prepare {
         /// Whose tree it is to be.
+        #[serde(with = "text_form")]
         run: RunId,
     },
     /// Link what is shared into the tree in the making, and write its REVISION.
     Furnish {
         /// Whose tree it is.
+        #[serde(with = "text_form")]
         run: RunId,
         /// Its commit.
+        #[serde(with = "text_form")]
         commit: CommitId,
         /// What is linked.
+        #[serde(with = "form::shared")]
         shared: Vec<SharedPath>,
     },
     /// Give the tree its final name.
     Seal {
         /// What is known of it.
+        #[serde(with = "form::record")]
         release: Release,
     },
     /// Let `current` point elsewhere.
     Switch {
         /// By which run.
+        #[serde(with = "text_form")]
         run: RunId,
         /// The text of the link.
         link: PathBuf,
@@ -119,8 +121,10 @@ pub enum Order {
     /// Write down what is known of a release by now.
     Judge {
         /// Which.
+        #[serde(with = "text_form")]
         name: ReleaseName,
         /// What is known of it.
+        #[serde(with = "text_form")]
         verdict: Verdict,
         /// Why; a sentence.
         note: Option<String>,
@@ -128,79 +132,65 @@ pub enum Order {
     /// Make a release of the folder that stands at `current`.
     Adopt {
         /// What it is to be known as.
+        #[serde(with = "form::record")]
         release: Release,
     },
     /// Put away what is not kept.
     Tidy {
         /// By which run.
+        #[serde(with = "text_form")]
         run: RunId,
         /// How many good ones are kept.
         good: usize,
         /// How many broken ones are kept.
         failed: usize,
         /// What is kept in any case, besides what is live.
+        #[serde(with = "form::names")]
         spared: Vec<ReleaseName>,
     },
 }
 
 /// What became of an errand.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
     /// It is done.
     Done,
     /// This was seen.
     Looked(Box<Looked>),
     /// The folder is now this release.
-    Adopted(Release),
+    Adopted(#[serde(with = "form::record")] Release),
     /// As much of it is done as could be; sentences about the rest.
     Tidied(Vec<String>),
 }
 
 /// What a look gave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Looked {
     /// The text of `current`, if it leads to a folder.
     pub link: Option<PathBuf>,
     /// What is known of the release that is live.
+    #[serde(with = "form::perhaps_record")]
     pub live: Option<Release>,
     /// What is known of the release that is to be gone back to.
+    #[serde(with = "form::perhaps_record")]
     pub wanted: Option<Release>,
 }
 
-/// Why an errand failed, and whether trying again may help.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{reason}")]
-pub struct Trouble {
-    /// Whether trying again may help.
-    pub class: FailureClass,
-    /// One sentence for people, without a full stop.
-    pub reason: String,
-}
-
-impl Trouble {
-    fn permanent(reason: impl Into<String>) -> Self {
-        Self { class: FailureClass::Permanent, reason: reason.into() }
-    }
-
-    fn other(reason: impl Into<String>) -> Self {
-        Self { class: FailureClass::Other, reason: reason.into() }
-    }
-}
-
-impl From<Unreadable> for Trouble {
+/// What is written down cannot be read, and no other try changes that.
+impl From<Unreadable> for ErrandFailure {
     fn from(err: Unreadable) -> Self {
         Self::permanent(err.to_string())
     }
 }
 
 /// `.map_err(cannot("make a folder"))`.
-fn cannot<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Trouble {
+fn cannot<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> ErrandFailure {
     let what = what.into();
-    move |err| Trouble::other(format!("cannot {what}: {}", err.into()))
+    move |err| ErrandFailure::other(format!("cannot {what}: {}", err.into()))
 }
 
 /// Does an errand.
-fn run(errand: &Errand) -> Result<Answer, Trouble> {
+fn run(errand: &Errand) -> Result<Answer, ErrandFailure> {
     let site = Site::at(&errand.root);
     match &errand.order {
         Order::Look { hook, shared, wanted } => {
@@ -219,7 +209,7 @@ fn run(errand: &Errand) -> Result<Answer, Trouble> {
 }
 
 /// The folders that a new tree needs.
-fn prepare(site: &Site) -> Result<(), Trouble> {
+fn prepare(site: &Site) -> Result<(), ErrandFailure> {
     for folder in [site.root().to_owned(), site.releases(), site.shared(), site.own()] {
         make_folder(&folder)?;
     }
@@ -227,38 +217,38 @@ fn prepare(site: &Site) -> Result<(), Trouble> {
 }
 
 /// A tree of that run's number may be there where the state folder was lost, and numbers began anew.
-fn make_room(site: &Site, run: RunId) -> Result<(), Trouble> {
+fn make_room(site: &Site, run: RunId) -> Result<(), ErrandFailure> {
     let staging = site.staging(run);
     if fs::symlink_metadata(&staging).is_ok() { tidy::set_aside(site, &staging, run) } else { Ok(()) }
 }
 
 /// Writes down what is known of a release by now.
-fn judge(site: &Site, name: &ReleaseName, verdict: Verdict, note: Option<String>) -> Result<(), Trouble> {
+fn judge(site: &Site, name: &ReleaseName, verdict: Verdict, note: Option<String>) -> Result<(), ErrandFailure> {
     let mut history = History::read(site)?;
     let Some(release) = history.releases.iter_mut().find(|it| it.name == *name) else {
-        return Err(Trouble::other(format!("release {name} is not on record")));
+        return Err(ErrandFailure::other(format!("release {name} is not on record")));
     };
     (release.verdict, release.note) = (verdict, note);
     write_down(&mut history)
 }
 
-fn write_down(history: &mut History) -> Result<(), Trouble> {
+fn write_down(history: &mut History) -> Result<(), ErrandFailure> {
     history.write().map_err(cannot("write down what is known of the releases"))
 }
 
 /// A folder that is there afterwards.
-fn make_folder(folder: &Path) -> Result<(), Trouble> {
+fn make_folder(folder: &Path) -> Result<(), ErrandFailure> {
     match DirBuilder::new().mode(0o755).create(folder) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
             Err(cannot(format!("make `{}`", folder.display()))(err))
         }
         Ok(()) | Err(_) if fs::metadata(folder).is_ok_and(|it| it.is_dir()) => Ok(()),
-        Ok(()) | Err(_) => Err(Trouble::permanent(format!("`{}` is not a folder", folder.display()))),
+        Ok(()) | Err(_) => Err(ErrandFailure::permanent(format!("`{}` is not a folder", folder.display()))),
     }
 }
 
 /// The names in a folder are on the disk when this returns.
-fn sync_folder(folder: &Path) -> Result<(), Trouble> {
+fn sync_folder(folder: &Path) -> Result<(), ErrandFailure> {
     let synced = File::open(folder).and_then(|it| it.sync_all());
     synced.map_err(cannot(format!("flush `{}`", folder.display())))
 }

@@ -6,14 +6,14 @@ use std::{fs::File, os::unix::fs::MetadataExt, path::Path};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
 
-use super::{Trouble, cannot, sync_folder, write_down};
+use super::{ErrandFailure, cannot, sync_folder, write_down};
 use crate::journal::{
     releases::{History, Release},
     site::Site,
 };
 
 /// Does the order.
-pub(super) fn seal(site: &Site, release: &Release) -> Result<(), Trouble> {
+pub(super) fn seal(site: &Site, release: &Release) -> Result<(), ErrandFailure> {
     let (staging, tree) = (site.staging(release.run), site.release(&release.name));
     let what = || format!("complete `{}`", tree.display());
     let size_bytes = size_of(&staging);

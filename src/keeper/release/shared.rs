@@ -12,11 +12,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{Trouble, cannot, look::is_absent, make_folder, say};
+use super::{ErrandFailure, cannot, look::is_absent, make_folder, say};
 use crate::{journal::site::Site, model::deploy::SharedPath};
 
 /// Looks whether what is required is there, and whether what is there stays inside.
-pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
+pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), ErrandFailure> {
     leads_back(site, shared)?;
     let mut missing = Vec::new();
     for item in shared {
@@ -28,20 +28,21 @@ pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
     }
     match missing.as_slice() {
         [] => Ok(()),
-        [one] => Err(Trouble::permanent(format!("{one} is required and not there; put it there first"))),
-        many => {
-            Err(Trouble::permanent(format!("{} are required and not there; put them there first", many.join(", "))))
-        }
+        [one] => Err(ErrandFailure::permanent(format!("{one} is required and not there; put it there first"))),
+        many => Err(ErrandFailure::permanent(format!(
+            "{} are required and not there; put them there first",
+            many.join(", ")
+        ))),
     }
 }
 
 /// The links in the trees say `../../shared`, and the kernel goes up from where a folder really is.
-fn leads_back(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
+fn leads_back(site: &Site, shared: &[SharedPath]) -> Result<(), ErrandFailure> {
     let (Ok(releases), Ok(root)) = (site.releases().canonicalize(), site.root().canonicalize()) else { return Ok(()) };
     if shared.is_empty() || releases.parent() == Some(root.as_path()) {
         return Ok(());
     }
-    Err(Trouble::permanent(format!(
+    Err(ErrandFailure::permanent(format!(
         "`{}` leads to `{}`, from where releases would not find what they share; mount that folder there instead",
         site.releases().display(),
         releases.display()
@@ -49,7 +50,7 @@ fn leads_back(site: &Site, shared: &[SharedPath]) -> Result<(), Trouble> {
 }
 
 /// Links one path of the tree to what is shared.
-pub(super) fn link(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
+pub(super) fn link(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), ErrandFailure> {
     let (ours, place) = (tree.join(&item.path), site.shared().join(&item.path));
     stays_inside(&site.shared(), &item.path)?;
     if !exists(&place)? {
@@ -72,14 +73,14 @@ pub(super) fn link(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Tr
 }
 
 /// Makes what `shared/` does not have yet. A copy comes to its name when it is complete.
-fn begin(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
+fn begin(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), ErrandFailure> {
     let place = site.shared().join(&item.path);
     make_parents(&site.shared(), &item.path)?;
     match &item.seed {
         None => {
             if fs::symlink_metadata(tree.join(&item.path)).is_ok_and(|it| !it.is_dir()) {
                 let path = item.path.display();
-                return Err(Trouble::permanent(format!(
+                return Err(ErrandFailure::permanent(format!(
                     "`{path}` is a file of the commit, and `{}` is not there; say what it begins as: {{path: {path}, \
                      seed: {path}}}",
                     place.display()
@@ -92,7 +93,7 @@ fn begin(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
             let (from, draft) = (tree.join(seed), site.shared().join(".landfall-seed"));
             let what = || format!("copy `{}` to `{}`", seed.display(), place.display());
             if !exists(&from)? {
-                return Err(Trouble::permanent(format!("cannot {}: the commit has no such path", what())));
+                return Err(ErrandFailure::permanent(format!("cannot {}: the commit has no such path", what())));
             }
             let copied = clear(&draft).and_then(|()| copy(&from, &draft, 0)).and_then(|()| fs::rename(&draft, &place));
             copied.map_err(|err| {
@@ -111,14 +112,14 @@ fn begin(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
 }
 
 /// Refuses a path of which a part is a link that leads out of the folder.
-fn stays_inside(folder: &Path, path: &Path) -> Result<(), Trouble> {
+fn stays_inside(folder: &Path, path: &Path) -> Result<(), ErrandFailure> {
     let Ok(home) = folder.canonicalize() else { return Ok(()) };
     let mut walked = folder.to_owned();
     for part in path.components() {
         walked.push(part);
         let is_link = fs::symlink_metadata(&walked).is_ok_and(|it| it.is_symlink());
         if is_link && !walked.canonicalize().is_ok_and(|it| it.starts_with(&home)) {
-            return Err(Trouble::permanent(format!(
+            return Err(ErrandFailure::permanent(format!(
                 "`{}` is a link that leads out of `{}`; put the files there, or mount them there",
                 walked.display(),
                 folder.display()
@@ -130,13 +131,13 @@ fn stays_inside(folder: &Path, path: &Path) -> Result<(), Trouble> {
 
 /// Refuses a path of which a folder is a link of the commit's, even where that stays inside: two shared paths might be
 /// one then, and the way up to `shared/` is another. To be asked of all paths before the first is linked.
-pub(super) fn fits(tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
+pub(super) fn fits(tree: &Path, item: &SharedPath) -> Result<(), ErrandFailure> {
     let path = &item.path;
     stays_inside(tree, path.parent().unwrap_or(Path::new("")))?;
     let folders = path.ancestors().skip(1).filter(|it| !it.as_os_str().is_empty());
     let Some(link) = folders.filter(|it| tree.join(it).is_symlink()).last() else { return Ok(()) };
     let leads = fs::read_link(tree.join(link)).unwrap_or_default();
-    Err(Trouble::permanent(format!(
+    Err(ErrandFailure::permanent(format!(
         "`{}` cannot be shared, as `{}` of the commit is a link to `{}`; share the path that it leads to",
         path.display(),
         link.display(),
@@ -144,7 +145,7 @@ pub(super) fn fits(tree: &Path, item: &SharedPath) -> Result<(), Trouble> {
     )))
 }
 
-fn make_parents(base: &Path, path: &Path) -> Result<(), Trouble> {
+fn make_parents(base: &Path, path: &Path) -> Result<(), ErrandFailure> {
     let mut folder = base.to_owned();
     for part in path.parent().unwrap_or(Path::new("")).components() {
         folder.push(part);
@@ -153,7 +154,7 @@ fn make_parents(base: &Path, path: &Path) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn exists(path: &Path) -> Result<bool, Trouble> {
+fn exists(path: &Path) -> Result<bool, ErrandFailure> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
         Err(err) if is_absent(&err) => Ok(false),

@@ -5,7 +5,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use super::{Trouble, cannot, look::is_absent, sync_folder, write_down};
+use super::{ErrandFailure, cannot, look::is_absent, sync_folder, write_down};
 use crate::{
     journal::{
         releases::History,
@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// Does the order.
-pub(super) fn switch(site: &Site, run: RunId, link: &Path) -> Result<(), Trouble> {
+pub(super) fn switch(site: &Site, run: RunId, link: &Path) -> Result<(), ErrandFailure> {
     let (current, draft) = (site.current(), site.root().join(format!(".current-r{run}")));
     let what = || format!("let `{}` point to `{}`", current.display(), link.display());
     if !site.root().join(link).is_dir() {
-        return Err(Trouble::other(format!("cannot {}: there is no such folder", what())));
+        return Err(ErrandFailure::other(format!("cannot {}: there is no such folder", what())));
     }
     match fs::remove_file(&draft) {
         Err(err) if !is_absent(&err) => return Err(cannot(what())(err)),
@@ -33,13 +33,13 @@ pub(super) fn switch(site: &Site, run: RunId, link: &Path) -> Result<(), Trouble
     sync_folder(site.root())?;
     let is_so = site.standing().is_ok_and(|it| it == Standing::Link(link.to_owned()));
     if !is_so || !current.is_dir() {
-        return Err(Trouble::other(format!("cannot {}: it was done, and reads otherwise", what())));
+        return Err(ErrandFailure::other(format!("cannot {}: it was done, and reads otherwise", what())));
     }
     note_live(site, link)
 }
 
 /// Notes that a release is live that never was before.
-fn note_live(site: &Site, link: &Path) -> Result<(), Trouble> {
+fn note_live(site: &Site, link: &Path) -> Result<(), ErrandFailure> {
     let mut history = History::read(site)?;
     let name = site.name_in(link);
     // Read back, it is `live` by the link; here that is written down.

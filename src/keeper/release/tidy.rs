@@ -29,7 +29,7 @@ use crate::{
 /// Does the order; returns sentences about what could not be done.
 pub(super) fn tidy(site: &Site, run: RunId, (good, failed): (usize, usize), spared: &[ReleaseName]) -> Vec<String> {
     let mut troubles = Vec::new();
-    let mut note = |result: Result<(), super::Trouble>| {
+    let mut note = |result: Result<(), super::ErrandFailure>| {
         if let Err(trouble) = result {
             troubles.push(trouble.reason);
         }
@@ -50,7 +50,7 @@ pub(super) fn tidy(site: &Site, run: RunId, (good, failed): (usize, usize), spar
 }
 
 /// Trees that never came to their final name: of a run that failed, or died.
-fn set_broken_aside(site: &Site) -> Result<(), super::Trouble> {
+fn set_broken_aside(site: &Site) -> Result<(), super::ErrandFailure> {
     let what = || "set broken trees aside".to_owned();
     for entry in entries(&site.releases()).map_err(cannot(what()))? {
         let name = entry.file_name().and_then(|it| it.to_str()).unwrap_or_default().to_owned();
@@ -70,7 +70,7 @@ fn set_broken_aside(site: &Site) -> Result<(), super::Trouble> {
 }
 
 /// A tree of that run, which never came to its final name.
-pub(super) fn set_aside(site: &Site, tree: &Path, run: RunId) -> Result<(), super::Trouble> {
+pub(super) fn set_aside(site: &Site, tree: &Path, run: RunId) -> Result<(), super::ErrandFailure> {
     make_folder(&site.failed())?;
     let place = site.failed().join(format!("r{run}"));
     let moved = remove(&place).and_then(|()| fs::rename(tree, &place));
@@ -80,7 +80,7 @@ pub(super) fn set_aside(site: &Site, tree: &Path, run: RunId) -> Result<(), supe
 }
 
 /// Links in the place of trees, which an adoption leaves that died before it was done.
-fn remove_idle_links(site: &Site, history: &History) -> Result<(), super::Trouble> {
+fn remove_idle_links(site: &Site, history: &History) -> Result<(), super::ErrandFailure> {
     for release in history.releases.iter().map(|it| site.release(&it.name)) {
         if fs::symlink_metadata(&release).is_ok_and(|it| it.is_symlink()) {
             remove(&release).map_err(cannot(format!("remove `{}`", release.display())))?;
@@ -116,7 +116,7 @@ fn too_many(
     old.chain(broken.into_iter().skip(failed).map(|(_, tree)| tree)).collect()
 }
 
-fn put_away(site: &Site, tree: &Path) -> Result<(), super::Trouble> {
+fn put_away(site: &Site, tree: &Path) -> Result<(), super::ErrandFailure> {
     let trash = trash(site);
     make_folder(&trash)?;
     let name = tree.file_name().unwrap_or_default();
@@ -127,7 +127,7 @@ fn put_away(site: &Site, tree: &Path) -> Result<(), super::Trouble> {
     discard(&trash.join(name))
 }
 
-fn empty_trash(site: &Site) -> Result<(), super::Trouble> {
+fn empty_trash(site: &Site) -> Result<(), super::ErrandFailure> {
     let what = || format!("empty `{}`", trash(site).display());
     for entry in entries(&trash(site)).map_err(cannot(what()))? {
         discard(&entry)?;
@@ -136,13 +136,13 @@ fn empty_trash(site: &Site) -> Result<(), super::Trouble> {
 }
 
 /// Removes what is in the trash. What other users have written into it is theirs to remove, or root's.
-fn discard(path: &Path) -> Result<(), super::Trouble> {
+fn discard(path: &Path) -> Result<(), super::ErrandFailure> {
     remove(path).map_err(|err| {
         let help = match err.kind() {
             io::ErrorKind::PermissionDenied if !geteuid().is_root() => "; other users have files in it: sudo rm -r",
             _ => "; look what keeps it (`lsattr` shows files that nobody may remove), then: rm -r",
         };
-        super::Trouble::other(format!("cannot remove `{0}`: {err}{help} {0}", path.display()))
+        super::ErrandFailure::other(format!("cannot remove `{0}`: {err}{help} {0}", path.display()))
     })
 }
 
