@@ -26,15 +26,21 @@ pub const BRANCH: &str = "master";
 pub struct Forest {
     /// Where it is.
     pub path: PathBuf,
+    files: u64,
     commits: u64,
 }
 
 impl Forest {
     /// Makes it below a folder; gives its first commit too.
     pub fn plant(folder: &Path) -> Result<(Self, CommitId)> {
+        Self::of(folder, FILES)
+    }
+
+    /// Makes a smaller one.
+    pub fn of(folder: &Path, files: u64) -> Result<(Self, CommitId)> {
         run(git_in(folder).args(["init", "--quiet", "--bare", "--initial-branch", BRANCH, "source"]))?;
-        let mut forest = Self { path: folder.join("source"), commits: 0 };
-        let first = forest.commit(FILES)?;
+        let mut forest = Self { path: folder.join("source"), files, commits: 0 };
+        let first = forest.commit(files)?;
         run(git_in(&forest.path).args(["repack", "-a", "-d", "-q"]))?;
         Ok((forest, first))
     }
@@ -64,7 +70,7 @@ impl Forest {
             writeln!(script, "from {branch}^0")?;
         }
         for file in 0..files {
-            let file = file * (FILES / files);
+            let file = file * (self.files / files);
             let text = text(file, number);
             writeln!(script, "M 100644 inline src/{:03}/file-{file:05}.txt\ndata {}", file % FOLDERS, text.len())?;
             script.write_all(&text)?;

@@ -1,33 +1,26 @@
 //! Git work against git: the tree of [`Forest`], of which each commit changes ten files.
 //!
 //! Each order is a process of its own, as a keeper starts it, and is measured from its start to its end. In place it
-//! is the fetch into the warm mirror and the update of the working tree, against `git fetch && git reset --hard` in a
+//! is the fetch and the update of the working tree, against `git fetch && git reset --hard` in a
 //! clone; for a new tree it is the stage alone, against `git worktree add` of a commit that is there. All repositories
 //! have fetched every commit before, and the two take turns at going first.
 
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use landfall::{
-    git::{self, Against, Fetch, Filter, Into, Order, Place, Scope, Stage},
-    model::{
-        deploy::{Clean, Depth, Dirty, Lfs, Submodules, UnknownFilters},
-        job::{Asked, Target},
-        push::{CommitId, RefName},
-    },
-    process::errand,
+    git::{Into, Place},
+    model::push::CommitId,
 };
 
 use crate::{
-    daemon::PROGRAM,
     forest::{BRANCH, Forest, git_in, run},
-    place,
+    order, place,
     table::{Row, Target as Wanted, median},
 };
 
@@ -92,61 +85,30 @@ impl Room {
         self.folder.join(name)
     }
 
-    /// The order that brings a commit from the remote.
-    fn fetch(&self, commit: &CommitId, into: Into) -> Order {
-        let branch = RefName::Branch(BRANCH.into());
-        let filter = Filter { paths: Vec::new(), skip_markers: vec!["[skip deploy]".into()] };
-        let against = Against { live: self.live.clone(), is_disturbed: false, asked: Asked::Push, filter };
-        Order::Fetch(Fetch {
-            into,
-            remote: self.forest.remote(),
-            logins: Vec::new(),
-            target: Target::Commit { commit: commit.clone(), ref_name: Some(branch) },
-            scope: scope(),
-            against,
-            silence: git::SILENCE,
-        })
-    }
-
     fn bring_in_place(&mut self, commit: &CommitId) -> Result<Duration> {
-        let fetch = self.fetch(commit, Into::WorkTree(self.at("live")));
-        let branch = RefName::Branch(BRANCH.into());
-        let place = Place::InPlace {
-            path: self.at("live"),
-            ref_name: Some(branch),
-            dirty: Dirty::Save,
-            clean: Clean::None,
-            patch: self.at("patch"),
-        };
-        let stage = self.stage(commit, place);
+        let remote = self.forest.remote();
+        let live = self.at("live");
+        let fetch = order::fetch(&remote, BRANCH, commit, Into::WorkTree(live.clone()), self.live.as_ref());
+        let place = order::in_place(live, BRANCH, &self.folder);
+        let stage = order::stage(&remote, commit, place, self.live.as_ref(), &self.folder);
         let begin = Instant::now();
-        order(&fetch)?;
-        order(&stage)?;
+        order::carry_out(&fetch)?;
+        order::carry_out(&stage)?;
         let took = begin.elapsed();
         self.live = Some(commit.clone());
         Ok(took)
     }
 
     fn bring_afresh(&self, commit: &CommitId) -> Result<Duration> {
-        let tree = self.at("fresh");
-        order(&self.fetch(commit, Into::Mirror(self.at("mirror"))))?;
-        let stage = self.stage(commit, Place::Fresh { mirror: self.at("mirror"), tree: tree.clone(), ref_name: None });
+        let (mirror, tree, remote) = (self.at("mirror"), self.at("fresh"), self.forest.remote());
+        order::carry_out(&order::fetch(&remote, BRANCH, commit, Into::Mirror(mirror.clone()), None))?;
+        let place = Place::Fresh { mirror, tree: tree.clone(), ref_name: None };
+        let stage = order::stage(&remote, commit, place, self.live.as_ref(), &self.folder);
         let begin = Instant::now();
-        order(&stage)?;
+        order::carry_out(&stage)?;
         let took = begin.elapsed();
         fs::remove_dir_all(tree)?;
         Ok(took)
-    }
-
-    fn stage(&self, commit: &CommitId, place: Place) -> Order {
-        Order::Stage(Stage {
-            remote: self.forest.remote(),
-            commit: commit.clone(),
-            place,
-            scope: scope(),
-            previous: self.live.clone(),
-            changed_files: self.at("changed"),
-        })
     }
 
     fn reset(&self) -> Result<Duration> {
@@ -173,22 +135,4 @@ impl Room {
         }
         run(Command::new("diff").args(["-rq", "-x", ".git", "live", "clone"]).current_dir(&self.folder))
     }
-}
-
-fn order(order: &Order) -> Result<()> {
-    let mut child = Command::new(PROGRAM);
-    child.arg("git-work").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = child.spawn().context("git-work")?;
-    child.stdin.take().context("a pipe")?.write_all(errand::encode(order).as_bytes())?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!("git-work failed: {}", String::from_utf8_lossy(&output.stdout));
-    }
-    Ok(())
-}
-
-/// What a hook wants that says nothing about it.
-fn scope() -> Scope {
-    let (submodules, lfs, filters) = (Submodules::Off, Lfs::Fail, UnknownFilters::Fail);
-    Scope { submodules, lfs, depth: Depth::Auto, tags: true, umask: 0o022, subdir: None, export_ignore: false, filters }
 }

@@ -25,8 +25,14 @@ mod hooks;
 
 mod output;
 
+mod clone;
 mod forest;
+#[path = "../../tests/world/front.rs"]
+mod front;
 mod git;
+mod many;
+mod order;
+
 mod live;
 
 use std::{path::Path, process::ExitCode};
@@ -47,6 +53,8 @@ const SUBJECTS: &[(&str, Measure)] = &[
     ("hooks", hooks::rows),
     ("output", output::rows),
     ("git", git::rows),
+    ("clone", clone::rows),
+    ("many", many::rows),
     ("live", live::rows),
 ];
 

@@ -22,6 +22,7 @@
 #[allow(dead_code, reason = "a storm draws more than a world")]
 #[path = "../chaos/dice.rs"]
 mod dice;
+mod front;
 mod git;
 mod growth;
 mod history;
