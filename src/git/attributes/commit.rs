@@ -210,3 +210,13 @@ fn short(odb: &Odb<'_>, id: Oid, length: usize) -> String {
     let length = (length..whole.len()).find(|it| !is_ambiguous(*it)).unwrap_or(whole.len());
     whole[..length].to_owned()
 }
+
+/// A byte that stands for itself, and the length of its placeholder.
+pub(super) fn literal(rest: &[u8]) -> Option<(u8, usize)> {
+    let digit = |it: u8| char::from(it).to_digit(16);
+    match rest {
+        [b'n', ..] => Some((b'\n', 1)),
+        [b'x', high, low, ..] => Some(((digit(*high)? << 4 | digit(*low)?) as u8, 3)),
+        _ => None,
+    }
+}

@@ -4,7 +4,7 @@
 
 use git2::{DescribeFormatOptions, DescribeOptions, Repository};
 
-use super::{commit::CommitText, pretty::literal};
+use super::commit::{CommitText, literal};
 
 /// Git shows no fewer digits of an id.
 const ABBREV_MIN: i64 = 4;

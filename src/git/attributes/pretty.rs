@@ -5,7 +5,7 @@
 use git2::Repository;
 
 use super::{
-    commit::{CommitText, Person},
+    commit::{CommitText, Person, literal},
     dates::Style,
     describing::{Decoration, Wish, describe},
     encoding::{is_latin1, to_latin1},
@@ -270,16 +270,6 @@ fn is_always_known(part: u8) -> usize {
 
 fn local_part(mail: &[u8]) -> &[u8] {
     mail.split(|it| *it == b'@').next().unwrap_or_default()
-}
-
-/// A byte that stands for itself, and the length of its placeholder.
-pub(super) fn literal(rest: &[u8]) -> Option<(u8, usize)> {
-    let digit = |it: u8| char::from(it).to_digit(16);
-    match rest {
-        [b'n', ..] => Some((b'\n', 1)),
-        [b'x', high, low, ..] => Some(((digit(*high)? << 4 | digit(*low)?) as u8, 3)),
-        _ => None,
-    }
 }
 
 /// The placeholder with one of these beginnings, up to its bracket; empty: it is none.

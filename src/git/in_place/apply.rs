@@ -5,6 +5,7 @@
 use std::{
     fs::{self, DirBuilder},
     os::unix::fs::DirBuilderExt,
+    path::Path,
 };
 
 use git2::Oid;
@@ -15,17 +16,16 @@ use super::{
     plan::Plan,
     standing::{Standing, index_entry, kept_entry},
     temporary::Temporary,
-    under_way::UnderWay,
 };
 use crate::git::{
     GitFailure, Scope, cannot,
     tree::{self, Entry, Kind, as_path},
 };
 
-/// Brings files and index to the commit.
+/// Brings files and index to the commit. `own` is our folder within `.git`.
 pub(super) fn apply(
     home: &Home,
-    under_way: &UnderWay,
+    own: &Path,
     standing: &mut Standing,
     plan: &Plan,
     mut temporary: Temporary,
@@ -47,8 +47,8 @@ pub(super) fn apply(
             remove_empty_folders(&whole);
         }
     }
-    temporary.write_late(home, under_way, plan, scope)?;
-    temporary.settle(under_way)?;
+    temporary.write_late(home, own, plan, scope)?;
+    temporary.settle(own)?;
     let tree = home.repo.find_commit(commit).map(|it| it.tree_id()).map_err(cannot("read the commit's tree"))?;
     write_index(home, standing, plan, tree)
 }

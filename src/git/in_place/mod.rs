@@ -26,6 +26,8 @@ mod save;
 
 mod folders;
 
+mod leftovers;
+
 mod temporary;
 
 mod apply;

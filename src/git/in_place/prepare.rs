@@ -325,7 +325,7 @@ impl Prepared {
             standing.forget()?;
         }
         let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
-        writable::judge_all(&home, &plan)?;
+        writable::judge_all(&home.path, plan.puts.iter().map(|it| &it.path).chain(&plan.gone).chain(&plan.in_the_way))?;
         let mut lost = save::lost_commits(&home, place.ref_name)?;
         lost.extend(branch::judge(&home, place.ref_name)?);
         Ok(Self {
@@ -387,7 +387,7 @@ impl Prepared {
 
     /// Writes the new files beside the old ones.
     pub(super) fn write_files(&mut self) -> Result<(), GitFailure> {
-        let written = Temporary::write(&self.home, &self.under_way, &self.plan, &self.scope);
+        let written = Temporary::write(&self.home, &self.under_way.folder, &self.plan, &self.scope);
         self.temporary = Some(written.map_err(Self::failed(&self.names))?);
         Ok(())
     }
@@ -424,7 +424,15 @@ impl Prepared {
             self.home.repo.set_workdir(&seat.folder, false).map_err(cannot("open a submodule"))?;
         }
         let temporary = self.temporary.take().unwrap_or_default();
-        apply::apply(&self.home, &self.under_way, &mut self.standing, &self.plan, temporary, commit, &self.scope)?;
+        apply::apply(
+            &self.home,
+            &self.under_way.folder,
+            &mut self.standing,
+            &self.plan,
+            temporary,
+            commit,
+            &self.scope,
+        )?;
         branch::move_refs(&self.home, commit, self.ref_name.as_ref())?;
         self.under_way.end()?;
         match self.clean {

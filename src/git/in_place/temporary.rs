@@ -9,7 +9,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::DirBuilderExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -18,18 +18,17 @@ use rustix::{
     io::Errno,
 };
 
-use super::{adopt::Home, folders::remove_empty_parents, plan::Plan, under_way::UnderWay};
+use super::{
+    adopt::Home,
+    folders::remove_empty_parents,
+    leftovers::{LIST, NAME},
+    plan::Plan,
+};
 use crate::git::{
     GitFailure, Scope, cannot, locks, put,
     tree::{Change, Kind, as_path},
     write,
 };
-
-/// What the names begin with.
-const NAME: &str = ".landfall-new-";
-
-/// The file, in our folder within `.git`, that lists them.
-const LIST: &str = "writing";
 
 /// Files that wait to take their places.
 #[derive(Default)]
@@ -43,30 +42,24 @@ pub(super) struct Temporary {
 
 impl Temporary {
     /// Writes all of the plan whose folder is there, or can be made.
-    pub(super) fn write(home: &Home, under_way: &UnderWay, plan: &Plan, scope: &Scope) -> Result<Self, GitFailure> {
+    pub(super) fn write(home: &Home, own: &Path, plan: &Plan, scope: &Scope) -> Result<Self, GitFailure> {
         let (late, early): (Vec<Change>, Vec<Change>) =
             plan.puts.iter().filter(|it| !is_submodule(it)).cloned().partition(|it| has_obstacle(home, &it.path));
         let mut temporary = Self { folder: home.path.clone(), files: Vec::new(), late };
-        temporary.add(home, under_way, plan, &early, scope)?;
+        temporary.add(home, own, plan, &early, scope)?;
         Ok(temporary)
     }
 
     /// Writes the rest, once what was in the way is gone.
-    pub(super) fn write_late(
-        &mut self,
-        home: &Home,
-        under_way: &UnderWay,
-        plan: &Plan,
-        scope: &Scope,
-    ) -> Result<(), GitFailure> {
+    pub(super) fn write_late(&mut self, home: &Home, own: &Path, plan: &Plan, scope: &Scope) -> Result<(), GitFailure> {
         let late = std::mem::take(&mut self.late);
-        self.add(home, under_way, plan, &late, scope)
+        self.add(home, own, plan, &late, scope)
     }
 
     fn add(
         &mut self,
         home: &Home,
-        under_way: &UnderWay,
+        own: &Path,
         plan: &Plan,
         changes: &[Change],
         scope: &Scope,
@@ -79,7 +72,7 @@ impl Temporary {
         for (number, put) in (first..).zip(&puts) {
             self.files.push((put.path.to_owned(), beside(put.path, number)));
         }
-        self.note(&under_way.folder).map_err(cannot(format!("write to `{}`", under_way.folder.display())))?;
+        self.note(own).map_err(cannot(format!("write to `{}`", own.display())))?;
         let folders: BTreeSet<&Path> = puts.iter().filter_map(|it| as_path(it.path).parent()).collect();
         for folder in folders {
             let folder = home.path.join(folder);
@@ -99,7 +92,7 @@ impl Temporary {
     }
 
     /// Gives every file its place.
-    pub(super) fn settle(mut self, under_way: &UnderWay) -> Result<(), GitFailure> {
+    pub(super) fn settle(mut self, own: &Path) -> Result<(), GitFailure> {
         let files = std::mem::take(&mut self.files);
         for (number, (path, name)) in files.iter().enumerate() {
             let (from, to) = (self.folder.join(as_path(name)), self.folder.join(as_path(path)));
@@ -108,7 +101,7 @@ impl Temporary {
                 return Err(cannot(format!("write `{}`", to.display()))(err));
             }
         }
-        let list = under_way.folder.join(LIST);
+        let list = own.join(LIST);
         locks::remove_if_there(&list).map_err(cannot(format!("remove `{}`", list.display())))
     }
 }
@@ -120,22 +113,6 @@ impl Drop for Temporary {
             remove_empty_parents(&self.folder, name);
         }
     }
-}
-
-/// Removes what a killed update left.
-pub(super) fn remove_leftovers(folder: &Path, own: &Path) -> io::Result<()> {
-    let list = match fs::read(own.join(LIST)) {
-        Ok(list) => list,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(err) => return Err(err),
-    };
-    for name in list.split(|it| *it == 0).filter(|it| !it.is_empty()) {
-        let is_ours = as_path(name).file_name().is_some_and(|it| it.as_bytes().starts_with(NAME.as_bytes()));
-        if is_ours && fs::remove_file(folder.join(as_path(name))).is_ok() {
-            remove_empty_parents(folder, name);
-        }
-    }
-    fs::remove_file(own.join(LIST))
 }
 
 fn is_submodule(change: &Change) -> bool {

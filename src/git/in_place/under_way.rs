@@ -13,7 +13,7 @@ use std::{
 
 use git2::Oid;
 
-use super::{adopt::Home, temporary};
+use super::{adopt::Home, leftovers};
 use crate::git::{
     GitFailure, cannot,
     locks::{self, remove_if_there},
@@ -48,7 +48,7 @@ impl UnderWay {
         for leftover in ["index", "index.lock", "claim"] {
             remove_if_there(&folder.join(leftover)).map_err(cannot(&*what))?;
         }
-        temporary::remove_leftovers(&home.path, &folder).map_err(cannot(&*what))?;
+        leftovers::remove_leftovers(&home.path, &folder).map_err(cannot(&*what))?;
         let index_lock = repo.path().join("index.lock");
         take(&index_lock, &folder.join("claim"))?;
         let earlier = match fs::read_to_string(folder.join("bringing")) {

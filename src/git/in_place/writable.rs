@@ -15,7 +15,6 @@ use rustix::{
     io::Errno,
 };
 
-use super::{adopt::Home, plan::Plan};
 use crate::git::{GitFailure, cannot, shell, tree::as_path};
 
 /// Fails where a folder that is there cannot be written to.
@@ -32,12 +31,11 @@ pub(super) fn judge_new(folder: &Path) -> Result<(), GitFailure> {
     refusal(above, || format!("`install -d -o {user} {path}` makes the one that is wanted"))
 }
 
-/// Fails where one of the folders that the plan changes cannot be written to.
-pub(super) fn judge_all(home: &Home, plan: &Plan) -> Result<(), GitFailure> {
-    let paths = plan.puts.iter().map(|it| &it.path).chain(&plan.gone).chain(&plan.in_the_way);
+/// Fails where one of the folders that these paths are in cannot be written to.
+pub(super) fn judge_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), GitFailure> {
     let folders: BTreeSet<PathBuf> = paths.filter_map(|it| as_path(it).parent().map(Path::to_owned)).collect();
     // What is no folder yet, or no real one, will be made where its parent is.
-    let folders = folders.iter().map(|it| home.path.join(it));
+    let folders = folders.iter().map(|it| root.join(it));
     folders.filter(|it| it.symlink_metadata().is_ok_and(|it| it.is_dir())).try_for_each(|it| judge(&it))
 }
 
