@@ -69,7 +69,10 @@ pub(super) fn make(
     };
     let target = target.map_err(what())?;
     let mut update = changes_there(home, Some(index_tree), target.id())?;
-    let staged = tree::changes(&home.repo, head.as_ref().map(Tree::id), Some(index_tree))?;
+    let staged = match standing.is_forgotten {
+        true => Vec::new(),
+        false => tree::changes(&home.repo, head.as_ref().map(Tree::id), Some(index_tree))?,
+    };
     let before = attributes(home, standing, &[])?;
     let attributes = Rc::new(attributes(home, standing, &update)?);
     let kept = take_kept(home, standing, &mut update)?;

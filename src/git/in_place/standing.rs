@@ -44,6 +44,8 @@ pub(super) struct Standing {
     pub(super) conflicts: Vec<Vec<u8>>,
     /// Paths that git was told to leave alone, with the flags that say so: they are never written, and never an edit.
     pub(super) kept: BTreeMap<Vec<u8>, Flags>,
+    /// Whether nothing of it counts, as its files are somewhere else.
+    pub(super) is_forgotten: bool,
     /// The blobs of the `.gitattributes` files in the index.
     pub(super) attributes: Vec<(Vec<u8>, Oid)>,
 }
@@ -77,6 +79,7 @@ impl Standing {
         self.conflicts.clear();
         self.kept.clear();
         self.attributes.clear();
+        self.is_forgotten = true;
         Ok(())
     }
 
@@ -109,7 +112,8 @@ impl Standing {
         conflicts.dedup();
         let kept = entries.iter().filter_map(|it| Some((it.path.clone(), Flags::that_keep(it)?))).collect();
         let suspects = suspects(&entries, home, written);
-        Ok(Self { index, copy, suspects, conflicts, kept, attributes })
+        let is_forgotten = false;
+        Ok(Self { index, copy, suspects, conflicts, kept, is_forgotten, attributes })
     }
 }
 
