@@ -7,9 +7,9 @@ use git2::Oid;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cause, Filter, GitFailure, commits,
+    Cause, Filter, GitFailure,
     history::{Reach, Told},
-    mirror::Mirror,
+    mirror::{commits, repository::LocalRepo},
 };
 use crate::{
     model::{
@@ -70,7 +70,7 @@ enum Relation {
 /// Holds a commit against what is live. `now` is where the remote has its ref at this moment; it is asked only if that
 /// decides.
 pub(super) fn judge(
-    (mirror, reach): (&Mirror, Reach),
+    (mirror, reach): (&LocalRepo, Reach),
     against: &Against,
     (commit, ref_name): (&CommitId, Option<&RefName>),
     now: impl Fn(&RefName) -> Result<Option<Oid>, GitFailure>,
@@ -139,7 +139,7 @@ fn again(commit: &CommitId, against: &Against) -> Verdict {
     }
 }
 
-fn relate(mirror: &Mirror, reach: Reach, commit: &CommitId, live: &CommitId) -> Result<Relation, GitFailure> {
+fn relate(mirror: &LocalRepo, reach: Reach, commit: &CommitId, live: &CommitId) -> Result<Relation, GitFailure> {
     let repo = &mirror.repo;
     if commit == live {
         return Ok(Relation::Same);

@@ -6,13 +6,14 @@ use std::{cell::Cell, path::Path};
 
 use super::{
     Against, Fetch, Fetched, Filter, GitFailure, Into, Verdict,
+    entries::as_path,
     fetch::{Home, fetch_one},
-    in_place, journey, mirror,
-    mirror::Mirror,
+    in_place,
+    mirror::{repository as mirror, repository::LocalRepo},
     progress::{plain, say},
     remote::{self, Remote},
     submodules::{self, Depth, Within},
-    tree::as_path,
+    transport::journey,
 };
 use crate::model::{
     deploy::Submodules,
@@ -85,8 +86,8 @@ fn fetch_within(
 fn named_by(order: &Fetch, home: &Home, git_dir: &Path, commit: &CommitId) -> Result<Vec<Within>, GitFailure> {
     // Closed again before the next one is opened: two runs must not wait for each other.
     let mirror = match home {
-        Home::Mirror(path) => Mirror::for_reading(path)?,
-        Home::WorkTree(_) | Home::Module { .. } => Mirror::of_clone(git_dir, None)?,
+        Home::Mirror(path) => LocalRepo::for_reading(path)?,
+        Home::WorkTree(_) | Home::Module { .. } => LocalRepo::of_clone(git_dir, None)?,
     };
     submodules::named_by(&mirror, commit, order.scope.subdir.as_deref(), &order.remote)
 }

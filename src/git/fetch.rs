@@ -7,20 +7,22 @@ use std::path::PathBuf;
 use git2::Oid;
 
 use super::{
-    Fetch, Fetched, GitFailure, LoginProof, Verdict, ancestry,
-    commits::{describe, find, gone, sha256},
-    filter,
+    Fetch, Fetched, GitFailure, LoginProof, Verdict, ancestry, filter,
     history::{Reach, Told},
-    in_place,
-    journey::Journey,
-    lfs,
-    library::travel,
-    mirror::{self, Kind, Mirror},
-    network, present,
-    private_network::{is_in_private_network, leads_inside},
+    in_place, lfs,
+    mirror::{
+        commits::{describe, find, gone, sha256},
+        network, present,
+        refs::Offered,
+        repository::{self as mirror, Kind, LocalRepo},
+    },
     progress::say,
-    refs::Offered,
     remote::{self, Remote},
+    transport::{
+        journey::Journey,
+        library::travel,
+        private_network::{is_in_private_network, leads_inside},
+    },
 };
 use crate::model::{job::Target, push::RefName};
 
@@ -67,9 +69,9 @@ fn try_fetch(order: &Fetch, mut journey: Journey, home: &Home) -> Result<(Fetche
         return Err(sha256(&shown));
     }
     let mut mirror = match home {
-        Home::Mirror(path) => Mirror::for_fetch(path, &shown)?,
+        Home::Mirror(path) => LocalRepo::for_fetch(path, &shown)?,
         Home::WorkTree(path) => in_place::open_to_fetch(path, &journey.remote, order.target.ref_name())?,
-        Home::Module { git_dir, .. } => Mirror::of_clone(git_dir, Some("origin".to_owned()))?,
+        Home::Module { git_dir, .. } => LocalRepo::of_clone(git_dir, Some("origin".to_owned()))?,
     };
     journey.indexed_into = Some(mirror.folder.path().to_owned());
     let (mut fetched, freshness) = bring(order, &journey, &mirror, home)?;
@@ -96,7 +98,7 @@ fn try_fetch(order: &Fetch, mut journey: Journey, home: &Home) -> Result<(Fetche
 fn judge(
     order: &Fetch,
     journey: &Journey,
-    mirror: &Mirror,
+    mirror: &LocalRepo,
     fetched: &Fetched,
     (freshness, reach): (&Freshness, Reach),
 ) -> Result<Told<Verdict>, GitFailure> {
@@ -124,7 +126,12 @@ enum Freshness {
 }
 
 /// Brings the commit, unless it is there.
-fn bring(order: &Fetch, journey: &Journey, mirror: &Mirror, home: &Home) -> Result<(Fetched, Freshness), GitFailure> {
+fn bring(
+    order: &Fetch,
+    journey: &Journey,
+    mirror: &LocalRepo,
+    home: &Home,
+) -> Result<(Fetched, Freshness), GitFailure> {
     let shown = journey.remote.shown();
     if let Target::Commit { commit, ref_name } = &order.target
         && let Some(found) = find(&mirror.repo, commit)
@@ -168,7 +175,7 @@ fn bring(order: &Fetch, journey: &Journey, mirror: &Mirror, home: &Home) -> Resu
 }
 
 /// Whether nothing has to be asked of the remote. In a working tree, the refs that people see have to be right, too.
-fn is_settled(mirror: &Mirror, home: &Home, commit: Oid, ref_name: Option<&RefName>) -> bool {
+fn is_settled(mirror: &LocalRepo, home: &Home, commit: Oid, ref_name: Option<&RefName>) -> bool {
     match (home, &mirror.folder.kind) {
         (Home::Mirror(_) | Home::Module { .. }, _) => true,
         (Home::WorkTree(_), Kind::Clone { remote_name: None } | Kind::Bare) => false,

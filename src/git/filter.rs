@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Against, GitFailure, cannot,
     history::{Reach, Told},
-    mirror::Mirror,
+    mirror::repository::LocalRepo,
 };
 use crate::model::{hook::Patterns, job::Asked, push::CommitId};
 
@@ -24,7 +24,7 @@ pub struct Filter {
 
 /// The rule by which the commit is left out, if there is one. A person who asks for it is not held to these rules.
 pub(super) fn left_out(
-    mirror: &Mirror,
+    mirror: &LocalRepo,
     reach: Reach,
     against: &Against,
     commit: &CommitId,
@@ -89,7 +89,7 @@ fn marked(
 }
 
 /// Whether all that differs between the two trees is outside of these paths.
-fn elsewhere(mirror: &Mirror, (live, new): (Oid, Oid), paths: &[String]) -> Result<Option<String>, GitFailure> {
+fn elsewhere(mirror: &LocalRepo, (live, new): (Oid, Oid), paths: &[String]) -> Result<Option<String>, GitFailure> {
     let patterns = Patterns::parse(paths).map_err(|why| GitFailure::other(format!("cannot read `paths`: {why}")))?;
     let changes = mirror.changes(Some(live), new)?;
     let fits = |path: &[u8]| patterns.match_name(&String::from_utf8_lossy(path));

@@ -15,51 +15,23 @@ mod git_program;
 
 mod progress;
 
-mod private_network;
-
-mod journey;
-
-mod index_pack;
-
-mod pack_stream;
-
-mod https;
-
-mod child_stream;
-
-mod ssh;
-
-mod local;
-
-mod library;
+mod transport;
 
 mod known;
 
 mod config;
 
-mod packs;
-
-mod tree;
+mod entries;
 
 mod mirror;
 
-mod commits;
-
-mod refs;
-
 mod history;
-
-mod network;
-
-mod present;
 
 mod ancestry;
 
 mod filter;
 
-mod attributes;
-
-mod listing;
+mod tree;
 
 mod modules;
 
@@ -67,13 +39,7 @@ mod submodules;
 
 mod lfs;
 
-mod put;
-
-mod blobs;
-
-mod write;
-
-mod fresh;
+mod checkout;
 
 mod in_place;
 
@@ -110,7 +76,7 @@ use crate::{
 
 /// The hidden subcommand: carries out one [`Order`], as an errand.
 pub fn serve() -> ExitCode {
-    library::limit_memory();
+    transport::library::limit_memory();
     errand::serve(|order| {
         let scope = match &order {
             Order::Fetch(order) => &order.scope,

@@ -7,9 +7,10 @@ use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 use git2::{Commit, Oid};
 
 use super::{
-    GitFailure, Place, Stage, Staged, cannot, fresh,
+    GitFailure, Place, Stage, Staged, cannot,
+    checkout::fresh,
     in_place::{self, InPlace},
-    mirror::Mirror,
+    mirror::repository::LocalRepo,
 };
 use crate::model::push::CommitId;
 
@@ -18,7 +19,7 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
     let id = Oid::from_str(order.commit.as_str()).map_err(cannot("read the commit's id"))?;
     let (mirror, before, patch_saved) = match &order.place {
         Place::Fresh { mirror, tree, ref_name } => {
-            let mirror = Mirror::for_reading(mirror)?;
+            let mirror = LocalRepo::for_reading(mirror)?;
             fresh::write(&mirror, &order.remote, (id, ref_name.as_ref()), &order.scope, tree)?;
             (mirror, None, false)
         }
@@ -28,7 +29,7 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
             let place = InPlace { path, remote, ref_name, dirty: *dirty, clean: *clean, patch, scope };
             let brought = in_place::bring(id, &place)?;
             let before = brought.before.and_then(|id| CommitId::parse(&id.to_string()));
-            (Mirror::of_clone(&path.join(".git"), None)?, before, brought.patch_saved)
+            (LocalRepo::of_clone(&path.join(".git"), None)?, before, brought.patch_saved)
         }
     };
     let commit = mirror.repo.find_commit(id);
@@ -40,7 +41,7 @@ pub(super) fn stage(order: &Stage) -> Result<Staged, GitFailure> {
 
 /// Writes the list of files that differ from `previous`, and counts them and the commits between.
 fn compare(
-    mirror: &Mirror,
+    mirror: &LocalRepo,
     commit: &Commit<'_>,
     previous: Option<&CommitId>,
     list: &Path,

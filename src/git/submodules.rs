@@ -12,12 +12,12 @@ use git2::{Oid, Tree};
 use sha2::{Digest, Sha256};
 
 use super::{
-    GitFailure, Scope, cannot,
-    listing::{Listing, tree_of},
-    mirror::Mirror,
+    GitFailure, Scope, cannot, entries as tree,
+    mirror::repository::LocalRepo,
     modules,
     progress::{plain, say},
-    remote, tree,
+    remote,
+    tree::listing::{Listing, tree_of},
 };
 use crate::model::{deploy::Submodules, push::CommitId};
 
@@ -68,7 +68,7 @@ pub(super) struct Within {
 
 /// The repositories within a commit, as far as they are wanted.
 pub(super) fn named_by(
-    mirror: &Mirror,
+    mirror: &LocalRepo,
     commit: &CommitId,
     subdir: Option<&Path>,
     remote: &str,
@@ -81,7 +81,7 @@ pub(super) fn named_by(
 
 /// Finds out where the repositories within a tree come from.
 pub(super) fn resolve(
-    mirror: &Mirror,
+    mirror: &LocalRepo,
     tree: &Tree<'_>,
     links: Vec<(Vec<u8>, Oid)>,
     outer: &str,

@@ -16,12 +16,15 @@ use git2::{ConfigLevel, Oid, Repository, RepositoryInitOptions, RepositoryOpenFl
 use super::{unusual, writable};
 use crate::{
     git::{
-        Cause, GitFailure, cannot, library,
-        mirror::{Kind, Mirror},
+        Cause, GitFailure, cannot,
+        mirror::{
+            refs::Offered,
+            repository::{Kind, LocalRepo},
+        },
         progress::{plain, say},
-        refs::Offered,
         remote::{self, Remote},
         shell::{path_word, word},
+        transport::library,
     },
     model::push::RefName,
 };
@@ -37,7 +40,7 @@ pub(super) struct Home {
     /// With the person's own configuration.
     pub(super) repo: Repository,
     /// The same, with none: what is fetched and written comes from here.
-    pub(super) store: Mirror,
+    pub(super) store: LocalRepo,
     /// Without links, and the same as the repository's own idea of it.
     pub(super) path: PathBuf,
     /// The remote of it that is ours, by its name.
@@ -54,7 +57,7 @@ pub(in crate::git) fn open_to_fetch(
     path: &Path,
     remote: &Remote,
     ref_name: Option<&RefName>,
-) -> Result<Mirror, GitFailure> {
+) -> Result<LocalRepo, GitFailure> {
     library::settle()?;
     let what = || format!("open the working tree `{}`", path.display());
     if let Err(err) = DirBuilder::new().recursive(true).mode(0o777).create(path) {
@@ -67,7 +70,7 @@ pub(in crate::git) fn open_to_fetch(
     let is_empty = fs::read_dir(&path).map_err(cannot(what()))?.next().is_none();
     if is_empty {
         make(&path, remote)?;
-        return Mirror::of_clone(&path.join(NEW).join(".git"), Some(ORIGIN.to_owned()));
+        return LocalRepo::of_clone(&path.join(NEW).join(".git"), Some(ORIGIN.to_owned()));
     }
     if path.join(".git").symlink_metadata().is_err() {
         return Err(foreign(&path, remote, ref_name, "it is not empty, and no clone of it"));
@@ -75,13 +78,13 @@ pub(in crate::git) fn open_to_fetch(
     let repo = open_own(&path).map_err(|why| foreign(&path, remote, ref_name, &why))?;
     unusual::refuse(&repo)?;
     writable::judge(repo.path())?;
-    Mirror::of_clone(repo.path(), our_remote(&repo, remote))
+    LocalRepo::of_clone(repo.path(), our_remote(&repo, remote))
 }
 
 /// Whether a repository that knows no remote of ours is of the same repository all the same.
 pub(in crate::git) fn settle(
     path: &Path,
-    mirror: &Mirror,
+    mirror: &LocalRepo,
     remote: &Remote,
     ref_name: Option<&RefName>,
     offered: &Offered,
@@ -124,7 +127,7 @@ impl Home {
     /// A working tree by its repository.
     pub(super) fn new(repo: Repository, path: PathBuf, origin: Option<String>) -> Result<Self, GitFailure> {
         writable::judge(repo.path())?;
-        let store = Mirror::of_clone(repo.path(), origin.clone())?;
+        let store = LocalRepo::of_clone(repo.path(), origin.clone())?;
         let flag = |name: &str| repo.config().and_then(|it| it.get_bool(name)).ok();
         let (trusts_modes, ignores_case) = (flag("core.fileMode").unwrap_or(true), flag("core.ignoreCase"));
         Ok(Self { repo, store, path, origin, trusts_modes, ignores_case: ignores_case.unwrap_or(false) })

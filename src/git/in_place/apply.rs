@@ -19,7 +19,7 @@ use super::{
 };
 use crate::git::{
     GitFailure, Scope, cannot,
-    tree::{self, Entry, Kind, as_path},
+    entries::{self as tree, Entry, Kind, as_path},
 };
 
 /// Brings files and index to the commit. `own` is our folder within `.git`.

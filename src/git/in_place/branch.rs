@@ -10,8 +10,8 @@ use super::{adopt::Home, save};
 use crate::{
     git::{
         GitFailure, cannot,
+        mirror::refs::DEPLOYED,
         progress::{plain, say},
-        refs::DEPLOYED,
         shell::{path_word, word},
     },
     model::push::RefName,

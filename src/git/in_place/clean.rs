@@ -7,7 +7,7 @@ use std::fs;
 use git2::{Repository, Status, StatusOptions, StatusShow};
 
 use super::{adopt::Home, folders::remove_empty_parents};
-use crate::git::{GitFailure, cannot, progress::say, tree::as_path};
+use crate::git::{GitFailure, cannot, entries::as_path, progress::say};
 
 /// Removes them.
 pub(super) fn remove_untracked(home: &Home) -> Result<(), GitFailure> {

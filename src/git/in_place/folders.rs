@@ -4,7 +4,7 @@
 
 use std::{fs, io, path::Path};
 
-use crate::git::{GitFailure, cannot, tree::as_path};
+use crate::git::{GitFailure, cannot, entries::as_path};
 
 /// Removes a file, and the folders that it leaves empty.
 pub(super) fn remove(folder: &Path, path: &[u8]) -> Result<(), GitFailure> {

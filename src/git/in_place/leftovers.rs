@@ -5,7 +5,7 @@
 use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
 
 use super::folders::remove_empty_parents;
-use crate::git::tree::as_path;
+use crate::git::entries::as_path;
 
 /// What the names begin with.
 pub(super) const NAME: &str = ".landfall-new-";

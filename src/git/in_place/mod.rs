@@ -46,7 +46,7 @@ pub(super) use self::{
     adopt::{complete, open_to_fetch, settle},
     module::prepare as module,
 };
-use super::{GitFailure, Scope};
+use crate::git::{GitFailure, Scope};
 use crate::model::{
     deploy::{Clean, Dirty},
     push::RefName,

@@ -17,11 +17,12 @@ use super::{
     unusual,
 };
 use crate::git::{
-    GitFailure, cannot, library,
+    GitFailure, cannot,
+    entries::as_path,
     progress::{plain, say},
     remote,
     submodules::Within,
-    tree::as_path,
+    transport::library,
 };
 
 /// Where a submodule is in the working tree around it.

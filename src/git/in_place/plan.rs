@@ -20,12 +20,12 @@ use super::{
 };
 use crate::{
     git::{
-        GitFailure, Scope,
-        attributes::{Attributes, filter_refusal, is_attributes},
-        cannot, lfs,
+        GitFailure, Scope, cannot,
+        entries::{self as tree, Change, Entry, as_path},
+        lfs,
         progress::plain,
         shell::path_word,
-        tree::{self, Change, Entry, as_path},
+        tree::attributes::{Attributes, filter_refusal, is_attributes},
     },
     model::{
         deploy::{Lfs, UnknownFilters},

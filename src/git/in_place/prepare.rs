@@ -29,9 +29,9 @@ use super::{
 use crate::{
     git::{
         GitFailure, Scope, cannot,
+        entries::as_path,
         progress::{plain, say},
         submodules::{self, Within},
-        tree::as_path,
     },
     model::{
         deploy::{Clean, Submodules},

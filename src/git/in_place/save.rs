@@ -18,9 +18,9 @@ use super::{adopt::Home, plan::Plan};
 use crate::{
     git::{
         GitFailure, cannot,
+        entries::as_path,
+        mirror::refs::DEPLOYED,
         progress::{plain, say},
-        refs::DEPLOYED,
-        tree::as_path,
     },
     model::push::RefName,
 };

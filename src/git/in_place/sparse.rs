@@ -7,7 +7,7 @@ use std::{collections::HashSet, fs, io, path::Path};
 
 use git2::{Config, ConfigLevel};
 
-use crate::git::{GitFailure, attributes::Pattern, cannot};
+use crate::git::{GitFailure, cannot, tree::attributes::Pattern};
 
 /// What a sparse checkout wants.
 #[derive(Debug)]

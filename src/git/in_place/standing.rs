@@ -25,11 +25,11 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, statat};
 
 use super::{adopt::Home, under_way::UnderWay};
 use crate::git::{
-    Cause, GitFailure,
-    attributes::{Attributes, is_attributes},
-    cannot, lfs,
+    Cause, GitFailure, cannot,
+    entries::{Entry, Kind, as_path},
+    lfs,
     shell::path_word,
-    tree::{Entry, Kind, as_path},
+    tree::attributes::{Attributes, is_attributes},
 };
 
 /// The working tree as its index has it, and the paths the index cannot vouch for.

@@ -25,9 +25,10 @@ use super::{
     plan::Plan,
 };
 use crate::git::{
-    GitFailure, Scope, cannot, locks, put,
-    tree::{Change, Kind, as_path},
-    write,
+    GitFailure, Scope, cannot,
+    checkout::{put, write},
+    entries::{Change, Kind, as_path},
+    locks,
 };
 
 /// Files that wait to take their places.

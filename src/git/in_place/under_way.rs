@@ -17,7 +17,7 @@ use super::{adopt::Home, leftovers};
 use crate::git::{
     GitFailure, cannot,
     locks::{self, remove_if_there},
-    mirror::lock_exclusively,
+    mirror::repository::lock_exclusively,
     progress::say,
 };
 

@@ -15,7 +15,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::git::{GitFailure, cannot, shell, tree::as_path};
+use crate::git::{GitFailure, cannot, entries::as_path, shell};
 
 /// Fails where a folder that is there cannot be written to.
 pub(super) fn judge(folder: &Path) -> Result<(), GitFailure> {

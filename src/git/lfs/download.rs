@@ -24,7 +24,7 @@ use super::{
     endpoint::{Server, Source},
     store::{Refused, Store},
 };
-use crate::git::{GitFailure, https, progress::plain};
+use crate::git::{GitFailure, progress::plain, transport::https};
 
 const MEDIA_TYPE: &str = "application/vnd.git-lfs+json";
 

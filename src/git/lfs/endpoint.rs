@@ -9,12 +9,11 @@ use serde::Deserialize;
 
 use super::stranger::Guide;
 use crate::git::{
-    GitFailure, https,
-    journey::Journey,
+    GitFailure,
     progress::say,
     remote::{self, Remote},
     shell::quoted,
-    ssh,
+    transport::{https, journey::Journey, ssh},
 };
 
 /// What a server says of itself over ssh is short.

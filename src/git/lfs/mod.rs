@@ -20,14 +20,14 @@ use std::{
 
 use git2::Oid;
 
-use super::{
+use crate::git::{
     Fetch, GitFailure, cannot,
     config::settings,
-    journey::Journey,
-    listing::{Listing, tree_of},
-    mirror::Mirror,
+    entries::{self as tree, Entry},
+    mirror::repository::LocalRepo,
     progress::{plain, say},
-    tree::{self, Entry},
+    transport::journey::Journey,
+    tree::listing::{Listing, tree_of},
 };
 use crate::model::{deploy::Lfs, push::CommitId, size::Size};
 
@@ -40,7 +40,7 @@ const CONFIG_FILE: &str = ".lfsconfig";
 type Wanted = BTreeMap<Pointer, Vec<u8>>;
 
 /// Brings the files that a commit's pointers stand for into the mirror's store, if the hook says so.
-pub(super) fn pull(order: &Fetch, journey: &Journey, mirror: &Mirror, commit: &CommitId) -> Result<(), GitFailure> {
+pub(super) fn pull(order: &Fetch, journey: &Journey, mirror: &LocalRepo, commit: &CommitId) -> Result<(), GitFailure> {
     match order.scope.lfs {
         Lfs::Fail | Lfs::Ignore => return Ok(()),
         Lfs::Pull => (),
@@ -63,7 +63,7 @@ pub(super) fn pull(order: &Fetch, journey: &Journey, mirror: &Mirror, commit: &C
 }
 
 /// Where the tree itself says that its files are.
-fn configured_url(mirror: &Mirror, commit: Oid) -> Result<Option<String>, GitFailure> {
+fn configured_url(mirror: &LocalRepo, commit: Oid) -> Result<Option<String>, GitFailure> {
     let tree = tree_of(mirror, commit)?;
     let Some(entry) = tree::entry_at(&tree, CONFIG_FILE.as_bytes()).filter(|it| it.kind.is_file()) else {
         return Ok(None);
@@ -74,7 +74,7 @@ fn configured_url(mirror: &Mirror, commit: Oid) -> Result<Option<String>, GitFai
     Ok(url.and_then(|it| String::from_utf8(it.value).ok()))
 }
 
-fn wanted(mirror: &Mirror, commit: Oid, subdir: Option<&Path>) -> Result<Wanted, GitFailure> {
+fn wanted(mirror: &LocalRepo, commit: Oid, subdir: Option<&Path>) -> Result<Wanted, GitFailure> {
     let tree = tree_of(mirror, commit)?;
     let mut listing = Listing::of(mirror, &tree, subdir)?;
     let mut wanted = Wanted::new();
@@ -95,7 +95,7 @@ fn wanted(mirror: &Mirror, commit: Oid, subdir: Option<&Path>) -> Result<Wanted,
 }
 
 /// The pointer at a path that the attributes give to LFS; `None`: its blob is the file itself.
-pub(super) fn pointer(mirror: &Mirror, path: &[u8], entry: Entry) -> Result<Option<Pointer>, GitFailure> {
+pub(super) fn pointer(mirror: &LocalRepo, path: &[u8], entry: Entry) -> Result<Option<Pointer>, GitFailure> {
     let what = || format!("read `{}` of the tree", plain(path));
     let odb = mirror.repo.odb().map_err(cannot("open the mirror's objects"))?;
     let (size, _) = odb.read_header(entry.id).map_err(cannot(what()))?;
@@ -107,7 +107,12 @@ pub(super) fn pointer(mirror: &Mirror, path: &[u8], entry: Entry) -> Result<Opti
 }
 
 /// The file that stands for a pointer at a path; `None`: the pointer itself.
-pub(super) fn object(mirror: &Mirror, lfs: Lfs, path: &[u8], pointer: &Pointer) -> Result<Option<PathBuf>, GitFailure> {
+pub(super) fn object(
+    mirror: &LocalRepo,
+    lfs: Lfs,
+    path: &[u8],
+    pointer: &Pointer,
+) -> Result<Option<PathBuf>, GitFailure> {
     match lfs {
         Lfs::Ignore => Ok(None),
         Lfs::Pull => store::Store::open(&mirror.folder)?.file(path, pointer).map(Some),

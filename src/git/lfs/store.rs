@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{Pointer, Wanted};
 use crate::git::{
     GitFailure, cannot,
-    mirror::{Kind, MirrorFolder},
+    mirror::repository::{Kind, RepoFolder},
     progress::plain,
 };
 
@@ -35,7 +35,7 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens it, or makes it.
-    pub(super) fn open(repository: &MirrorFolder) -> Result<Self, GitFailure> {
+    pub(super) fn open(repository: &RepoFolder) -> Result<Self, GitFailure> {
         let folder = repository.path().join("lfs/objects");
         let what = || format!("make `{}`", folder.display());
         DirBuilder::new().recursive(true).mode(0o755).create(&folder).map_err(cannot(what()))?;

@@ -9,9 +9,12 @@ use reqwest::{
 };
 
 use crate::git::{
-    GitFailure, https,
-    journey::Journey,
-    private_network::{is_in_private_network, leads_inside},
+    GitFailure,
+    transport::{
+        https,
+        journey::Journey,
+        private_network::{is_in_private_network, leads_inside},
+    },
 };
 
 /// Makes requests to where one may go.

@@ -18,7 +18,7 @@ use super::{
     in_place::{FAIL, SAVE},
     make_executable,
 };
-use crate::{git::tree::as_path, model::push::CommitId};
+use crate::{git::entries::as_path, model::push::CommitId};
 
 #[derive(Clone)]
 enum Leaf {

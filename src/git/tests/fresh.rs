@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use super::{Room, contents, git, git_with_input, id, make_executable};
 use crate::{
-    git::tree::changes_up_to,
+    git::entries::changes_up_to,
     model::{push::CommitId, run::FailureClass},
 };
 

@@ -8,7 +8,7 @@ use super::{
     server::{GitServer, Judge, Verdict, everyone},
     wait_for,
 };
-use crate::{git::mirror::Mirror, model::job::Target};
+use crate::{git::mirror::repository::LocalRepo, model::job::Target};
 
 #[test]
 fn a_mirror_survives_a_kill_in_mid_fetch() {
@@ -46,7 +46,7 @@ fn a_second_fetch_of_the_same_remote_waits_and_says_so() {
     let room = Room::new();
     let commit = room.commit(&[("a", "1")]);
     let remote = room.source().display().to_string();
-    let held = Mirror::for_fetch(&room.path("mirror.git"), &remote).expect("the lock");
+    let held = LocalRepo::for_fetch(&room.path("mirror.git"), &remote).expect("the lock");
     thread::scope(|scope| {
         let order = room.order(&remote, Vec::new(), Target::DefaultBranch);
         let mut child = room.start_child(&Order::Fetch(order), &[]);

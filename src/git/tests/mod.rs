@@ -59,7 +59,7 @@ use std::{
 use tempfile::TempDir;
 
 use self::ssh::SshRoom;
-use super::{
+use crate::git::{
     Against, Answer, Fetch, Fetched, Filter, GitFailure, Into, Login, LoginProof, Order, Place, SILENCE, Scope, Stage,
     Staged, serve,
 };

@@ -7,7 +7,7 @@ use proptest::{collection, prelude::*, sample::select};
 
 use super::{Room, contents, fresh::checked_out, git, git_command, git_with_input, id};
 use crate::{
-    git::{attributes::Substitution, tree},
+    git::{entries as tree, tree::attributes::Substitution},
     model::push::{CommitId, RefName},
 };
 

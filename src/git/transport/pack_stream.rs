@@ -1,0 +1,193 @@
+//! A stream of git's protocol whose pack goes to git's own `index-pack`, which resolves deltas on all processors.
+//!
+//! libgit2 indexes on one, and takes twice as long. It is told that the pack was an empty one; when it has read that,
+//! the objects are there already.
+//!
+//! Invariant: the end of the pack is passed on only once all of its objects are in the repository.
+
+use std::io::{self, Read, Write};
+
+use super::{index_pack::IndexPack, journey::Journey};
+use crate::git::{GitFailure, git_program};
+
+/// A pack without objects: its signature, version 2, a count of none, and their SHA-1
+/// (<https://git-scm.com/docs/pack-format>).
+const EMPTY_PACK: [u8; 32] = [
+    b'P', b'A', b'C', b'K', 0, 0, 0, 2, 0, 0, 0, 0, 0x02, 0x9d, 0x08, 0x82, 0x3b, 0xd8, 0xa8, 0xea, 0xb5, 0x10, 0xad,
+    0x6a, 0xc7, 0x5c, 0x82, 0x3c, 0xfd, 0x3e, 0xd3, 0x1e,
+];
+
+/// The name that libgit2 gives to it.
+pub(in crate::git) const EMPTY_PACK_STEM: &str = "pack-029d08823bd8a8eab510ad6ac75c823cfd3ed31e";
+
+/// Signature, version and count.
+const PACK_HEADER_BYTES: usize = 12;
+
+/// The side band of the pack (<https://git-scm.com/docs/protocol-capabilities>, `side-band-64k`).
+const PACK_BAND: u8 = 1;
+
+/// The stream. Lines that are not the pack pass through as they are.
+pub(in crate::git) struct PackStream<S> {
+    inner: S,
+    journey: Journey,
+    /// What libgit2 reads next, from `position` on.
+    ready: Vec<u8>,
+    position: usize,
+    pack: Pack,
+}
+
+/// Where the pack of this stream goes.
+enum Pack {
+    /// None of it has come yet, or not enough to know.
+    Awaited(Vec<u8>),
+    /// To git.
+    Indexed(Box<IndexPack>),
+    /// To libgit2: there is no git, nothing in the pack, or what comes is not in side bands.
+    Passed,
+}
+
+impl<S: Read + Write> PackStream<S> {
+    /// Wraps a stream that begins with a packet line.
+    pub(in crate::git) fn new(inner: S, journey: &Journey) -> Self {
+        let pack = match journey.indexed_into.is_some() && git_program::is_installed() {
+            true => Pack::Awaited(Vec::new()),
+            false => Pack::Passed,
+        };
+        Self { inner, journey: journey.clone(), ready: Vec::new(), position: 0, pack }
+    }
+
+    /// Reads the next packet line (<https://git-scm.com/docs/protocol-common>); answers whether there was one.
+    fn take_line(&mut self) -> io::Result<bool> {
+        let mut length = [0; 4];
+        let count = read_up_to(&mut self.inner, &mut length)?;
+        let size = std::str::from_utf8(&length).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
+        let (4, Some(size)) = (count, size) else {
+            // The end, or a server that knows no side bands: what comes now is the bare pack.
+            self.ready.extend_from_slice(&length[..count]);
+            self.pack = Pack::Passed;
+            return Ok(count > 0);
+        };
+        if size == 0 {
+            self.end_pack()?;
+        }
+        let mut payload = vec![0; size.saturating_sub(4)];
+        let count = read_up_to(&mut self.inner, &mut payload)?;
+        payload.truncate(count);
+        match payload.split_first() {
+            Some((&PACK_BAND, piece)) if !matches!(self.pack, Pack::Passed) => self.take_pack(piece)?,
+            Some(_) | None => {
+                self.ready.extend_from_slice(&length);
+                self.ready.extend_from_slice(&payload);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take_pack(&mut self, piece: &[u8]) -> io::Result<()> {
+        match &mut self.pack {
+            Pack::Indexed(index) => index.write(piece).map_err(|failure| noted(&self.journey, failure)),
+            Pack::Passed => {
+                self.pass(piece);
+                Ok(())
+            }
+            Pack::Awaited(begin) => {
+                begin.extend_from_slice(piece);
+                let Some(header) = begin.get(..PACK_HEADER_BYTES) else { return Ok(()) };
+                let count = header[8..].iter().fold(0, |count: usize, it| count << 8 | usize::from(*it));
+                let begin = std::mem::take(begin);
+                match self.journey.indexed_into.clone().filter(|_| count > 0) {
+                    None => {
+                        self.pack = Pack::Passed;
+                        self.pass(&begin);
+                    }
+                    Some(git_dir) => {
+                        let index = IndexPack::start(&git_dir, &self.journey, count);
+                        let mut index = index.map_err(|failure| noted(&self.journey, failure))?;
+                        index.write(&begin).map_err(|failure| noted(&self.journey, failure))?;
+                        self.pack = Pack::Indexed(Box::new(index));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands a piece of the pack to libgit2.
+    fn pass(&mut self, piece: &[u8]) {
+        self.ready.extend_from_slice(format!("{:04x}", piece.len() + 5).as_bytes());
+        self.ready.push(PACK_BAND);
+        self.ready.extend_from_slice(piece);
+    }
+
+    /// A flush: of the pack, where one was under way, else of the lines before it.
+    fn end_pack(&mut self) -> io::Result<()> {
+        if !matches!(self.pack, Pack::Indexed(_)) {
+            return Ok(());
+        }
+        if let Pack::Indexed(index) = std::mem::replace(&mut self.pack, Pack::Passed) {
+            index.finish().map_err(|failure| noted(&self.journey, failure))?;
+        }
+        self.pass(&EMPTY_PACK);
+        Ok(())
+    }
+}
+
+fn noted(journey: &Journey, failure: GitFailure) -> io::Error {
+    journey.trouble.note(&failure);
+    io::Error::other(failure.reason)
+}
+
+/// Fills a buffer, or as much of it as comes before the end.
+fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(err) if err.kind() == io::ErrorKind::Interrupted => (),
+            Err(err) => return Err(err),
+        }
+    }
+    Ok(filled)
+}
+
+impl<S: Read + Write> Read for PackStream<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position == self.ready.len() {
+            self.ready.clear();
+            self.position = 0;
+            if matches!(self.pack, Pack::Passed) {
+                return self.inner.read(buffer);
+            }
+            if !self.take_line()? {
+                return Ok(0);
+            }
+        }
+        let length = buffer.len().min(self.ready.len() - self.position);
+        buffer[..length].copy_from_slice(&self.ready[self.position..self.position + length]);
+        self.position += length;
+        Ok(length)
+    }
+}
+
+impl<S: Read + Write> Write for PackStream<S> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.inner.write(piece)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EMPTY_PACK, EMPTY_PACK_STEM};
+
+    #[test]
+    fn the_empty_pack_is_gits_own() {
+        // `git pack-objects --stdout </dev/null | xxd -p`
+        assert_eq!(hex::encode(EMPTY_PACK), "5041434b0000000200000000029d08823bd8a8eab510ad6ac75c823cfd3ed31e");
+        assert_eq!(format!("pack-{}", hex::encode(&EMPTY_PACK[12..])), EMPTY_PACK_STEM);
+    }
+}

@@ -1,0 +1,345 @@
+//! What the `.gitattributes` of a tree ask for, as far as it changes what is written.
+//!
+//! Invariant: attributes come from the tree that is written, never from a folder it is written to, nor from anybody's
+//! configuration.
+
+mod pattern;
+
+mod encoding;
+
+mod convert;
+
+mod foreign;
+
+mod dates;
+
+mod commit;
+
+mod describing;
+
+mod pretty;
+
+mod subst;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use git2::{Oid, Repository};
+
+use self::{
+    convert::{Ids, LineEnds},
+    encoding::Encoding,
+};
+use crate::git::{
+    GitFailure,
+    entries::small_file,
+    progress::{plain, say},
+};
+use crate::model::size::Size;
+
+pub(in crate::git) use convert::Conversion;
+pub(in crate::git) use foreign::filter_refusal;
+pub(in crate::git) use pattern::Pattern;
+pub(in crate::git) use subst::Substitution;
+
+/// The name of such a file.
+pub(in crate::git) const FILE_NAME: &[u8] = b".gitattributes";
+
+/// What all of these files of a tree may have together.
+const FILES_BYTES_MAX: usize = 4 << 20;
+
+/// Git leaves longer lines out, too.
+const LINE_BYTES_MAX: usize = 2048;
+
+/// What the `.gitattributes` files of a tree ask for.
+#[derive(Debug, Default)]
+pub(in crate::git) struct Attributes {
+    /// By the folder they are in: empty, or with a slash at its end.
+    files: HashMap<Vec<u8>, Vec<Rule>>,
+    /// Somewhere a file may differ from its blob.
+    pub(in crate::git) has_filters: bool,
+    /// Somewhere files are kept in Git LFS.
+    pub(in crate::git) has_lfs: bool,
+    /// Somewhere something is not exported.
+    pub(in crate::git) has_export_ignore: bool,
+    /// Somewhere a text names the commit it is exported from.
+    pub(in crate::git) has_export_subst: bool,
+    /// Somewhere a filter other than that of Git LFS would be run.
+    pub(in crate::git) has_foreign_filters: bool,
+}
+
+#[derive(Debug)]
+struct Rule {
+    pattern: Pattern,
+    says: Vec<(Name, Value)>,
+}
+
+/// The attributes that matter here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Text,
+    /// What `text` was called once.
+    Crlf,
+    Eol,
+    Ident,
+    Filter,
+    ExportIgnore,
+    ExportSubst,
+    Encoding,
+}
+
+const NAMES: [(&[u8], Name); 8] = [
+    (b"text", Name::Text),
+    (b"crlf", Name::Crlf),
+    (b"eol", Name::Eol),
+    (b"ident", Name::Ident),
+    (b"filter", Name::Filter),
+    (b"export-ignore", Name::ExportIgnore),
+    (b"export-subst", Name::ExportSubst),
+    (b"working-tree-encoding", Name::Encoding),
+];
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Value {
+    #[default]
+    Unspecified,
+    Set,
+    Unset,
+    Word(Vec<u8>),
+}
+
+impl Value {
+    fn is(&self, word: &[u8]) -> bool {
+        matches!(self, Self::Word(it) if it == word)
+    }
+
+    /// The encoding it names; `None`: we do not know it.
+    fn encoding(&self) -> Option<Encoding> {
+        match self {
+            Self::Word(name) if !name.is_empty() => Encoding::parse(name),
+            Self::Word(_) | Self::Set | Self::Unset | Self::Unspecified => Some(Encoding::Stays),
+        }
+    }
+
+    /// The name of a filter that we know nothing of. To be set without a name means none, as it does to git.
+    fn foreign_filter(&self) -> Option<&[u8]> {
+        match self {
+            Self::Word(name) if !name.is_empty() && name != b"lfs" => Some(name),
+            Self::Word(_) | Self::Set | Self::Unset | Self::Unspecified => None,
+        }
+    }
+}
+
+/// What holds for one path.
+#[derive(Debug, Default)]
+pub(in crate::git) struct Settings([Value; NAMES.len()]);
+
+impl Settings {
+    fn value(&self, name: Name) -> &Value {
+        &self.0[name as usize]
+    }
+
+    /// Whether Git LFS keeps it.
+    pub(in crate::git) fn is_lfs(&self) -> bool {
+        self.value(Name::Filter).is(b"lfs")
+    }
+
+    /// Whether it stays out of what is deployed.
+    pub(in crate::git) fn is_export_ignored(&self) -> bool {
+        *self.value(Name::ExportIgnore) == Value::Set
+    }
+
+    /// Whether its text names the commit it is exported from.
+    pub(in crate::git) fn is_export_subst(&self) -> bool {
+        *self.value(Name::ExportSubst) == Value::Set
+    }
+
+    /// The filter that would change it, other than that of Git LFS.
+    pub(in crate::git) fn foreign_filter(&self) -> Option<&[u8]> {
+        self.value(Name::Filter).foreign_filter()
+    }
+
+    /// How its file differs from its blob.
+    pub(in crate::git) fn conversion(&self) -> Conversion {
+        let is_crlf = self.value(Name::Eol).is(b"crlf");
+        let mut text = self.value(Name::Text);
+        let says_something = |it: &Value| matches!(it, Value::Set | Value::Unset) || it.is(b"auto") || it.is(b"input");
+        if !says_something(text) {
+            text = self.value(Name::Crlf);
+        }
+        let line_ends = match text {
+            Value::Unset => LineEnds::Stay,
+            _ if !is_crlf => LineEnds::Stay,
+            Value::Word(word) if word == b"auto" => LineEnds::CrlfIfText,
+            Value::Word(_) | Value::Set | Value::Unspecified => LineEnds::Crlf,
+        };
+        let is_auto = text.is(b"auto") && !self.value(Name::Eol).is(b"lf");
+        let encoding = self.value(Name::Encoding).encoding().unwrap_or_default();
+        let ids = match self.value(Name::Ident) {
+            Value::Set if is_auto || encoding != Encoding::Stays => Ids::InMemory,
+            Value::Set => Ids::InPassing,
+            Value::Unspecified | Value::Unset | Value::Word(_) => Ids::Stay,
+        };
+        Conversion { line_ends, ids, encoding }
+    }
+}
+
+impl Attributes {
+    /// Reads the given `.gitattributes` blobs, each with its path.
+    pub(in crate::git) fn read<'a>(
+        repo: &Repository,
+        files: impl IntoIterator<Item = (&'a [u8], Oid)>,
+    ) -> Result<Self, GitFailure> {
+        let mut attributes = Self::default();
+        // The root's comes first: it alone may define macros.
+        let files: BTreeMap<usize, Vec<(&[u8], Oid)>> = files.into_iter().fold(BTreeMap::new(), |mut files, file| {
+            files.entry(file.0.len()).or_default().push(file);
+            files
+        });
+        let mut macros = HashMap::from([(b"binary".to_vec(), vec![(Name::Text, Value::Unset)])]);
+        let (mut left_out, mut left) = (BTreeSet::new(), FILES_BYTES_MAX);
+        for (path, id) in files.into_values().flatten() {
+            let folder = &path[..path.len() - FILE_NAME.len()];
+            let content = small_file(repo, id, &plain(path))?;
+            left = left.checked_sub(content.len()).ok_or_else(|| {
+                let limit = Size(FILES_BYTES_MAX as u64);
+                GitFailure::permanent(format!("the `.gitattributes` files of the tree have more than {limit} together"))
+            })?;
+            let text = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
+            let mut rules = Vec::new();
+            for line in text.split(|it| *it == b'\n').filter(|it| it.len() < LINE_BYTES_MAX) {
+                rules.extend(parse_line(line, folder.is_empty(), &mut macros));
+            }
+            for (name, value) in rules.iter().flat_map(|rule| &rule.says) {
+                match name {
+                    Name::Text | Name::Crlf => (),
+                    Name::Eol => attributes.has_filters |= value.is(b"crlf"),
+                    Name::Ident => attributes.has_filters |= *value == Value::Set,
+                    Name::Filter => {
+                        attributes.has_lfs |= value.is(b"lfs");
+                        attributes.has_foreign_filters |= value.foreign_filter().is_some();
+                    }
+                    Name::ExportIgnore => attributes.has_export_ignore |= *value == Value::Set,
+                    Name::Encoding => match (value, value.encoding()) {
+                        (_, Some(encoding)) => attributes.has_filters |= encoding != Encoding::Stays,
+                        (Value::Word(name), None) => drop(left_out.insert(plain(name))),
+                        (Value::Set | Value::Unset | Value::Unspecified, None) => (),
+                    },
+                    Name::ExportSubst => attributes.has_export_subst |= *value == Value::Set,
+                }
+            }
+            attributes.files.insert(folder.to_vec(), rules);
+        }
+        for name in left_out {
+            say(&format!(
+                "warning: `working-tree-encoding={name}` is left out: such files are written as they are stored"
+            ));
+        }
+        Ok(attributes)
+    }
+
+    /// Whether any of it changes what is written.
+    pub(in crate::git) fn matter(&self) -> bool {
+        self.has_filters || self.has_lfs || self.has_export_ignore
+    }
+
+    /// What holds for a path: the last word of the nearest file.
+    pub(in crate::git) fn of(&self, path: &[u8], is_folder: bool) -> Settings {
+        let mut settings = Settings::default();
+        let slashes = path.iter().enumerate().filter(|(_, it)| **it == b'/').map(|(at, _)| at + 1);
+        for start in std::iter::once(0).chain(slashes) {
+            let Some(rules) = self.files.get(&path[..start]) else { continue };
+            for rule in rules.iter().filter(|it| it.pattern.fits(&path[start..], is_folder)) {
+                for (name, value) in &rule.says {
+                    settings.0[*name as usize] = value.clone();
+                }
+            }
+        }
+        settings
+    }
+}
+
+type Macros = HashMap<Vec<u8>, Vec<(Name, Value)>>;
+
+/// A line is a pattern and what it says; or it defines a macro, or means nothing.
+fn parse_line(line: &[u8], is_root: bool, macros: &mut Macros) -> Option<Rule> {
+    let line = line.trim_ascii();
+    if line.is_empty() || line.starts_with(b"#") {
+        return None;
+    }
+    if let Some(definition) = line.strip_prefix(b"[attr]") {
+        let mut words = definition.trim_ascii().split(u8::is_ascii_whitespace);
+        let name = words.next().filter(|_| is_root)?;
+        let says = words.flat_map(|it| parse_word(it, macros)).collect();
+        macros.insert(name.to_vec(), says);
+        return None;
+    }
+    let (pattern, rest) = match unquoted(line) {
+        Some(parts) => parts,
+        None => {
+            let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+            (line[..end].to_vec(), &line[end..])
+        }
+    };
+    // Git says that negative patterns are meaningless here.
+    if pattern.starts_with(b"!") {
+        return None;
+    }
+    let words = rest.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
+    let says: Vec<_> = words.flat_map(|it| parse_word(it, macros)).collect();
+    (!says.is_empty()).then(|| Rule { pattern: Pattern::parse(&pattern), says })
+}
+
+/// `name`, `-name`, `!name` or `name=value`; a macro that is set says what it stands for.
+fn parse_word(word: &[u8], macros: &Macros) -> Vec<(Name, Value)> {
+    let (name, value) = match word {
+        [b'-', name @ ..] => (name, Value::Unset),
+        [b'!', name @ ..] => (name, Value::Unspecified),
+        name => match name.iter().position(|it| *it == b'=') {
+            Some(at) => (&name[..at], Value::Word(name[at + 1..].to_vec())),
+            None => (name, Value::Set),
+        },
+    };
+    if let Some((_, name)) = NAMES.iter().find(|(text, _)| *text == name) {
+        return vec![(*name, value)];
+    }
+    macros.get(name).filter(|_| value == Value::Set).cloned().unwrap_or_default()
+}
+
+/// A pattern in double quotes, with C's escapes, and what follows it.
+fn unquoted(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut rest = line.strip_prefix(b"\"")?;
+    let mut pattern = Vec::new();
+    loop {
+        match rest {
+            [b'"', rest @ ..] => return Some((pattern, rest)),
+            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
+                pattern.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = tail;
+            }
+            [b'\\', escape, tail @ ..] => {
+                pattern.push(match escape {
+                    b'a' => 7,
+                    b'b' => 8,
+                    b't' => b'\t',
+                    b'n' => b'\n',
+                    b'v' => 11,
+                    b'f' => 12,
+                    b'r' => b'\r',
+                    b'"' | b'\\' => *escape,
+                    _ => return None,
+                });
+                rest = tail;
+            }
+            [byte, tail @ ..] => {
+                pattern.push(*byte);
+                rest = tail;
+            }
+            [] => return None,
+        }
+    }
+}
+
+/// Whether the path is one of a `.gitattributes` file.
+pub(in crate::git) fn is_attributes(path: &[u8]) -> bool {
+    path.rsplit(|it| *it == b'/').next() == Some(FILE_NAME)
+}
