@@ -24,6 +24,7 @@ mod fork;
 mod limits;
 
 mod environment;
+mod landing;
 pub mod preflight;
 mod workspace;
 
@@ -238,6 +239,13 @@ fn preflight(run: &mut Run) -> Result<(), Outcome> {
     let hook = run.spec.job.hook.clone();
     run.account = Some(preflight::users(&hook).map_err(obstacle)?);
     preflight::place(&hook).map_err(obstacle)?;
+    if let (Some(path), Some(account)) = (hook.deploy.strategy.path(), &run.account) {
+        let made = landing::make(path, account);
+        made.map_err(|err| {
+            let reason = format!("cannot make `{}`: {err}", path.display());
+            failed(RunStep::Preflight, FailureClass::Other, reason)
+        })?;
+    }
     // A way back takes no room worth the name, and a full disk may be the reason for it.
     if run.spec.job.target.is_fetched() { preflight::room(&hook, &run.spec.state).map_err(obstacle) } else { Ok(()) }
 }

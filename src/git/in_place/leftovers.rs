@@ -22,7 +22,9 @@ pub(super) fn remove_leftovers(folder: &Path, own: &Path) -> io::Result<()> {
     };
     for name in list.split(|it| *it == 0).filter(|it| !it.is_empty()) {
         let is_ours = as_path(name).file_name().is_some_and(|it| it.as_bytes().starts_with(NAME.as_bytes()));
-        if is_ours && fs::remove_file(folder.join(as_path(name))).is_ok() {
+        if is_ours {
+            // It may have been killed when it had made the folder alone.
+            let _ = fs::remove_file(folder.join(as_path(name)));
             remove_empty_parents(folder, name);
         }
     }

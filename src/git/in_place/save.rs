@@ -91,7 +91,7 @@ pub(super) fn save(home: &Home, plan: &Plan, lost: &BTreeSet<Oid>, patch: &Path)
     if !plan.edits.is_empty() {
         let told = write_patch(home, &plan.edits, patch)?;
         if !told.is_empty() {
-            say(&format!("saved local edits of {} files to {}", told.len(), patch.display()));
+            say(&format!("saving the local edits of {} files", told.len()));
         }
         // What git does not see as a difference, such as an edit that it was told to overlook, is at least copied.
         copied.extend(plan.edits.iter().filter(|it| !told.contains(*it)));
@@ -169,6 +169,6 @@ fn copy(home: &Home, paths: &[&Vec<u8>], folder: &Path) -> Result<(), GitFailure
         };
         copied.map_err(cannot(what()))?;
     }
-    say(&format!("saved {} files that were in the way to {}", paths.len(), folder.display()));
+    say(&format!("saving {} files that were in the way", paths.len()));
     Ok(())
 }

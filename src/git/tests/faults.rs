@@ -436,3 +436,44 @@ fn nothing_is_fetched_into_a_clone_of_something_else() {
     assert!(!known.expect("git").status.success(), "not an object of it is there");
     assert_eq!(id(&git(&other.home(), &["rev-parse", "HEAD"])), other.head());
 }
+
+#[test]
+fn unknown_filters_are_refused_in_place_before_anything_changes() {
+    let mut room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    let second = room.commit(&[(".gitattributes", "secret filter=git-crypt\n"), ("secret", "\0GITCRYPT"), ("a", "2")]);
+    let failure = room.bring(&second, FAIL).expect_err("a filter");
+    assert!(failure.reason.contains("`secret`") && failure.reason.contains("git-crypt"), "{}", failure.reason);
+    assert_eq!(room.text("a"), "1", "nothing was changed");
+    room.scope.filters = crate::model::deploy::UnknownFilters::Ignore;
+    room.bring(&second, FAIL).expect("as it is stored");
+    room.assert_is_at(&second);
+}
+
+#[test]
+fn files_get_the_modes_that_the_umask_of_the_hook_leaves() {
+    let mut room = Room::new();
+    room.write(&[("bin/run", Some(b"#!/bin/sh\n"))]);
+    super::make_executable(&room.source().join("bin/run"));
+    let commit = room.commit(&[("a", "1")]);
+    room.scope.umask = 0o027;
+    let order = |order| {
+        let child = room.start_child(&order, &[]);
+        let output = child.wait_with_output().expect("the child ends");
+        crate::process::errand::decode::<crate::git::Answer>(super::answer(&output)).expect("done");
+    };
+    let fetch = room.order(&room.remote, Vec::new(), by_branch(&commit));
+    order(crate::git::Order::Fetch(Fetch { into: Into::WorkTree(room.home()), ..fetch }));
+    order(crate::git::Order::Stage(crate::git::Stage {
+        remote: room.remote.clone(),
+        commit: commit.clone(),
+        place: room.place(Some(main_branch()), FAIL),
+        scope: room.scope.clone(),
+        previous: None,
+        changed_files: room.path("changed-files"),
+    }));
+    let mode = |path: &str| room.home().join(path).metadata().expect(path).mode() & 0o777;
+    assert_eq!((mode("a"), mode("bin"), mode("bin/run")), (0o640, 0o750, 0o750));
+    room.assert_is_at(&commit);
+}

@@ -207,3 +207,99 @@ fn a_link_in_place_of_a_submodule_or_above_it_leads_nowhere() {
         assert_eq!(fs::read_dir(room.path("elsewhere")).expect("a folder").count(), 0);
     }
 }
+
+/// Takes a submodule out of the source, with what `.gitmodules` says of it.
+fn remove_submodule(room: &Room, name: &str, path: &str) {
+    git(&room.source(), &["config", "-f", ".gitmodules", "--remove-section", &format!("submodule.{name}")]);
+    git(&room.source(), &["update-index", "--force-remove", path]);
+    git(&room.source(), &["add", ".gitmodules"]);
+    git(&room.source(), &["commit", "-q", "-m", "remove"]);
+}
+
+#[test]
+fn another_repository_at_the_place_of_an_old_submodule_takes_its_place() {
+    let (mut room, commit) = nested();
+    room.scope.submodules = Submodules::Recursive;
+    room.bring(&commit, FAIL).expect("first");
+    let other = repository(&room, "other", &[("o", "other\n")]);
+    remove_submodule(&room, "lib", "vendor/lib");
+    let second = embed(&room, "source", ("other", "vendor/lib", "../other"), &other);
+    write_files(&room.home(), &[("vendor/lib/l", Some(b"by hand\n"))]);
+    assert!(room.bring(&second, FAIL).expect_err("an edit").reason.contains("`l`"));
+    assert_eq!(git(&room.home(), &["rev-parse", "HEAD"]), commit.as_str(), "nothing was changed");
+    assert!(room.bring(&second, SAVE).expect("second").patch_saved);
+    assert_eq!(without_git(contents(&room.home())), cloned(&room, &["--recurse-submodules"]));
+    assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
+    git(&room.home(), &["submodule", "foreach", "--recursive", "git fsck --connectivity-only"]);
+}
+
+#[test]
+fn a_submodule_that_moves_or_is_renamed_comes_along() {
+    let (mut room, commit) = nested();
+    room.scope.submodules = Submodules::Recursive;
+    room.bring(&commit, FAIL).expect("first");
+    let lib = git(&room.path("lib"), &["rev-parse", "HEAD"]);
+    // First to another place, then under another name.
+    for (old, (name, path)) in
+        [(("lib", "vendor/lib"), ("lib", "moved/here")), (("lib", "moved/here"), ("new", "moved/here"))]
+    {
+        remove_submodule(&room, old.0, old.1);
+        let next = embed(&room, "source", (name, path, "../lib"), &lib);
+        room.bring(&next, FAIL).unwrap_or_else(|failure| panic!("{name} at {path}: {failure}"));
+        assert_eq!(without_git(contents(&room.home())), cloned(&room, &["--recurse-submodules"]), "{path}");
+        assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
+        git(&room.home(), &["submodule", "status", "--recursive"]);
+    }
+}
+
+#[test]
+fn a_submodule_that_says_update_none_stays_empty() {
+    let (mut room, _) = nested();
+    git(&room.source(), &["config", "-f", ".gitmodules", "submodule.lib.update", "none"]);
+    git(&room.source(), &["add", ".gitmodules"]);
+    git(&room.source(), &["commit", "-q", "-m", "none"]);
+    room.scope.submodules = Submodules::Recursive;
+    let commit = room.head();
+    let tree = room.stage_fresh(&commit, "tree").expect("a fresh tree");
+    assert_eq!(fs::read_dir(tree.join("vendor/lib")).expect("a folder").count(), 0);
+    room.bring(&commit, FAIL).expect("in place");
+    assert_eq!(fs::read_dir(room.home().join("vendor/lib")).expect("a folder").count(), 0);
+    assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn each_remote_sees_the_credentials_of_its_own_host_and_protocol() {
+    use crate::{
+        git::{Login, LoginProof, remote::Remote, transport::journey::choose},
+        model::secret::Secret,
+    };
+    let token = |host: Option<&str>, text: &str| Login {
+        host: host.map(str::to_owned),
+        proof: LoginProof::Token { username: "x".into(), token: Secret::new(text.into()).expect("not empty") },
+    };
+    let key = |host: Option<&str>| Login {
+        host: host.map(str::to_owned),
+        proof: LoginProof::SshKey { key: "/k".into(), known_hosts: None },
+    };
+    let logins = [token(None, "own"), token(Some("b.example"), "b"), key(Some("a.example"))];
+    let remote = |text: &str| Remote::parse(text).expect(text);
+    let outer = remote("https://a.example/x");
+    let shown = |text: &str| match choose(&logins, Some(&outer), &remote(text)) {
+        Some(LoginProof::Token { token, .. }) => token.expose().to_owned(),
+        Some(LoginProof::SshKey { .. }) => "key".into(),
+        None => "nothing".into(),
+    };
+    for (url, expected) in [
+        ("https://a.example/lib", "own"),
+        ("https://b.example/lib", "b"),
+        ("git@a.example:lib", "key"),
+        ("git@b.example:lib", "nothing"),
+        ("https://c.example/lib", "nothing"),
+        ("https://a.example:8443/lib", "nothing"),
+        // In the clear nothing is shown that the hook does not itself show so.
+        ("http://b.example/lib", "nothing"),
+        ("http://a.example/lib", "nothing"),
+    ] {
+        assert_eq!(shown(url), expected, "{url}");
+    }
+}
