@@ -104,9 +104,6 @@ fn grow(folder: &Path) -> Result<CommitId> {
     for number in 0..COMMITS {
         let date = 1_700_000_000 + number;
         write!(script, "commit refs/heads/{BRANCH}\ncommitter Ana <ana@example.org> {date} +0000\ndata 6\nchange\n")?;
-        if number > 0 {
-            writeln!(script, "from refs/heads/{BRANCH}^0")?;
-        }
         let files = if number == 0 { FILES } else { CHANGED };
         for file in 0..files {
             let file = if number == 0 { file } else { (number * 7 + file * (FILES / CHANGED)) % FILES };

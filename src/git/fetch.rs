@@ -9,7 +9,7 @@ use git2::Oid;
 use super::{
     Fetch, Fetched, GitFailure, LoginProof, Verdict, ancestry, filter,
     history::{Reach, Told},
-    in_place, lfs,
+    in_place, lfs, locks,
     mirror::{
         commits::{describe, find, gone, sha256},
         network, present,
@@ -72,6 +72,10 @@ fn try_fetch(order: &Fetch, mut journey: Journey, home: &Home) -> Result<(Fetche
         Home::Mirror(path) => LocalRepo::for_fetch(path, &shown)?,
         Home::WorkTree(path) => in_place::open_to_fetch(path, &journey.remote, order.target.ref_name())?,
         Home::Module { git_dir, .. } => LocalRepo::of_clone(git_dir, Some("origin".to_owned()))?,
+    };
+    let _mark = match home {
+        Home::Mirror(_) => None,
+        Home::WorkTree(_) | Home::Module { .. } => Some(locks::Mark::set(mirror.folder.path(), locks::FETCHING)?),
     };
     journey.indexed_into = Some(mirror.folder.path().to_owned());
     let (mut fetched, freshness) = bring(order, &journey, &mirror, home)?;

@@ -5,9 +5,9 @@
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{GitFailure, cannot, progress::say, shell::path_word};
@@ -17,6 +17,65 @@ pub(super) const OURS: &[u8] = b"landfall";
 
 /// How long another git may hold the index: a person's `git status` does, for a moment.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A lock that is left by a killed work of ours is no older than that work, and no git holds one on a ref for so long.
+const LEFT_BEHIND: Duration = Duration::from_secs(2);
+
+/// The marks of a fetch and of an update.
+const MARKS: [&str; 2] = [FETCHING, UPDATING];
+pub(super) const FETCHING: &str = "fetching";
+pub(super) const UPDATING: &str = "updating";
+
+/// A mark in a repository that work of ours is under way. Only a kill leaves it there.
+pub(super) struct Mark(PathBuf);
+
+impl Mark {
+    /// Sets it. One that is there was left by a kill, and so were the locks on refs that are as young: they go. The caller
+    /// holds a lock that keeps all other work of ours away.
+    pub(super) fn set(git_dir: &Path, name: &str) -> Result<Self, GitFailure> {
+        let mark = git_dir.join("landfall").join(name);
+        let what = || cannot::<io::Error>(format!("write `{}`", mark.display()));
+        for mark in MARKS.map(|it| git_dir.join("landfall").join(it)) {
+            if let Ok(since) = fs::metadata(&mark).and_then(|it| it.modified()) {
+                remove_left_behind(git_dir, since).map_err(what())?;
+            }
+        }
+        fs::write(&mark, "").map_err(what())?;
+        Ok(Self(mark))
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Removes the locks that were taken since then, and that nobody lets go of.
+fn remove_left_behind(git_dir: &Path, since: SystemTime) -> io::Result<()> {
+    let mut folders = vec![git_dir.to_owned(), git_dir.join("refs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let Ok(metadata) = path.symlink_metadata() else { continue };
+            // Of the folder itself only its files: what else is in it is no ref.
+            if metadata.is_dir() && folder != git_dir {
+                folders.push(path);
+                continue;
+            }
+            let is_lock = path.extension().is_some_and(|it| it == "lock") && !path.ends_with("index.lock");
+            let Ok(taken) = metadata.modified() else { continue };
+            if metadata.is_file() && is_lock && taken >= since {
+                thread::sleep(LEFT_BEHIND.saturating_sub(taken.elapsed().unwrap_or(LEFT_BEHIND)));
+                if path.symlink_metadata().and_then(|it| it.modified()).is_ok_and(|it| it == taken) {
+                    say(&format!("removing `{}`, which was left by a killed run", path.display()));
+                    remove_if_there(&path)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Waits until nobody holds a lock.
 pub(super) fn wait_until_free(lock: &Path) -> Result<(), GitFailure> {

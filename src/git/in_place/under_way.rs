@@ -31,6 +31,7 @@ pub(super) struct UnderWay {
     /// Commits that updates were bringing when they broke off. A file as one of them has it is our own work.
     pub(super) earlier: Vec<Oid>,
     index_lock: PathBuf,
+    _mark: locks::Mark,
     // The kernel lets go of it when we die, which is what proves a mark to be stale.
     _lock: File,
 }
@@ -49,6 +50,7 @@ impl UnderWay {
             remove_if_there(&folder.join(leftover)).map_err(cannot(&*what))?;
         }
         leftovers::remove_leftovers(&home.path, &folder).map_err(cannot(&*what))?;
+        let mark = locks::Mark::set(repo.path(), locks::UPDATING)?;
         let index_lock = repo.path().join("index.lock");
         take(&index_lock, &folder.join("claim"))?;
         let earlier = match fs::read_to_string(folder.join("bringing")) {
@@ -58,7 +60,7 @@ impl UnderWay {
         if !earlier.is_empty() {
             say("an earlier update broke off; completing it");
         }
-        let under_way = Self { folder, earlier, index_lock, _lock: lock };
+        let under_way = Self { folder, earlier, index_lock, _mark: mark, _lock: lock };
         let others = OTHERS.iter().copied().chain(refs.iter().map(String::as_str));
         others.map(|it| repo.path().join(format!("{it}.lock"))).try_for_each(|it| locks::wait_until_free(&it))?;
         Ok(under_way)

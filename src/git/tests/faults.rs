@@ -477,3 +477,18 @@ fn files_get_the_modes_that_the_umask_of_the_hook_leaves() {
     assert_eq!((mode("a"), mode("bin"), mode("bin/run")), (0o640, 0o750, 0o750));
     room.assert_is_at(&commit);
 }
+
+#[test]
+fn locks_of_a_killed_run_are_removed_and_those_of_a_person_are_not() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    let git_dir = room.home().join(".git");
+    let second = room.commit(&[("a", "2")]);
+    fs::write(git_dir.join("landfall/updating"), "").expect("the mark of a run that was killed");
+    let names = ["refs/heads/main.lock", "refs/remotes/origin/main.lock", "HEAD.lock", "packed-refs.lock"];
+    names.iter().for_each(|it| fs::write(git_dir.join(it), "").expect("its lock"));
+    room.bring(&second, FAIL).expect("second");
+    room.assert_is_at(&second);
+    assert!(names.iter().all(|it| !git_dir.join(it).exists()) && !git_dir.join("landfall/updating").exists());
+}
