@@ -13,7 +13,7 @@ use git2::Oid;
 use super::{
     adopt::Home,
     folders::{remove, remove_empty_folders},
-    plan::Plan,
+    plan::{Kept, Plan},
     standing::{Standing, index_entry, kept_entry},
     temporary::Temporary,
 };
@@ -74,8 +74,8 @@ fn write_index(home: &Home, standing: &mut Standing, plan: &Plan, tree: Oid) -> 
         let metadata = fs::symlink_metadata(home.path.join(as_path(path))).map_err(cannot(&*what))?;
         index.add(&index_entry(path, entry, &metadata)).map_err(cannot(&*what))?;
     }
-    for (path, entry, flags) in &plan.kept {
-        match entry {
+    for Kept { path, now, flags } in &plan.kept {
+        match now {
             Some(entry) => index.add(&kept_entry(path, *entry, *flags)).map_err(cannot(&*what))?,
             None => drop(index.remove(as_path(path), 0)),
         }

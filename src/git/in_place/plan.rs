@@ -42,13 +42,22 @@ pub(super) struct Plan {
     /// As the commit has them already; the index only needs to know.
     pub(super) fits: Vec<(Vec<u8>, Entry)>,
     /// Files that git was told to leave alone; the index only needs to know what the commit has there.
-    pub(super) kept: Vec<(Vec<u8>, Option<Entry>, Flags)>,
+    pub(super) kept: Vec<Kept>,
     /// Tracked files that a person changed, by `git add` or without.
     pub(super) edits: Vec<Vec<u8>>,
     /// Untracked files where the commit has something.
     pub(super) in_the_way: Vec<Vec<u8>>,
     /// What the `.gitattributes` of the commit ask for.
     pub(super) attributes: Rc<Attributes>,
+}
+
+/// A file that git was told to leave alone.
+pub(super) struct Kept {
+    pub(super) path: Vec<u8>,
+    /// What the commit has there.
+    pub(super) now: Option<Entry>,
+    /// What tells git so.
+    pub(super) flags: Flags,
 }
 
 /// Works it out. Without a commit all files go.
@@ -109,11 +118,7 @@ fn changes_there(home: &Home, old: Option<Oid>, new: Oid) -> Result<Vec<Change>,
 }
 
 /// Takes out of an update what git was told to leave alone, and what a sparse checkout leaves out.
-fn take_kept(
-    home: &Home,
-    standing: &Standing,
-    update: &mut Vec<Change>,
-) -> Result<Vec<(Vec<u8>, Option<Entry>, Flags)>, GitFailure> {
+fn take_kept(home: &Home, standing: &Standing, update: &mut Vec<Change>) -> Result<Vec<Kept>, GitFailure> {
     let sparse = Sparse::read(home.repo.path())?;
     let (mut kept, mut refused) = (Vec::new(), None);
     let is_tracked = |path: &[u8]| standing.index.get_path(as_path(path), 0).is_some();
@@ -131,7 +136,7 @@ fn take_kept(
         if change.now.is_none() && is_there() {
             refused.get_or_insert_with(|| change.path.clone());
         }
-        kept.push((change.path.clone(), change.now, flags));
+        kept.push(Kept { path: change.path.clone(), now: change.now, flags });
         false
     });
     match refused {
@@ -340,7 +345,7 @@ impl Planner<'_> {
         }
         let mirror = &self.home.store;
         let is_kept = |path: &Vec<u8>, plan: &Plan| {
-            standing.kept.contains_key(path) || plan.kept.iter().any(|(kept, ..)| kept == path)
+            standing.kept.contains_key(path) || plan.kept.iter().any(|it| it.path == *path)
         };
         let planned: BTreeSet<Vec<u8>> = plan.puts.iter().map(|it| it.path.clone()).collect();
         for change in tree::changes(&self.home.repo, None, Some(self.versions[0].id()))? {

@@ -379,7 +379,7 @@ fn what_the_configuration_of_a_clone_says_is_neither_started_nor_believed() {
     let elsewhere = room.path("elsewhere").display().to_string();
     for (key, value) in [
         (format!("url.{elsewhere}.insteadOf"), room.remote.clone()),
-        (format!("url.git://127.0.0.1:1/.insteadOf"), "http://".into()),
+        ("url.git://127.0.0.1:1/.insteadOf".into(), "http://".into()),
         ("remote.origin.uploadpack".into(), run.clone()),
         ("remote.origin.proxy".into(), "http://127.0.0.1:1".into()),
         ("remote.origin.vcs".into(), "evil".into()),
