@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Commits, each of which changes ten files in as many folders.
-const COMMITS: u64 = 9_000;
+const COMMITS: u64 = 14_000;
 const CHANGED: u64 = 10;
 const FILES: u64 = 3_000;
 const FOLDERS: u64 = 60;
