@@ -156,10 +156,9 @@ fn not_one_request_fails_while_releases_take_turns() {
     let mut overlaps = 0;
     for (from, to) in &switches {
         let during = asked.iter().flatten().filter(|it| it.began < *to && it.ended > *from).count();
+        assert!(during >= CLIENTS, "each client asks all the time, also during the switch at {from}");
         overlaps += during;
     }
-    // On a busy machine a client may wait for its turn while one switch goes by, but not while all of them do.
-    assert!(overlaps >= SWITCHES, "clients ask all the time, also during switches: {overlaps}");
     for asked in &asked {
         let turns = asked.windows(2).filter(|it| it[0].page != it[1].page).count();
         assert!((SWITCHES - 1..=SWITCHES).contains(&turns), "a client saw the page change {turns} times");
