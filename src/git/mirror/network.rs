@@ -72,7 +72,8 @@ pub(in crate::git) fn fetch(
     if let Target::Commit { commit, .. } = target
         && find(&mirror.repo, commit).is_none()
     {
-        ask_for_commit(mirror, &mut session, commit, named, scope)?;
+        let has_all = offered.names().all(|it| fetched.contains(it));
+        ask_for_commit(mirror, &mut session, (commit, named), scope, has_all)?;
     }
     Ok(offered)
 }
@@ -180,13 +181,12 @@ fn bring_tags(
 fn ask_for_commit(
     mirror: &LocalRepo,
     session: &mut Session<'_>,
-    commit: &CommitId,
-    named: Option<&RefName>,
+    (commit, named): (&CommitId, Option<&RefName>),
     scope: &Scope,
+    has_all: bool,
 ) -> Result<(), GitFailure> {
     let repo = &mirror.repo;
-    let has_no_refs = repo.references().is_ok_and(|mut it| it.next().is_none());
-    let is_sparing = repo.is_shallow() || has_no_refs;
+    let is_sparing = is_sparing(mirror);
     let depth = match scope.depth {
         Depth::Auto if is_sparing && mirror.folder.kind == Kind::Bare => Some(1),
         Depth::Commits(depth) if is_sparing => Some(i32::try_from(depth.get()).unwrap_or(ALL)),
@@ -210,13 +210,19 @@ fn ask_for_commit(
     {
         return Err(broke_off);
     }
-    let mut reach = if is_sparing { Reach::Part } else { Reach::All };
+    // A branch that was not asked for may lead there.
+    let mut reach = if has_all && !repo.is_shallow() { Reach::All } else { Reach::Part };
     let mut times = 0;
     while reach == Reach::Part && find(repo, commit).is_none() {
         reach = deepen(mirror, journey, named, times)?;
         times += 1;
     }
     find(repo, commit).map(drop).ok_or_else(|| gone(commit))
+}
+
+/// Whether a repository has no more of the history than was needed so far.
+fn is_sparing(mirror: &LocalRepo) -> bool {
+    mirror.repo.is_shallow() || mirror.repo.references().is_ok_and(|mut it| it.next().is_none())
 }
 
 /// Follows the history of a ref, or of all, further back: each time further, and at last to its beginning. The caller
@@ -230,14 +236,17 @@ pub(in crate::git) fn deepen(
     let mut session = Session::open(mirror, journey)?;
     let offered = session.offered()?;
     let name = ref_name.map(RefName::full).filter(|it| offered.id_of(it).is_some());
-    let (reach, request) = match (DEEPENINGS.get(times), name) {
+    // What has all of the history of its refs is not cut short; it lacks other refs.
+    let depth = DEEPENINGS.get(times).filter(|_| is_sparing(mirror));
+    let (reach, request) = match (depth, name) {
         (Some(depth), Some(name)) => {
             say(&format!("fetching {depth} commits of history, as those at hand do not tell enough"));
             (Reach::Part, Request { names: BTreeSet::from([name]), depth: Some(*depth) })
         }
         (Some(_), None) | (None, _) => {
             say("fetching all of the history, as what is at hand does not tell enough");
-            (Reach::All, Request { names: offered.names().cloned().collect(), depth: Some(ALL) })
+            let depth = mirror.repo.is_shallow().then_some(ALL);
+            (Reach::All, Request { names: offered.names().cloned().collect(), depth })
         }
     };
     session.ask(&request)?;

@@ -166,3 +166,29 @@ fn history_is_cut_short_over_ssh_too_and_at_hand_in_a_folder() {
     room.fetch_commit(&commits[29]).expect("fetched");
     stage(&room, &commits[29], "another", None);
 }
+
+#[test]
+fn a_commit_below_the_tip_of_a_branch_that_was_never_asked_for_is_found() {
+    let (mut room, _server, _) = room_of(1);
+    room.git(&["checkout", "-q", "-b", "other", "HEAD~5"]);
+    let below = room.commit(&[("other", "1")]);
+    room.commit(&[("other", "2")]);
+    room.git(&["checkout", "-q", "main"]);
+    let by_id = || Target::Commit { commit: below.clone(), ref_name: None };
+    // A full mirror of one branch, and a full clone of one: each is asked for what no ref of theirs leads to.
+    for depth in [Depth::Auto, Depth::Commits(std::num::NonZeroU32::new(5).expect("not zero"))] {
+        for folder in ["mirror.git", "home"] {
+            let _ = std::fs::remove_dir_all(room.path(folder));
+        }
+        let url = room.remote.clone();
+        git(room.folder.path(), &["clone", "-q", "--bare", "--single-branch", &url, "mirror.git"]);
+        git(room.folder.path(), &["clone", "-q", "--single-branch", &url, "home"]);
+        room.scope.depth = depth;
+        assert_eq!(room.fetch(by_id()).expect("in a mirror").commit, below);
+        assert_eq!(room.fetch_into(&room.home(), by_id()).expect("in a clone").commit, below, "{depth:?}");
+        assert!(!is_shallow(&room, "mirror.git") && !is_shallow(&room, "home"), "what is there is not cut short");
+        for folder in ["mirror.git", "home"] {
+            git(&room.path(folder), &["fsck", "--connectivity-only"]);
+        }
+    }
+}
