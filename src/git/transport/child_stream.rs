@@ -9,9 +9,16 @@ use std::{
     thread::{self, JoinHandle},
 };
 
+use git2::{
+    Error,
+    transport::{Service, SmartSubtransport, SmartSubtransportStream},
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::git::transport::journey::{Advertised, Journey};
+use super::{
+    journey::{Advertised, Journey},
+    pack_stream::PackStream,
+};
 use crate::git::{
     GitFailure,
     progress::{plain, say},
@@ -28,6 +35,40 @@ const LINE_BYTES_MAX: u64 = 4 << 10;
 
 /// What a program's last lines mean for people, and whether another try may help.
 pub(in crate::git) type Meaning = fn(&VecDeque<String>, &Journey) -> GitFailure;
+
+/// How a program is started that speaks for a remote.
+pub(in crate::git) type Connect = fn(&Journey) -> Result<ChildStream, GitFailure>;
+
+/// The connection to one remote, by a program.
+pub(in crate::git) struct ByChild {
+    journey: Journey,
+    connect: Connect,
+}
+
+impl ByChild {
+    pub(in crate::git) fn new(journey: Journey, connect: Connect) -> Self {
+        Self { journey, connect }
+    }
+}
+
+impl SmartSubtransport for ByChild {
+    fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
+        match service {
+            // The second request goes through the stream of the first.
+            Service::UploadPackLs | Service::UploadPack => {
+                let stream = (self.connect)(&self.journey).inspect_err(|failure| self.journey.trouble.note(failure));
+                let stream = stream.map_err(|failure| Error::from_str(&failure.reason))?;
+                Ok(Box::new(PackStream::new(stream, &self.journey)))
+            }
+            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("nothing is ever pushed")),
+        }
+    }
+
+    fn close(&self) -> Result<(), Error> {
+        // The stream ends its program when libgit2 drops it.
+        Ok(())
+    }
+}
 
 /// A running program.
 pub(in crate::git) struct ChildStream {

@@ -7,12 +7,7 @@ use std::{cell::RefCell, fs, sync::OnceLock};
 use git2::{Error, transport::Transport};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-use super::{
-    https::Https,
-    journey::Journey,
-    local::{self, Local},
-    ssh::Ssh,
-};
+use super::{child_stream::ByChild, https::Https, journey::Journey, local, ssh};
 use crate::git::{Cause, GitFailure};
 
 /// How much of a pack is mapped at once, and of all packs together: more is never needed for one object, and a pack of
@@ -85,8 +80,12 @@ fn settle_libgit2() -> Result<(), Error> {
                 Transport::smart(remote, true, https)
             })?;
         }
-        git2::transport::register("ssh", |remote| Transport::smart(remote, false, Ssh::new(under_way()?)))?;
-        git2::transport::register(local::SCHEME, |remote| Transport::smart(remote, false, Local::new(under_way()?)))?;
+        git2::transport::register("ssh", |remote| {
+            Transport::smart(remote, false, ByChild::new(under_way()?, ssh::connect))
+        })?;
+        git2::transport::register(local::SCHEME, |remote| {
+            Transport::smart(remote, false, ByChild::new(under_way()?, local::connect))
+        })?;
     }
     Ok(())
 }

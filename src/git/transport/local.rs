@@ -4,12 +4,7 @@
 
 use std::{collections::VecDeque, io, path::Path, process::Command};
 
-use git2::{
-    Error,
-    transport::{Service, SmartSubtransport, SmartSubtransportStream},
-};
-
-use super::{child_stream::ChildStream, journey::Journey, pack_stream::PackStream};
+use super::{child_stream::ChildStream, journey::Journey};
 use crate::git::{
     GitFailure, git_program,
     remote::{self, Remote},
@@ -18,37 +13,8 @@ use crate::git::{
 /// What libgit2 knows this transport by. It is no scheme that people write.
 pub(in crate::git) const SCHEME: &str = "landfall-local";
 
-/// One remote's connection.
-pub(in crate::git) struct Local {
-    journey: Journey,
-}
-
-impl Local {
-    pub(in crate::git) fn new(journey: Journey) -> Self {
-        Self { journey }
-    }
-}
-
-impl SmartSubtransport for Local {
-    fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
-        match service {
-            // The second request goes through the stream of the first.
-            Service::UploadPackLs | Service::UploadPack => {
-                let stream = connect(&self.journey).inspect_err(|failure| self.journey.trouble.note(failure));
-                let stream = stream.map_err(|failure| Error::from_str(&failure.reason))?;
-                Ok(Box::new(PackStream::new(stream, &self.journey)))
-            }
-            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("nothing is ever pushed")),
-        }
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        // The stream ends its program when libgit2 drops it.
-        Ok(())
-    }
-}
-
-fn connect(journey: &Journey) -> Result<ChildStream, GitFailure> {
+/// Starts what speaks for the remote of a journey.
+pub(in crate::git) fn connect(journey: &Journey) -> Result<ChildStream, GitFailure> {
     let Remote::Local(path) = &journey.remote else {
         return Err(GitFailure::other("this remote is not a folder"));
     };

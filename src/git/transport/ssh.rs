@@ -11,13 +11,9 @@ use std::{
     time::Duration,
 };
 
-use git2::{
-    Error,
-    transport::{Service, SmartSubtransport, SmartSubtransportStream},
-};
 use nix::unistd::{Uid, User};
 
-use super::{child_stream::ChildStream, journey::Journey, pack_stream::PackStream};
+use super::{child_stream::ChildStream, journey::Journey};
 use crate::git::{
     GitFailure, LoginProof,
     remote::Remote,
@@ -27,37 +23,8 @@ use crate::git::{
 /// Until the connection stands.
 const CONNECT: Duration = Duration::from_secs(30);
 
-/// One remote's connection.
-pub(in crate::git) struct Ssh {
-    journey: Journey,
-}
-
-impl Ssh {
-    pub(in crate::git) fn new(journey: Journey) -> Self {
-        Self { journey }
-    }
-}
-
-impl SmartSubtransport for Ssh {
-    fn action(&self, _url: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, Error> {
-        match service {
-            // The second request goes through the stream of the first.
-            Service::UploadPackLs | Service::UploadPack => {
-                let stream = connect(&self.journey).inspect_err(|failure| self.journey.trouble.note(failure));
-                let stream = stream.map_err(|failure| Error::from_str(&failure.reason))?;
-                Ok(Box::new(PackStream::new(stream, &self.journey)))
-            }
-            Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("nothing is ever pushed")),
-        }
-    }
-
-    fn close(&self) -> Result<(), Error> {
-        // The stream ends its ssh when libgit2 drops it.
-        Ok(())
-    }
-}
-
-fn connect(journey: &Journey) -> Result<ChildStream, GitFailure> {
+/// Starts what speaks for the remote of a journey.
+pub(in crate::git) fn connect(journey: &Journey) -> Result<ChildStream, GitFailure> {
     let Remote::Ssh { path, .. } = &journey.remote else {
         return Err(GitFailure::other("this remote is not one for ssh"));
     };
