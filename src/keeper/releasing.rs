@@ -22,7 +22,7 @@ use crate::{
         run::{Run, failed, unwritable},
     },
     model::{
-        deploy::{Keeping, Strategy},
+        deploy::{Keeping, Strategy, UMASK_DEFAULT},
         job::Target,
         push::{CommitFacts, CommitId},
         release::{ReleaseName, Verdict},
@@ -142,7 +142,8 @@ pub async fn prepare(run: &mut Run, path: &Path) -> Result<PathBuf, Outcome> {
 /// Completes the staged tree.
 pub async fn furnish(run: &mut Run, scene: &Scene, commit: &CommitId) -> Result<(), Outcome> {
     let (run_id, shared) = (run.spec.run, scene.keeping.shared.clone());
-    let order = Order::Furnish { run: run_id, commit: commit.clone(), shared };
+    let umask = run.spec.job.hook.deploy.strategy.git().map_or(UMASK_DEFAULT, |it| it.umask);
+    let order = Order::Furnish { run: run_id, commit: commit.clone(), shared, umask };
     errand(run, RunStep::Shared, &scene.site, order).await.map(drop)
 }
 

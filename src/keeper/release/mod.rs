@@ -103,6 +103,8 @@ pub enum Order {
         /// What is linked.
         #[serde(with = "form::shared")]
         shared: Vec<SharedPath>,
+        /// For the REVISION that is made.
+        umask: u32,
     },
     /// Give the tree its final name.
     Seal {
@@ -197,7 +199,9 @@ fn run(errand: &Errand) -> Result<Answer, ErrandFailure> {
             look::look(&site, hook, shared, wanted.as_ref()).map(|it| Answer::Looked(Box::new(it)))
         }
         Order::Prepare { run } => prepare(&site).and_then(|()| make_room(&site, *run)).map(|()| Answer::Done),
-        Order::Furnish { run, commit, shared } => furnish::furnish(&site, *run, commit, shared).map(|()| Answer::Done),
+        Order::Furnish { run, commit, shared, umask } => {
+            furnish::furnish(&site, *run, commit, shared, *umask).map(|()| Answer::Done)
+        }
         Order::Seal { release } => seal::seal(&site, release).map(|()| Answer::Done),
         Order::Switch { run, link } => switch::switch(&site, *run, link).map(|()| Answer::Done),
         Order::Judge { name, verdict, note } => judge(&site, name, *verdict, note.clone()).map(|()| Answer::Done),

@@ -158,8 +158,11 @@ fn a_folder_of_the_commit_in_the_place_of_revision_is_left_alone() {
     fs::create_dir(revision(2)).expect("made");
     let commit = CommitId::parse(&"a".repeat(40)).expect("an id");
     for number in [2, 3] {
-        yard.order(Order::Furnish { run: RunId(number), commit: commit.clone(), shared: Vec::new() });
+        yard.order(Order::Furnish { run: RunId(number), commit: commit.clone(), shared: Vec::new(), umask: 0o027 });
     }
+    let mode = fs::metadata(revision(3)).expect("a file").permissions();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&mode);
+    assert_eq!(mode & 0o777, 0o640, "as the umask of the hook says");
     assert!(revision(2).is_dir());
     assert_eq!(fs::read_to_string(revision(3)).expect("a file"), format!("{commit}\n"));
     scenario.teardown();
