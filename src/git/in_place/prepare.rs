@@ -126,6 +126,11 @@ impl Looked {
         for it in &within {
             judge_way(&root, &it.path, &one.plan, &self.cleared)?;
         }
+        if !within.is_empty() {
+            // What the tree around them takes away first is in no submodule's way: it has looked at it itself.
+            let gone = one.plan.gone.iter().chain(&one.plan.in_the_way).map(|it| root.join(as_path(it)));
+            self.cleared = Rc::new(self.cleared.iter().cloned().chain(gone).collect());
+        }
         self.all.push(one);
         for it in within {
             let failed = |failure| submodules::failed(&it.path, failure);

@@ -303,3 +303,18 @@ fn each_remote_sees_the_credentials_of_its_own_host_and_protocol() {
         assert_eq!(shown(url), expected, "{url}");
     }
 }
+
+#[test]
+fn a_folder_that_becomes_a_submodule_holds_nobodys_edits() {
+    let mut room = Room::new();
+    room.scope.submodules = Submodules::On;
+    let lib = repository(&room, "lib", &[("f", "of the submodule\n")]);
+    let first = room.commit(&[("n/f", "of the tree\n"), ("a", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    git(&room.source(), &["rm", "-q", "-r", "n"]);
+    let second = embed(&room, "source", ("n", "n", "../lib"), &lib);
+    let staged = room.bring(&second, FAIL).expect("second");
+    assert!(!staged.patch_saved);
+    assert_eq!(without_git(contents(&room.home())), cloned(&room, &["--recurse-submodules"]));
+    assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
+}
