@@ -2,7 +2,7 @@
 //!
 //! Invariant: a ref is moved only when the files are in place, and that it can be moved is known before one changes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use git2::{Oid, Repository};
 
@@ -21,7 +21,11 @@ use crate::{
 /// way; answers with the commits that only such a branch has.
 pub(super) fn judge(home: &Home, ref_name: Option<&RefName>) -> Result<BTreeSet<Oid>, GitFailure> {
     let mut lost = BTreeSet::new();
+    if let Some(branch @ RefName::Branch(_)) = ref_name {
+        judge_linked(home, &branch.full())?;
+    }
     for name in in_the_way(home, ref_name)? {
+        judge_linked(home, &name)?;
         let branch = name.strip_prefix("refs/heads/").unwrap_or(&name);
         let config = home.repo.config().and_then(|mut it| it.snapshot());
         let follows = config.is_ok_and(|it| it.get_string(&format!("branch.{branch}.remote")).ok() == home.origin);
@@ -38,6 +42,31 @@ pub(super) fn judge(home: &Home, ref_name: Option<&RefName>) -> Result<BTreeSet<
         lost.extend(tip.filter(|it| save::is_lost(home, *it)));
     }
     Ok(lost)
+}
+
+/// Fails where another working tree of the same repository is on a branch (git-worktree(1)): it may not move under that.
+fn judge_linked(home: &Home, full: &str) -> Result<(), GitFailure> {
+    let Ok(linked) = fs::read_dir(home.repo.commondir().join("worktrees")) else { return Ok(()) };
+    for own in linked.flatten().map(|it| it.path()) {
+        let read = |name: &str| fs::read_to_string(own.join(name)).unwrap_or_default().trim_end().to_owned();
+        if read("HEAD").strip_prefix("ref: ") != Some(full) {
+            continue;
+        }
+        let gitdir = read("gitdir");
+        let place = Path::new(&gitdir).parent().unwrap_or(Path::new(""));
+        let command = match place.exists() {
+            true => format!("git worktree remove {}", path_word(place)),
+            false => "git worktree prune".to_owned(),
+        };
+        return Err(GitFailure::permanent(format!(
+            "branch `{}` is checked out in the linked working tree `{}`, and cannot be moved under it: run `cd {} && \
+             {command}`",
+            plain(full.trim_start_matches("refs/heads/").as_bytes()),
+            place.display(),
+            path_word(&home.path)
+        )));
+    }
+    Ok(())
 }
 
 /// Local branches whose names leave no room for the one that is wanted.

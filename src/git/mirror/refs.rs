@@ -11,6 +11,7 @@ use super::repository::{Kind, LocalRepo};
 use crate::git::{
     Cause, GitFailure, cannot, locks,
     progress::{plain, say},
+    shell::{path_word, word},
 };
 use crate::model::push::RefName;
 
@@ -112,7 +113,7 @@ pub(in crate::git) fn adopt(
         remember(mirror, &local, Some(*id));
         if let Err(err) = repo.reference(&local, *id, true, "landfall: fetch") {
             if target.is_some_and(|it| it.full() == *name) {
-                return Err(what()(err));
+                return Err(in_the_way(mirror, &local).unwrap_or_else(|| what()(err)));
             }
             say(&format!("warning: cannot write `{}`: {}", plain(local.as_bytes()), err.why()));
         }
@@ -163,4 +164,20 @@ fn wait_for_others(mirror: &LocalRepo, name: &str) -> Result<(), GitFailure> {
         Kind::Bare => Ok(()),
         Kind::Clone { .. } => locks::wait_until_free(&mirror.folder.path().join(format!("{name}.lock"))),
     }
+}
+
+/// What to do about a tag whose name leaves no room for another one: git keeps refs in files and folders, and never drops a
+/// tag by itself.
+fn in_the_way(mirror: &LocalRepo, local: &str) -> Option<GitFailure> {
+    let references = mirror.repo.references_glob("refs/tags/*").ok()?;
+    let names: Vec<String> = references.flatten().filter_map(|it| it.name().ok().map(str::to_owned)).collect();
+    let is_obstacle = |it: &&String| local.starts_with(&format!("{it}/")) || it.starts_with(&format!("{local}/"));
+    let tag = names.iter().find(is_obstacle)?.strip_prefix("refs/tags/")?;
+    Some(GitFailure::permanent(format!(
+        "tag `{}` cannot be made beside tag `{}`, which the remote may not have any more: run `git --git-dir={} tag -d {}`",
+        plain(local.trim_start_matches("refs/tags/").as_bytes()),
+        plain(tag.as_bytes()),
+        path_word(mirror.folder.path()),
+        word(tag)
+    )))
 }

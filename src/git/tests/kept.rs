@@ -207,3 +207,41 @@ fn a_lock_of_another_git_is_respected_and_one_from_before_the_last_start_is_not(
     room.bring(&first, SAVE).expect("older than the machine's start");
     room.assert_is_at(&first);
 }
+
+#[test]
+fn a_branch_that_a_linked_working_tree_is_on_is_not_moved_under_it() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    git(&room.home(), &["branch", "dev"]);
+    git(&room.home(), &["worktree", "add", "-q", "../linked", "dev"]);
+    room.git(&["checkout", "-q", "-b", "dev"]);
+    let second = room.commit(&[("a", "2")]);
+    let place = || room.place(Some(crate::model::push::RefName::Branch("dev".into())), SAVE);
+    let failure = room.stage(&second, place(), None).expect_err("it is checked out elsewhere");
+    assert!(failure.reason.contains("linked working tree"), "{}", failure.reason);
+    assert_eq!(room.text("a"), "1", "nothing was changed");
+    assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
+    assert_eq!(git(&room.path("linked"), &["status", "--porcelain"]), "");
+    let command = failure.reason.split('`').find(|it| it.starts_with("cd ")).expect("a command");
+    assert!(std::process::Command::new("sh").args(["-ec", command]).status().expect("sh").success(), "{command}");
+    room.stage(&second, place(), None).expect("mended");
+    room.assert_is_at(&second);
+}
+
+#[test]
+fn a_tag_in_the_way_of_another_is_named_with_the_command_that_removes_it() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.git(&["tag", "t"]);
+    room.bring(&first, FAIL).expect("first");
+    room.git(&["tag", "-d", "t"]);
+    let second = room.commit(&[("a", "2")]);
+    room.git(&["tag", "t/x"]);
+    let place = || room.place(Some(crate::model::push::RefName::Tag("t/x".into())), FAIL);
+    let failure = room.stage(&second, place(), None).expect_err("in the way");
+    let command = failure.reason.split('`').find(|it| it.starts_with("git --git-dir")).expect("a command");
+    assert!(std::process::Command::new("sh").args(["-ec", command]).status().expect("sh").success(), "{command}");
+    room.stage(&second, place(), None).expect("mended");
+    room.assert_is_at(&second);
+}
