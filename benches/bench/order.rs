@@ -26,8 +26,10 @@ pub fn fetch(remote: &str, branch: &str, commit: &CommitId, into: Into, live: Op
     let filter = Filter { paths: Vec::new(), skip_markers: vec!["[skip deploy]".into()] };
     let against = Against { live: live.cloned(), is_disturbed: false, asked: Asked::Push, filter };
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(RefName::Branch(branch.into())) };
+    let (Into::Mirror(place) | Into::WorkTree(place)) = &into;
+    let mirrors = place.with_file_name("mirrors");
     let (remote, logins, scope, silence) = (remote.to_owned(), Vec::new(), scope(), git::SILENCE);
-    Order::Fetch(Fetch { into, remote, logins, target, scope, against, silence })
+    Order::Fetch(Fetch { into, mirrors, remote, logins, target, scope, against, silence })
 }
 
 /// The order that writes it somewhere.

@@ -24,12 +24,13 @@ use crate::model::{
 /// Does the order: holds the commit against what is live, and brings what else it needs.
 pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
     let home = match &order.into {
-        Into::Mirror(path) => {
-            mirror::remove_unused(path);
-            Home::Mirror(path.clone())
-        }
+        Into::Mirror(path) => Home::Mirror(path.clone()),
         Into::WorkTree(path) => Home::WorkTree(path.clone()),
     };
+    if let Home::Mirror(path) = &home {
+        mirror::mark_used(path);
+    }
+    mirror::remove_unused(&order.mirrors);
     let count = Cell::new(0);
     let hooks_remote = remote::parse(&order.remote)?;
     let fetched = fetch_all(order, &home, &hooks_remote, Depth::outermost(&count))?;
@@ -69,6 +70,7 @@ fn fetch_within(
         let proof = journey::choose(&order.logins, Some(&outer), &inner_remote);
         let inner = Fetch {
             into: order.into.clone(),
+            mirrors: order.mirrors.clone(),
             remote: remote.clone(),
             logins: order.logins.iter().filter(|it| it.host.is_some()).cloned().chain(journey::as_own(proof)).collect(),
             target: Target::Commit { commit, ref_name: None },

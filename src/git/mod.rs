@@ -134,6 +134,8 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 pub struct Fetch {
     /// Where it is brought to.
     pub into: Into,
+    /// The folder of the user's mirrors: those that no fetch used for long are removed.
+    pub mirrors: PathBuf,
     /// Any way that `model::remote::Remote` knows.
     pub remote: String,
     /// Credentials, each for its protocol and host.

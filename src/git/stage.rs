@@ -4,7 +4,7 @@
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-use git2::{Commit, Oid};
+use git2::{Commit, Oid, Repository};
 
 use super::{
     GitFailure, Place, Stage, Staged, cannot,
@@ -56,20 +56,27 @@ fn compare(
             names.push(0);
             counts.0 += 1;
         }
-        let count = || -> Result<usize, git2::Error> {
-            let mut walk = repo.revwalk()?;
-            walk.push(commit.id())?;
-            walk.hide(previous.id())?;
-            walk.try_fold(0, |count, id| id.map(|_| count + 1))
-        };
-        // Where history was cut short, a count would stop at the cut.
-        let reaches = || repo.graph_descendant_of(commit.id(), previous.id()).unwrap_or(false);
-        if !repo.is_shallow() || reaches() {
-            counts.1 = Some(count().map_err(cannot("count the new commits"))? as u64);
-        }
+        counts.1 = count_new(repo, commit.id(), previous.id()).map_err(cannot("count the new commits"))?;
     }
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(list);
     let written = file.and_then(|mut file| file.write_all(&names));
     written.map_err(cannot(format!("write `{}`", list.display())))?;
     Ok(counts)
+}
+
+/// How many commits lead to `commit` and not to `previous`; `None` where the history at hand does not tell: it was cut
+/// short, and a commit without parents in it may belong to what lies beyond the cut.
+fn count_new(repo: &Repository, commit: Oid, previous: Oid) -> Result<Option<u64>, git2::Error> {
+    let is_shallow = repo.is_shallow();
+    let mut walk = repo.revwalk()?;
+    walk.push(commit)?;
+    walk.hide(previous)?;
+    let mut count = 0;
+    for id in walk {
+        if is_shallow && repo.find_commit(id?)?.parent_count() == 0 {
+            return Ok(None);
+        }
+        count += 1;
+    }
+    Ok(Some(count))
 }

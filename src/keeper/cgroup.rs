@@ -11,6 +11,7 @@ use std::{
     io::{self, Write},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rustix::{
@@ -169,8 +170,12 @@ fn name_of(token: &RunToken) -> String {
 
 /// Where a run started by this process would get a group of its own, or, as a sentence, why it would get none.
 pub fn probe() -> Result<PathBuf, String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
     let home = own_folder()?;
-    let group = Cgroup::make_below(&home, &format!("landfall-probe-{}", std::process::id()))?;
+    let name = format!("landfall-probe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    // In a container every daemon has the same number, also one that was killed over this.
+    let _ = fs::remove_dir(home.join(&name));
+    let group = Cgroup::make_below(&home, &name)?;
     group.remove().map_err(|err| format!("cannot remove a control group: {err}"))?;
     Ok(home)
 }
@@ -225,6 +230,17 @@ mod tests {
         drop(group.door().expect("it is there again"));
         assert!(group.remove().expect("removed") && !group.folder().exists());
         assert!(group.remove().expect("gone already"));
+    }
+
+    #[test]
+    fn looking_for_a_group_by_many_at_once_gives_each_the_same_answer() {
+        let expected = probe();
+        std::thread::scope(|scope| {
+            let probes: Vec<_> = (0..8).map(|_| scope.spawn(|| (0..50).map(|_| probe()).collect::<Vec<_>>())).collect();
+            for found in probes {
+                assert!(found.join().expect("no panic").iter().all(|it| *it == expected));
+            }
+        });
     }
 
     #[test]

@@ -142,8 +142,7 @@ pub async fn prepare(run: &mut Run, path: &Path) -> Result<PathBuf, Outcome> {
 /// Completes the staged tree.
 pub async fn furnish(run: &mut Run, scene: &Scene, commit: &CommitId) -> Result<(), Outcome> {
     let (run_id, shared) = (run.spec.run, scene.keeping.shared.clone());
-    let umask = run.spec.job.hook.deploy.strategy.git().map_or(UMASK_DEFAULT, |it| it.umask);
-    let order = Order::Furnish { run: run_id, commit: commit.clone(), shared, umask };
+    let order = Order::Furnish { run: run_id, commit: commit.clone(), shared };
     errand(run, RunStep::Shared, &scene.site, order).await.map(drop)
 }
 
@@ -291,7 +290,8 @@ async fn ask(run: &mut Run, step: RunStep, site: &Site, order: Order) -> Result<
     let other = |reason: String| failed(step, FailureClass::Other, reason);
     let account = run.account.clone().ok_or_else(|| other("the user of the hook is not known".into()))?;
     let desk = run.workspace.desk(&account).map_err(|err| other(format!("cannot make the run's folder: {err}")))?;
-    let errand = Errand { root: site.root().to_owned(), order };
+    let umask = run.spec.job.hook.deploy.strategy.git().map_or(UMASK_DEFAULT, |it| it.umask);
+    let errand = Errand { root: site.root().to_owned(), umask, order };
     let plan = Plan {
         argv: vec!["/proc/self/exe".into(), "release-work".into()],
         cwd: &desk.folder,

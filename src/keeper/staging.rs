@@ -15,6 +15,7 @@ use crate::{
         family::Exit,
         releasing::{self, Before},
         run::{Run, failed},
+        workspace::Workspace,
     },
     model::{
         deploy::{Credential, Git, RemoteProof, Strategy},
@@ -34,8 +35,8 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     };
     let target = run.spec.job.target.clone();
     let (remote, scope, against) = (git.remote.to_string(), Scope::of(git), against(run));
-    let silence = git::SILENCE;
-    let order = Order::Fetch(Fetch { into, remote, logins, target, scope, against, silence });
+    let (mirrors, silence) = (mirrors(run, account)?, git::SILENCE);
+    let order = Order::Fetch(Fetch { into, mirrors, remote, logins, target, scope, against, silence });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
     let fetched = answer.and_then(Answer::fetched).map_err(|failure| refused(run, RunStep::Fetch, failure))?;
     run.remark(&format!("commit {} {}", fetched.commit.short(), fetched.facts.subject));
@@ -172,9 +173,16 @@ fn refused(run: &Run, step: RunStep, failure: GitFailure) -> Outcome {
     failed(step, failure.class, failure.reason)
 }
 
+/// The folder of the user's mirrors.
+fn mirrors(run: &Run, account: &Account) -> Result<PathBuf, Outcome> {
+    let mirrors = run.workspace.mirrors(account);
+    mirrors
+        .map_err(|err| failed(RunStep::Fetch, FailureClass::Other, format!("cannot make the mirrors' folder: {err}")))
+}
+
+/// Where the user's mirror of the hook's remote is, or will be.
 fn mirror(run: &Run, account: &Account, git: &Git) -> Result<PathBuf, Outcome> {
-    let mirror = run.workspace.mirror(account, git.remote.as_str());
-    mirror.map_err(|err| failed(RunStep::Fetch, FailureClass::Other, format!("cannot make the mirror's folder: {err}")))
+    Ok(mirrors(run, account)?.join(Workspace::mirror_name(git.remote.as_str())))
 }
 
 /// The credentials of the hook in its order, each with its value.

@@ -92,12 +92,16 @@ impl Workspace {
         Ok(tree)
     }
 
-    /// Where the user's mirror of this remote is, or will be.
-    pub fn mirror(&self, account: &Account, remote: &str) -> io::Result<PathBuf> {
+    /// The folder of the user's mirrors.
+    pub fn mirrors(&self, account: &Account) -> io::Result<PathBuf> {
         let mirrors = self.chain(account, "mirrors")?;
         own(&mirrors, account)?;
-        let name = hex::encode(Sha256::digest(remote.as_bytes()));
-        Ok(mirrors.join(format!("{name}.git")))
+        Ok(mirrors)
+    }
+
+    /// What the mirror of a remote is called there.
+    pub fn mirror_name(remote: &str) -> String {
+        format!("{}.git", hex::encode(Sha256::digest(remote.as_bytes())))
     }
 
     /// What scripts wrote to `DEPLOY_OUTPUT`: `key=value` lines in the order of writing, and what is wrong with others.

@@ -48,7 +48,11 @@ pub(in crate::git) fn write(
     let puts = put::prepare(mirror, &listing.attributes, &listing.prefix, &listing.files, handling)?;
     make(folder)?;
     write::write(mirror, &puts, &listing.folders, folder)?;
-    say(&format!("wrote {} files to {}", listing.files.len(), folder.display()));
+    let files = match listing.files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    say(&format!("wrote {files} to {}", folder.display()));
     write_submodules(mirror, remote, &tree, &listing, scope, folder)
 }
 

@@ -110,8 +110,8 @@ pub(super) fn move_refs(home: &Home, commit: Oid, ref_name: Option<&RefName>) ->
             }
         }
         Some(RefName::Tag(_)) => repo.set_head_detached(commit).map_err(what())?,
-        // A commit that was asked for by itself moves the branch that the tree is on.
-        None => match branch_of_head(repo) {
+        // A commit that was asked for by itself moves the branch that the tree is on; a new tree is on none.
+        None => match branch_of_head(repo).filter(|it| repo.refname_to_id(it).is_ok()) {
             Some(branch) => drop(repo.reference(&branch, commit, true, "landfall: deploy").map_err(what())?),
             None => repo.set_head_detached(commit).map_err(what())?,
         },

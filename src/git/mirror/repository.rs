@@ -6,7 +6,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -78,8 +78,7 @@ impl LocalRepo {
         let what = || format!("open the mirror `{}`", path.display());
         let parent = path.parent().ok_or_else(|| GitFailure::other(format!("cannot {}: it has no parent", what())))?;
         DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(cannot(what()))?;
-        let lock = open_lock(&beside(path, "lock")).map_err(cannot(what()))?;
-        lock_exclusively(&lock, || say(&format!("waiting for another run that fetches {shown}")))?;
+        let lock = lock_mirror(path, shown)?;
         let repo = match open(path, &Kind::Bare) {
             Ok(repo) if is_sound(&repo) => repo,
             Ok(_) | Err(_) => {
@@ -194,17 +193,21 @@ impl RepoFolder {
     }
 }
 
-/// Marks a mirror as used, and removes those beside it that were not used for long.
-pub(in crate::git) fn remove_unused(used: &Path) {
+/// Marks a mirror as used.
+pub(in crate::git) fn mark_used(mirror: &Path) {
+    // One that is not there yet is made with its lock.
+    if let Ok(lock) = File::options().write(true).open(beside(mirror, "lock")) {
+        let _ = lock.set_modified(SystemTime::now());
+    }
+}
+
+/// Removes the mirrors that were not used for long.
+pub(in crate::git) fn remove_unused(mirrors: &Path) {
     let now = SystemTime::now();
-    let Some(entries) = used.parent().and_then(|it| fs::read_dir(it).ok()) else { return };
+    let Ok(entries) = fs::read_dir(mirrors) else { return };
     for lock in entries.flatten().map(|it| it.path()).filter(|it| it.extension().is_some_and(|it| it == "lock")) {
         let mirror = lock.with_extension("");
-        let Ok(file) = open_lock(&lock) else { continue };
-        if mirror == used {
-            let _ = file.set_modified(now);
-            continue;
-        }
+        let Ok(file) = File::options().write(true).open(&lock) else { continue };
         let modified = file.metadata().and_then(|it| it.modified());
         let is_old = modified.is_ok_and(|it| now.duration_since(it).unwrap_or_default() > UNUSED_MAX);
         let is_free = || flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
@@ -236,6 +239,19 @@ fn is_sound(repo: &Repository) -> bool {
     !is_noted_as_damaged(repo.path())
         && packs::are_whole(&packs::pack_folder(repo)).unwrap_or(false)
         && leads_somewhere().unwrap_or(false)
+}
+
+/// Takes the lock beside a mirror, which is removed together with one that was not used for long.
+fn lock_mirror(path: &Path, shown: &str) -> Result<File, GitFailure> {
+    let place = beside(path, "lock");
+    loop {
+        let lock = open_lock(&place).map_err(cannot(format!("open the mirror `{}`", path.display())))?;
+        lock_exclusively(&lock, || say(&format!("waiting for another run that fetches {shown}")))?;
+        let (held, there) = (lock.metadata().map(|it| it.ino()).ok(), place.metadata().map(|it| it.ino()).ok());
+        if held == there {
+            return Ok(lock);
+        }
+    }
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {

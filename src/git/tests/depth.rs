@@ -192,3 +192,40 @@ fn a_commit_below_the_tip_of_a_branch_that_was_never_asked_for_is_found() {
         }
     }
 }
+
+#[test]
+fn new_commits_are_counted_beyond_a_cut_and_only_where_the_cut_hides_none() {
+    for local in [false, true] {
+        let (mut room, _server, commits) = room_of(1);
+        room.scope.depth = Depth::Auto;
+        if local {
+            room.remote = format!("file://{}", room.source().display());
+        }
+        let last = &commits[29];
+        room.fetch_commit(last).expect("fetched");
+        room.git(&["branch", "old", "HEAD~5"]);
+        let count = |commit: &CommitId, previous: &CommitId, name: &str| {
+            room.fetch_commit(commit).expect("fetched");
+            stage(&room, commit, name, Some(previous)).commit_count
+        };
+        // An ordinary push with a merge of what began after the cut.
+        room.git(&["checkout", "-q", "-b", "side"]);
+        room.commit(&[("side", "1")]);
+        room.git(&["checkout", "-q", "main"]);
+        room.commit(&[("main", "1")]);
+        room.git(&["merge", "-q", "--no-ff", "-m", "merge", "side"]);
+        let merged = room.head();
+        assert_eq!(count(&merged, last, "one"), Some(3));
+        // A merge of what began before it: the commits between are not told apart from those before them.
+        room.git(&["checkout", "-q", "old"]);
+        room.commit(&[("old", "1")]);
+        room.git(&["checkout", "-q", "main"]);
+        room.git(&["merge", "-q", "--no-ff", "-m", "merge", "old"]);
+        let with_old = room.head();
+        assert_eq!(count(&with_old, &merged, "two"), None);
+        // With all of the history they are.
+        room.scope.depth = Depth::All;
+        room.fetch(Target::Ref(main_branch())).expect("all of it");
+        assert_eq!(stage(&room, &with_old, "three", Some(&merged)).commit_count, Some(2));
+    }
+}

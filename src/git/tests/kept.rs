@@ -245,3 +245,42 @@ fn a_tag_in_the_way_of_another_is_named_with_the_command_that_removes_it() {
     room.stage(&second, place(), None).expect("mended");
     room.assert_is_at(&second);
 }
+
+#[test]
+fn a_commit_by_itself_leaves_a_new_working_tree_on_no_branch() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    let second = room.commit(&[("a", "2")]);
+    room.stage(&first, room.place(None, FAIL), None).expect("first");
+    room.assert_is_at(&first);
+    assert_eq!(git(&room.home(), &["for-each-ref", "refs/heads"]), "");
+    room.bring(&second, FAIL).expect("its branch");
+    room.assert_is_at(&second);
+    assert_eq!(git(&room.home(), &["symbolic-ref", "HEAD"]), "refs/heads/main");
+}
+
+#[test]
+fn mirrors_that_no_fetch_used_for_long_are_removed_whatever_the_hook_does() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    let used_long_ago = |name: &str| {
+        fs::create_dir(room.path(name)).expect("a folder");
+        let lock = fs::File::create(room.path(&format!("{name}.lock"))).expect("its lock");
+        lock.set_modified(UNIX_EPOCH + Duration::from_secs(1)).expect("a time");
+    };
+    for into_a_mirror in [false, true] {
+        used_long_ago("old.git");
+        match into_a_mirror {
+            true => drop(room.fetch_commit(&first).expect("fetched")),
+            false => drop(room.bring(&first, FAIL).expect("brought")),
+        }
+        assert!(!room.path("old.git").exists() && !room.path("old.git.lock").exists(), "{into_a_mirror}");
+    }
+    // The one that is used now is not one of them.
+    let lock = fs::File::open(room.path("mirror.git.lock")).expect("its lock");
+    let before = Duration::from_secs(61 * 24 * 60 * 60);
+    lock.set_modified(std::time::SystemTime::now() - before).expect("a time");
+    room.fetch_commit(&first).expect("fetched");
+    room.bring(&first, FAIL).expect("brought");
+    assert!(room.path("mirror.git").exists());
+}

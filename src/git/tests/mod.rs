@@ -178,8 +178,8 @@ impl Room {
     fn order(&self, remote: &str, logins: Vec<Login>, target: Target) -> Fetch {
         let (filter, scope) = (Filter::default(), self.scope.clone());
         let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
-        let (into, remote, silence) = (Into::Mirror(self.path("mirror.git")), remote.into(), SILENCE);
-        Fetch { into, remote, logins, target, scope, against, silence }
+        let (into, mirrors) = (Into::Mirror(self.path("mirror.git")), self.folder.path().to_owned());
+        Fetch { into, mirrors, remote: remote.into(), logins, target, scope, against, silence: SILENCE }
     }
 
     fn fetch_from(&self, remote: &str, logins: Vec<Login>, target: Target) -> Result<Fetched, GitFailure> {

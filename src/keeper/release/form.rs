@@ -90,7 +90,7 @@ mod tests {
         let shared = SharedPath { path: "a".into(), required: true, seed: Some("b".into()), mode: Some(0o640) };
         let (hook, wanted) = (HookName::parse("site").expect("a name"), ReleaseName::parse("x-r1"));
         let order = Order::Look { hook, shared: vec![shared], wanted };
-        let given = Errand { root: "/srv/x".into(), order };
+        let given = Errand { root: "/srv/x".into(), umask: 0o022, order };
         let read: Errand = serde_json::from_str(&errand::encode(&given)).expect("readable");
         assert_eq!(read, given);
     }

@@ -3,9 +3,8 @@
 //! Invariant: done again it ends the same.
 
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -16,13 +15,7 @@ use crate::{
 };
 
 /// Does the order.
-pub(super) fn furnish(
-    site: &Site,
-    run: RunId,
-    commit: &CommitId,
-    shared: &[SharedPath],
-    umask: u32,
-) -> Result<(), ErrandFailure> {
+pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[SharedPath]) -> Result<(), ErrandFailure> {
     let tree = site.staging(run);
     for item in shared {
         shared::fits(&tree, item)?;
@@ -35,16 +28,15 @@ pub(super) fn furnish(
         say("the commit has a folder named REVISION: it stays, and what commit this is stands in releases.jsonl alone");
         return Ok(());
     }
-    write_revision(&revision, commit, umask).map_err(cannot("write REVISION"))
+    write_revision(&revision, commit).map_err(cannot("write REVISION"))
 }
 
 /// As Capistrano names it, so that what reads it there reads it here. One of the commit's own gives way.
-fn write_revision(path: &Path, commit: &CommitId, umask: u32) -> io::Result<()> {
+fn write_revision(path: &Path, commit: &CommitId) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         Ok(()) | Err(_) => (),
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o666 & !umask))?;
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(format!("{commit}\n").as_bytes())
 }

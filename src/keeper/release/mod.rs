@@ -58,8 +58,10 @@ use crate::{
 
 /// The hidden subcommand: carries out one [`Errand`].
 pub fn serve() -> ExitCode {
-    umask(Mode::from_raw_mode(0o022));
-    errand::serve(|errand: Errand| run(&errand))
+    errand::serve(|errand: Errand| {
+        umask(Mode::from_raw_mode(errand.umask));
+        run(&errand)
+    })
 }
 
 /// What a child is to do, and where.
@@ -67,6 +69,8 @@ pub fn serve() -> ExitCode {
 pub struct Errand {
     /// The folder of the releases.
     pub root: PathBuf,
+    /// What the files and folders that are made do without.
+    pub umask: u32,
     /// What is to be done in it.
     pub order: Order,
 }
@@ -103,8 +107,6 @@ pub enum Order {
         /// What is linked.
         #[serde(with = "form::shared")]
         shared: Vec<SharedPath>,
-        /// For the REVISION that is made.
-        umask: u32,
     },
     /// Give the tree its final name.
     Seal {
@@ -199,9 +201,7 @@ fn run(errand: &Errand) -> Result<Answer, ErrandFailure> {
             look::look(&site, hook, shared, wanted.as_ref()).map(|it| Answer::Looked(Box::new(it)))
         }
         Order::Prepare { run } => prepare(&site).and_then(|()| make_room(&site, *run)).map(|()| Answer::Done),
-        Order::Furnish { run, commit, shared, umask } => {
-            furnish::furnish(&site, *run, commit, shared, *umask).map(|()| Answer::Done)
-        }
+        Order::Furnish { run, commit, shared } => furnish::furnish(&site, *run, commit, shared).map(|()| Answer::Done),
         Order::Seal { release } => seal::seal(&site, release).map(|()| Answer::Done),
         Order::Switch { run, link } => switch::switch(&site, *run, link).map(|()| Answer::Done),
         Order::Judge { name, verdict, note } => judge(&site, name, *verdict, note.clone()).map(|()| Answer::Done),
@@ -242,7 +242,7 @@ fn write_down(history: &mut History) -> Result<(), ErrandFailure> {
 
 /// A folder that is there afterwards.
 fn make_folder(folder: &Path) -> Result<(), ErrandFailure> {
-    match DirBuilder::new().mode(0o755).create(folder) {
+    match DirBuilder::new().mode(0o777).create(folder) {
         Err(err) if err.kind() != io::ErrorKind::AlreadyExists => {
             Err(cannot(format!("make `{}`", folder.display()))(err))
         }

@@ -160,3 +160,18 @@ fn a_link_of_the_commit_leads_neither_a_shared_path_nor_a_seed_out_of_the_tree()
         assert!(shop.live().is_none() && !shop.path("shared").join(&item.path).exists());
     }
 }
+
+#[test]
+fn folders_and_files_of_a_release_get_the_modes_that_the_umask_of_the_hook_leaves() {
+    let mut shop = sharing(vec![shared("storage/logs")]);
+    shop.git().umask = 0o007;
+    let name = shop.good(&[("index.html", "one\n")]);
+    let mode = |place: &str| fs::metadata(shop.path(place)).expect(place).permissions().mode() & 0o777;
+    let tree = format!("releases/{name}");
+    for folder in ["releases", "shared", "shared/storage", "shared/storage/logs", &tree] {
+        assert_eq!(mode(folder), 0o770, "{folder}");
+    }
+    for file in ["index.html", "REVISION"] {
+        assert_eq!(mode(&format!("{tree}/{file}")), 0o660, "{file}");
+    }
+}

@@ -65,6 +65,14 @@ impl Shop {
         }
     }
 
+    /// What it wants of its repository.
+    pub fn git(&mut self) -> &mut Git {
+        match &mut self.hook.deploy.strategy {
+            Strategy::Releases { git, .. } => git,
+            Strategy::Checkout { .. } | Strategy::InPlace { .. } | Strategy::None { .. } => panic!("it has releases"),
+        }
+    }
+
     /// A path below its folder of releases.
     pub fn path(&self, name: &str) -> PathBuf {
         self.state.path().join("shop").join(name)
