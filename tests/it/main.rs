@@ -13,6 +13,7 @@ mod queueing;
 
 mod order;
 
+mod siblings;
 mod telling;
 
 mod operating;
