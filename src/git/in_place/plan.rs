@@ -51,6 +51,13 @@ pub(super) struct Plan {
     pub(super) attributes: Rc<Attributes>,
 }
 
+impl Plan {
+    /// The paths of all that is written or removed.
+    pub(super) fn touched(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.puts.iter().map(|it| &it.path).chain(&self.gone).chain(&self.in_the_way)
+    }
+}
+
 /// A file that git was told to leave alone.
 pub(super) struct Kept {
     pub(super) path: Vec<u8>,

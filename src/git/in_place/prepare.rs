@@ -168,6 +168,7 @@ impl Looked {
         }
         let cleared = self.cleared.clone();
         let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
+        writable::judge_all(&home.path, plan.touched())?;
         let (lost, gone) = (save::lost_commits(&home, None)?, left.gone.clone());
         let edits = (!left.edits.is_empty()).then(|| Leaving { folder: seat.folder.clone(), plan: left });
         let one = Prepared {
@@ -259,6 +260,7 @@ impl Vacated {
         let under_way = UnderWay::begin(&home, &[])?;
         let mut standing = Standing::look(&home, &under_way)?;
         let plan = plan::make(&home, &under_way, &mut standing, None, scope, Cleared::default())?;
+        writable::judge_all(&seat.folder, plan.touched())?;
         Ok(Self { names, seat, git_dir, home, under_way, standing, plan })
     }
 
@@ -330,7 +332,7 @@ impl Prepared {
             standing.forget()?;
         }
         let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
-        writable::judge_all(&home.path, plan.puts.iter().map(|it| &it.path).chain(&plan.gone).chain(&plan.in_the_way))?;
+        writable::judge_all(&home.path, plan.touched())?;
         let mut lost = save::lost_commits(&home, place.ref_name)?;
         lost.extend(branch::judge(&home, place.ref_name)?);
         Ok(Self {
