@@ -17,7 +17,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,7 @@ pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonEr
     }
     let hooks = Arc::new(loaded.hooks);
     let store = Store::open(&hooks.server.state)?;
+    look_for_loss(&store, &hooks.server.state).await;
     let address = hooks.server.listen;
     let bind_error = |source| DaemonError::Bind { address, source };
     let listener = TcpListener::bind(address).await.map_err(bind_error)?;
@@ -105,6 +106,22 @@ pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonEr
     loops.stop().await;
     store.close().await;
     ended.map_or(Ok(()), |name| Err(DaemonError::LoopEnded(name)))
+}
+
+/// Looks whether the store knows the runs that have folders, before a run gets a number.
+async fn look_for_loss(store: &Store, state: &Path) {
+    let folder = state.to_owned();
+    let numbers = spawn_blocking(move || RunDir::numbers(&folder)).await.map_err(io::Error::from).flatten();
+    let numbers = numbers.unwrap_or_else(|err| {
+        error!("cannot read the folder `runs` in `{}`: {err}", state.display());
+        Vec::new()
+    });
+    match store.find_loss(numbers, Timestamp::now()).await {
+        Ok(None) => (),
+        Ok(Some(loss)) => error!("{loss}: `landfall deploy HOOK` brings a hook to what its branch has"),
+        // A folder that is there is no other run's all the same.
+        Err(err) => error!("cannot see whether the store knows all runs that have folders: {err}"),
+    }
 }
 
 /// The loops, and the two levers that stop them: first what receives, then what works.

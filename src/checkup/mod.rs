@@ -186,6 +186,10 @@ fn daemon_finding(file: &Path, state: Option<&Path>, daemon: &Daemon) -> Finding
                     format!("look at that one: `landfall doctor --config {}`", status.config),
                 );
             }
+            if let Some(loss) = &status.loss {
+                let message = format!("{said}; at its start at {}, {}", loss.at, loss.message);
+                return Finding::warn(subject, message, "`landfall deploy HOOK` brings a hook to what its branch has");
+            }
             if status.version != own {
                 let message = format!("{said}, and this program is landfall {own}");
                 return Finding::warn(subject, message, "restart the daemon; deploys under way go on");

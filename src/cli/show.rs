@@ -198,6 +198,11 @@ fn print_status(status: &Status) {
             println!("    {line}");
         }
     }
+    if let Some(loss) = &status.loss {
+        let red = colour("failed");
+        println!("{red}  {}, at the start of {}{red:#}", loss.message, local_time(&loss.at));
+        println!("    `landfall deploy HOOK` brings a hook to what its branch has");
+    }
     if let Some(hold) = &status.hold {
         print_hold("everything is", hold);
     }

@@ -23,6 +23,7 @@ use crate::{
         Unreadable,
         folder::RunDir,
         outcome::{StoredOutcome, run_step},
+        spec::RunToken,
     },
     model::{
         push::CommitId,
@@ -102,6 +103,8 @@ pub enum Entry {
 pub struct Begin {
     /// When.
     pub at: Timestamp,
+    /// The word of the run; `None`: the journal is of a Landfall that did not write it down.
+    pub token: Option<RunToken>,
     /// Its process.
     pub pid: i32,
     /// When that process was started, in clock ticks since boot.
@@ -227,6 +230,7 @@ enum Stored {
     Begin {
         format: u32,
         at: String,
+        token: Option<String>,
         pid: i32,
         process_start: u64,
         boot_id: String,
@@ -282,8 +286,9 @@ enum StoredExit {
 impl From<&Entry> for Stored {
     fn from(entry: &Entry) -> Self {
         match entry.clone() {
-            Entry::Begin(Begin { at, pid, process_start, boot_id, version, cgroup }) => {
-                Self::Begin { format: FORMAT, at: at.to_string(), pid, process_start, boot_id, version, cgroup }
+            Entry::Begin(Begin { at, token, pid, process_start, boot_id, version, cgroup }) => {
+                let (at, token) = (at.to_string(), token.map(|it| it.as_str().to_owned()));
+                Self::Begin { format: FORMAT, at, token, pid, process_start, boot_id, version, cgroup }
             }
             Entry::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: at.to_string(), step: step.word().into(), script, log_from }
@@ -328,8 +333,9 @@ impl TryFrom<Stored> for Entry {
             text.map(|it| CommitId::parse(&it).ok_or_else(|| format!("`{it}` is not a commit"))).transpose()
         };
         Ok(match stored {
-            Stored::Begin { format: _, at, pid, process_start, boot_id, version, cgroup } => {
-                Self::Begin(Begin { at: time(at)?, pid, process_start, boot_id, version, cgroup })
+            Stored::Begin { format: _, at, token, pid, process_start, boot_id, version, cgroup } => {
+                let token = token.map(|it| RunToken::parse(&it).ok_or("its token is not 32 hex digits")).transpose()?;
+                Self::Begin(Begin { at: time(at)?, token, pid, process_start, boot_id, version, cgroup })
             }
             Stored::StepBegin { at, step, script, log_from } => {
                 Self::StepBegin { at: time(at)?, step: run_step(&step)?, script, log_from }
@@ -370,7 +376,7 @@ mod tests {
 
     use super::{Begin, Entry, Journal, LiveLink, StepExit, read};
     use crate::{
-        journal::{Unreadable, folder::RunDir},
+        journal::{Unreadable, folder::RunDir, spec::RunToken},
         model::{
             push::CommitId,
             run::{Outcome, RunFacts, RunStep},
@@ -380,7 +386,8 @@ mod tests {
     fn entries() -> Vec<Entry> {
         let at = Timestamp::from_second(1_800_000_000).expect("in range");
         let (boot_id, version, cgroup) = ("b".into(), "0.1.0".into(), Some("/sys/fs/cgroup/x".into()));
-        let begin = Begin { at, pid: 7, process_start: 99, boot_id, version, cgroup };
+        let token = RunToken::parse(&"0f".repeat(16));
+        let begin = Begin { at, token, pid: 7, process_start: 99, boot_id, version, cgroup };
         let commit = CommitId::parse(&"a1".repeat(20));
         let fields = vec![("k".into(), "v=\n".into())];
         let facts = RunFacts { commit: commit.clone(), fields, live: commit.clone() };

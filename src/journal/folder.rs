@@ -3,7 +3,7 @@
 //! Invariant: the folder and everything in it belong to the daemon's user and are closed to everybody else.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, DirEntry, File, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -11,14 +11,28 @@ use std::{
 
 use crate::{
     journal::{
-        Unreadable,
-        spec::{self, Spec},
+        Unreadable, progress,
+        spec::{self, RunToken, Spec},
     },
     model::run::RunId,
 };
 
 /// The longest reason of a cancel that is read back.
 const CANCEL_BYTES_MAX: usize = 4 * 1024;
+
+/// Whose a folder is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Nothing of a run is in it.
+    Nobodys,
+    /// The run's that was asked about.
+    Its {
+        /// Whether the run has begun.
+        has_begun: bool,
+    },
+    /// That of a run which another database gave the same number.
+    Anothers,
+}
 
 /// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +42,16 @@ impl RunDir {
     /// The folder of this run in this state folder.
     pub fn of(state: &Path, run: RunId) -> Self {
         Self(state.join("runs").join(run.to_string()))
+    }
+
+    /// The numbers of the runs that have a folder in this state folder, in no order.
+    pub fn numbers(state: &Path) -> io::Result<Vec<RunId>> {
+        let entries = match fs::read_dir(state.join("runs")) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let number = |entry: DirEntry| entry.file_name().to_str()?.parse().ok().map(RunId);
+        entries.filter_map(|entry| entry.map(number).transpose()).collect()
     }
 
     /// The folder at this path.
@@ -88,6 +112,29 @@ impl RunDir {
     /// Writes down what the run has to do. A half-written spec is never seen under its name.
     pub fn write_spec(&self, spec: &Spec) -> io::Result<()> {
         self.write_whole(&self.spec(), spec::encode(spec).as_bytes())
+    }
+
+    /// Whose the folder is. A run is known by its word, since another database may have had one of the same number.
+    /// `None`: the run was started by a Landfall that knew no words.
+    pub fn whose(&self, token: Option<&RunToken>) -> Whose {
+        let progress = progress::read(self);
+        // One that cannot be read may say that it has.
+        let has_begun = progress.as_ref().map_or(true, |it| it.begin.is_some());
+        let written = progress.ok().and_then(|it| it.begin?.token);
+        match (written.or_else(|| self.read_spec().ok().map(|it| it.token)), token) {
+            (None, _) if !has_begun => Whose::Nobodys,
+            (Some(there), Some(token)) if there != *token => Whose::Anothers,
+            (None, Some(_)) => Whose::Anothers,
+            (Some(_), Some(_)) | (_, None) => Whose::Its { has_begun },
+        }
+    }
+
+    /// Gives the folder another name, so that its run can have one of its own.
+    pub fn set_aside(&self) -> io::Result<PathBuf> {
+        let free = (1..).map(|it| self.0.with_extension(format!("aside-{it}"))).find(|it| !it.exists());
+        let place = free.ok_or_else(|| io::Error::other("there is no name left for it"))?;
+        fs::rename(&self.0, &place)?;
+        Ok(place)
     }
 
     /// Reads what the run has to do.

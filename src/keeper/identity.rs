@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 
 use crate::{
-    journal::entries::Begin,
+    journal::{entries::Begin, spec::RunToken},
     keeper::processes::{Process, Signalled},
 };
 
@@ -18,11 +18,11 @@ pub fn boot_id() -> io::Result<String> {
 }
 
 /// The entry that says: this process has started the run, and all it starts is in this control group.
-pub fn begin(at: Timestamp, cgroup: Option<PathBuf>) -> io::Result<Begin> {
+pub fn begin(at: Timestamp, token: &RunToken, cgroup: Option<PathBuf>) -> io::Result<Begin> {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let own = Process::find(pid).ok_or_else(|| io::Error::other("cannot read /proc/self/stat"))?;
     let (process_start, version) = (own.start, env!("CARGO_PKG_VERSION").into());
-    Ok(Begin { at, pid, process_start, boot_id: boot_id()?, version, cgroup })
+    Ok(Begin { at, token: Some(token.clone()), pid, process_start, boot_id: boot_id()?, version, cgroup })
 }
 
 /// Whether the machine has not been restarted since this entry was written.

@@ -162,7 +162,7 @@ fn begin(records: &mut Records, token: &RunToken) -> io::Result<Option<Rc<Cgroup
     let group = Cgroup::make(token).ok();
     let folder = group.as_ref().map(|it| it.folder().to_owned());
     fail::fail_point!("keeper-before-begin", |_| std::process::abort());
-    let written = identity::begin(Timestamp::now(), folder).and_then(|it| records.add(&Entry::Begin(it)));
+    let written = identity::begin(Timestamp::now(), token, folder).and_then(|it| records.add(&Entry::Begin(it)));
     if let (Err(_), Some(group)) = (&written, &group) {
         // Nobody is in it yet.
         let _ = group.remove();

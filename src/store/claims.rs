@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::{
+    journal::spec::RunToken,
     model::{
         job::Job,
         letter::Letter,
@@ -24,6 +25,7 @@ pub struct Claim {
     pub(super) lane: LaneName,
     pub(super) fence: i64,
     pub(super) delivery: Option<DeliveryNo>,
+    pub(super) token: Option<RunToken>,
     pub(super) job: Arc<Job>,
 }
 
@@ -56,6 +58,12 @@ impl Claim {
     /// The delivery behind it, if a push was.
     pub fn delivery(&self) -> Option<DeliveryNo> {
         self.delivery
+    }
+
+    /// The word by which the run is told from every other, also from one of the same number in a database that was put
+    /// back. `None`: it was started by a Landfall that knew no such words.
+    pub fn token(&self) -> Option<&RunToken> {
+        self.token.as_ref()
     }
 
     pub(super) fn right(&self) -> Right {

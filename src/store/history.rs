@@ -2,6 +2,8 @@
 //!
 //! Invariant: a view is one consistent look, and no page costs more because history is long.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -15,6 +17,28 @@ use crate::{
     },
     store::{arrival::DeliveryNo, claims::Stop},
 };
+
+/// What a database did not know any more when it was opened: it was put back, lost or emptied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// When that was noticed.
+    pub at: Timestamp,
+    /// The last run that it knew; number 0: none.
+    pub known: RunId,
+    /// The last run of which there was a folder.
+    pub found: RunId,
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { known, found, .. } = self;
+        match known.0 {
+            0 => write!(out, "the store was empty, and there were folders of runs up to {found}"),
+            _ => write!(out, "the store knew runs up to {known}, and there were folders of runs up to {found}"),
+        }?;
+        out.write_str(": it was put back, lost or emptied, and pushes that came in between are not in it")
+    }
+}
 
 /// A run as it stands.
 #[derive(Clone, Debug)]

@@ -11,10 +11,10 @@ use crate::{
         run::RunId,
     },
     store::{
-        Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Pruned, RunFilter, RunView,
-        StoppedLane, Store, StoreError,
+        Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Loss, Pruned, RunFilter,
+        RunView, StoppedLane, Store, StoreError,
         bells::Rings,
-        sqlite::{history, hold, lanes, live, outbox, prune},
+        sqlite::{history, hold, lanes, live, loss, outbox, prune},
     },
 };
 
@@ -94,6 +94,17 @@ impl Store {
     /// What is on hold, longest first.
     pub async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
         self.engine.read(hold::holds).await
+    }
+
+    /// Takes note of the folders of runs that are there. `Some`: the store does not know some of those runs, and no run
+    /// gets one of their numbers. For the start of a daemon.
+    pub async fn find_loss(&self, folders: Vec<RunId>, now: Timestamp) -> Result<Option<Loss>, StoreError> {
+        self.engine.write(Rings::NONE, move |tx| loss::find(tx, &folders, now)).await
+    }
+
+    /// The last time that the store did not know runs of which there were folders.
+    pub async fn last_loss(&self) -> Result<Option<Loss>, StoreError> {
+        self.engine.read(loss::last).await
     }
 
     /// How much there is to do.

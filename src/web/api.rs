@@ -120,7 +120,8 @@ async fn status(State(api): State<Api>) -> Answer<Status> {
         let summary = api.store.hook_summary(&hook.name).await?;
         list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds)));
     }
-    Ok(Json(describe::status(&api, api.store.counts().await?, &holds, list)))
+    let loss = api.store.last_loss().await?;
+    Ok(Json(describe::status(&api, api.store.counts().await?, &holds, loss.as_ref(), list)))
 }
 
 #[derive(Deserialize)]

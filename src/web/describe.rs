@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     hooks::Hooks,
@@ -15,8 +15,8 @@ use crate::{
         push::{CommitId, RefName},
     },
     store::{
-        BadCommit, Counts, DeliveryView, Hold, HookSummary, LetterState, LetterView, RunStage, RunState, RunView, Stop,
-        StoppedLane,
+        BadCommit, Counts, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, RunStage, RunState, RunView,
+        Stop, StoppedLane,
     },
     web::{
         api::Api,
@@ -149,6 +149,9 @@ pub(super) fn hook(
     }
 }
 
+/// So long people are told that the store did not know runs of which there were folders.
+const LOSS_IS_TOLD_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
+
 /// A hold, as the API tells it.
 pub(super) fn hold(hold: &Hold) -> views::Hold {
     let (reason, author) = (hold.reason.clone(), hold.author.clone());
@@ -169,13 +172,15 @@ fn payload_url(hooks: &Hooks, local: SocketAddr, hook: &Hook) -> String {
 }
 
 /// The daemon and its hooks.
-pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], hooks: Vec<HookStatus>) -> Status {
+pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], loss: Option<&Loss>, hooks: Vec<HookStatus>) -> Status {
+    let is_told = |it: &&Loss| Timestamp::now().duration_since(it.at) < LOSS_IS_TOLD_FOR;
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: std::process::id(),
         started_at: time(api.daemon.started_at),
         config: api.daemon.file.display().to_string(),
         config_trouble: api.daemon.trouble.borrow().clone(),
+        loss: loss.filter(is_told).map(|it| views::Loss { at: time(it.at), message: it.to_string() }),
         listen: api.daemon.local.to_string(),
         state: api.daemon.state.display().to_string(),
         holding: Holding {

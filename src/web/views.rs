@@ -136,6 +136,8 @@ pub struct Status {
     pub config: String,
     /// Why the file as it is now was not taken; null while it is the one in force.
     pub config_trouble: Option<String>,
+    /// What the store did not know any more when it was opened, for thirty days; null: nothing.
+    pub loss: Option<Loss>,
     /// Where deliveries are received.
     pub listen: String,
     /// The state folder.
@@ -150,6 +152,15 @@ pub struct Status {
     pub unauthenticated: u64,
     /// The hooks, by name.
     pub hooks: Vec<HookStatus>,
+}
+
+/// A store that was put back, lost or emptied.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Loss {
+    /// When that was noticed. RFC 3339, UTC.
+    pub at: String,
+    /// What is missing, as a sentence without a full stop.
+    pub message: String,
 }
 
 /// How the processes of a run are held together, so that all of them can be ended.

@@ -13,7 +13,7 @@ use crate::{
     journal::{
         Unreadable,
         entries::{Begin, LiveLink},
-        folder::RunDir,
+        folder::{RunDir, Whose},
         progress::{Follower, Progress},
         site::{Left, Site},
     },
@@ -26,7 +26,7 @@ use crate::{
     work::{
         Workplace,
         lane::{self, LaneLock},
-        launch::{LaunchError, Launched, launch},
+        launch::{LaunchError, Launched, launch, set_aside},
     },
 };
 
@@ -60,6 +60,7 @@ pub(super) async fn carry_out(place: Workplace, claim: Claim) {
             store_end(&place, claim, Outcome::Failed(failure), RunFacts::default()).await;
         }
         Err(LaunchError::WeCannot(why)) => give_back(&place, claim, Some(why)).await,
+        Err(LaunchError::HasBegun) => attend(&place, claim, None).await,
     }
 }
 
@@ -67,6 +68,12 @@ pub(super) async fn carry_out(place: Workplace, claim: Claim) {
 pub(super) async fn take_up(place: Workplace, adopted: Adopted) {
     let id = adopted.claim.run();
     info!(run.id = %id, "run {id} was under way when the last daemon ended: taken up again");
+    let folder = RunDir::of(&place.state, id);
+    if folder.whose(adopted.claim.token()) == Whose::Anothers
+        && let Err(why) = set_aside(&folder, &adopted.claim)
+    {
+        return stop_lane(&place, adopted.claim, None, &why).await;
+    }
     attend(&place, adopted.claim, None).await;
 }
 
@@ -262,7 +269,7 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
     }
 }
 
-/// The next try of a run that has not begun has another token, so nobody would look for the group of this one.
+/// A group that is left by a keeper which died before it began. The next one makes its own.
 fn discard_group(folder: &RunDir) {
     if let Ok(spec) = folder.read_spec() {
         keeper::discard_unbegun_cgroup(&spec.token);

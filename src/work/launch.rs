@@ -17,14 +17,15 @@ use tokio::{
     io::AsyncWriteExt,
     process::{Child, ChildStdout, Command},
 };
+use tracing::{error, warn};
 
 use crate::{
     hooks::Hooks,
     journal::{
         entries,
-        folder::RunDir,
+        folder::{RunDir, Whose},
         secrets::{self, RunSecrets},
-        spec::{RunToken, Spec},
+        spec::Spec,
     },
     model::{
         deploy::{RemoteProof, Strategy},
@@ -45,6 +46,9 @@ pub(super) enum LaunchError {
     /// We could not do our work: the run is queued again, for a while.
     #[error("{0}")]
     WeCannot(String),
+    /// It has begun before, which the store does not know: how it ended, or will, stands in its folder.
+    #[error("it has begun before")]
+    HasBegun,
 }
 
 /// The descriptor under which a keeper expects its lane's lock.
@@ -87,7 +91,7 @@ pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> 
         None => None,
     };
     let spec = spec(place, &hooks, claim, payload.is_some()).await.map_err(LaunchError::WeCannot)?;
-    let folder = RunDir::of(&place.state, claim.run());
+    let folder = own_folder(place, claim)?;
     // A keeper that was killed before its `begin` may have left an empty journal; nobody but us holds the lane.
     let made = folder.create().and_then(|()| entries::discard_unbegun(&folder));
     let written = made.and_then(|()| folder.write_spec(&spec));
@@ -104,6 +108,33 @@ pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> 
     Ok(Launched { keeper, bell })
 }
 
+/// The folder of the run, in which nothing of another run is.
+fn own_folder(place: &Workplace, claim: &Claim) -> Result<RunDir, LaunchError> {
+    let (folder, run) = (RunDir::of(&place.state, claim.run()), claim.run());
+    match folder.whose(claim.token()) {
+        Whose::Nobodys | Whose::Its { has_begun: false } => Ok(folder),
+        Whose::Its { has_begun: true } => {
+            warn!(run.id = %run, "run {run} has begun before, and the store does not know of it: the store was put back");
+            Err(LaunchError::HasBegun)
+        }
+        Whose::Anothers => {
+            set_aside(&folder, claim).map_err(LaunchError::WeCannot)?;
+            Ok(folder)
+        }
+    }
+}
+
+/// Keeps the folder of another run of the same number where nobody takes it for that of this one.
+pub(super) fn set_aside(folder: &RunDir, claim: &Claim) -> Result<(), String> {
+    let run = claim.run();
+    let place = folder.set_aside();
+    let place = place
+        .map_err(|err| format!("cannot set `{}` aside, which is of another run: {err}", folder.path().display()))?;
+    error!(run.id = %run, "there was a folder of another run {run}, which the store does not know: it is kept in `{}`",
+        place.display());
+    Ok(())
+}
+
 async fn spec(place: &Workplace, hooks: &Hooks, claim: &Claim, has_payload: bool) -> Result<Spec, String> {
     let job = claim.job();
     let live = place.store.live(&job.hook.name, live_ref(job)).await;
@@ -111,7 +142,7 @@ async fn spec(place: &Workplace, hooks: &Hooks, claim: &Claim, has_payload: bool
     let unknown = |err| format!("cannot look up what is live: {err}");
     Ok(Spec {
         run: claim.run(),
-        token: RunToken::random().map_err(|err| format!("cannot draw a random word: {err}"))?,
+        token: claim.token().cloned().ok_or("the store has given it no word to be known by")?,
         state: place.state.clone(),
         run_url: format!("{}/runs/{}", hooks.server.admin_url.trim_end_matches('/'), claim.run()),
         live: live.map_err(unknown)?,

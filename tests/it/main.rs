@@ -9,6 +9,7 @@ mod journey;
 mod killed;
 mod troubled;
 
+mod put_back;
 mod queueing;
 
 mod order;

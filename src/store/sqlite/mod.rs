@@ -18,6 +18,7 @@ pub(super) mod history;
 pub(super) mod hold;
 pub(super) mod lanes;
 pub(super) mod live;
+pub(super) mod loss;
 pub(super) mod outbox;
 pub(super) mod prune;
 pub(super) mod queue;

@@ -10,7 +10,11 @@ use rusqlite::{Connection, params};
 
 use crate::{
     model::run::RunId,
-    store::{StoreError, history::Pruned, sqlite::rows::millis},
+    store::{
+        StoreError,
+        history::Pruned,
+        sqlite::{loss, rows::millis},
+    },
 };
 
 /// Rows of a kind that one step looks at.
@@ -33,6 +37,7 @@ pub(in crate::store) fn prune(
     let steps = [
         forget_runs(tx, keep_runs)?,
         give_up_folders(tx, logs_before)?,
+        loss::give_up_folders(tx, logs_before, STEP)?,
         forget_bodies(tx, bodies_before)?,
         forget_keys(tx, keys_before)?,
         forget_deliveries(tx, keys_before)?,

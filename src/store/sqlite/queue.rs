@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
-    journal,
+    journal::{self, spec::RunToken},
     model::{
         job::Job,
         letter::Occasion,
@@ -21,7 +21,7 @@ use crate::{
         claims::{Claim, Right, Stop},
         sqlite::{
             hold, lanes, outbox,
-            rows::{lane_name, millis, time},
+            rows::{known, lane_name, millis, time},
         },
     },
 };
@@ -48,6 +48,7 @@ pub(in crate::store) struct Taken {
     lane: String,
     fence: i64,
     delivery: Option<i64>,
+    token: Option<String>,
     job: Option<String>,
     started: bool,
 }
@@ -71,6 +72,7 @@ impl Taken {
             lane: lane_name(&self.lane)?,
             fence: self.fence,
             delivery: self.delivery.map(DeliveryNo),
+            token: self.token.map(|it| known("token", &it, RunToken::parse(&it))).transpose()?,
             job: Arc::new(journal::job::decode(&job)?),
         })
     }
@@ -105,13 +107,17 @@ fn take(tx: &Connection, lane: i64, run: i64) -> Result<Taken, StoreError> {
         "INSERT INTO active (lane, run, seq, fence, ref, since, rank) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     enter.execute(params![lane, run, seq, fence, ref_key, since, rank])?;
+    // A row from before there were words has none, and its run no folder in which one stands.
+    let mut name =
+        tx.prepare_cached("UPDATE run SET token = lower(hex(randomblob(16))) WHERE run = ?1 AND token IS NULL")?;
+    name.execute([run])?;
     lanes::set_head(tx, lane)?;
     taken(tx, lane)
 }
 
 fn taken(tx: &Connection, lane: i64) -> Result<Taken, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT a.run, l.name, a.fence, r.delivery, j.job, a.started_at IS NOT NULL
+        "SELECT a.run, l.name, a.fence, r.delivery, r.token, j.job, a.started_at IS NOT NULL
          FROM active a JOIN lane l USING (lane) JOIN run r USING (run) LEFT JOIN job j USING (run)
          WHERE a.lane = ?1",
     )?;
@@ -121,8 +127,9 @@ fn taken(tx: &Connection, lane: i64) -> Result<Taken, StoreError> {
             lane: row.get(1)?,
             fence: row.get(2)?,
             delivery: row.get(3)?,
-            job: row.get(4)?,
-            started: row.get(5)?,
+            token: row.get(4)?,
+            job: row.get(5)?,
+            started: row.get(6)?,
         })
     })?)
 }

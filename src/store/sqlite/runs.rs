@@ -158,8 +158,10 @@ pub(super) fn insert(
     now: Timestamp,
 ) -> Result<RunId, StoreError> {
     tx.prepare_cached("UPDATE hook SET runs = runs + 1 WHERE hook = ?1")?.execute([hook])?;
-    let mut statement =
-        tx.prepare_cached("INSERT INTO run (hook, lane, delivery, created_at, commit_id) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO run (hook, lane, delivery, created_at, commit_id, token)
+         VALUES (?1, ?2, ?3, ?4, ?5, lower(hex(randomblob(16))))",
+    )?;
     let commit = new.job.target.commit().map(CommitId::as_str);
     let run = statement.insert(params![hook, lane, delivery, millis(now), commit])?;
     tx.prepare_cached("INSERT INTO job (run, job) VALUES (?1, ?2)")?.execute(params![run, new.text])?;

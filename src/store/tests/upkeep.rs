@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::{World, all, days_before, failed};
 use crate::{
-    model::run::{FailureClass, Outcome},
+    model::run::{FailureClass, Outcome, RunId},
     store::{OpenError, RunFilter, Store},
 };
 
@@ -57,4 +57,43 @@ async fn the_state_folder_is_for_its_owner_alone() {
     let world = World::new();
     let mode = |name: &str| world.folder.path().join(name).metadata().expect("there").permissions().mode() & 0o777;
     assert_eq!(mode("landfall.db"), 0o600);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_schema_is_taken_over_with_what_waits_and_what_is_under_way() {
+    let world = World::new();
+    let (under_way, waiting) = (all("site"), all("shop"));
+    let (first, second) = (world.queue(&under_way, 'a').await, world.queue(&waiting, 'b').await);
+    let claimed = world.claim().await;
+    assert_eq!(claimed.run(), first);
+    world.store.close().await;
+    let database = Connection::open(world.folder.path().join("landfall.db")).expect("a database");
+    let back = "ALTER TABLE run DROP COLUMN token; DROP TABLE loss; DROP TABLE lost_folder; PRAGMA user_version = 1;";
+    database.execute_batch(back).expect("as it was");
+    drop(database);
+    let world = world.reopen().await;
+    let adopted = world.store.adopt(world.now).await.expect("adopted");
+    // Whoever started it knew no words, so it is known by its number alone.
+    assert_eq!(adopted.iter().map(|it| (it.claim.run(), it.claim.token())).collect::<Vec<_>>(), [(first, None)]);
+    let claim = world.claim().await;
+    assert!(claim.run() == second && claim.token().is_some());
+}
+
+#[tokio::test]
+async fn folders_of_lost_runs_keep_their_numbers_and_go_when_they_are_old() {
+    let mut world = World::new();
+    let hook = all("site");
+    let known = world.queue(&hook, 'a').await;
+    assert_eq!(world.store.find_loss(vec![known], world.now).await.expect("a look"), None);
+    let found = vec![RunId(known.0 + 4), known, RunId(known.0 + 2), RunId(i64::MAX)];
+    let loss = world.store.find_loss(found.clone(), world.now).await.expect("a look").expect("a loss");
+    assert_eq!((loss.known, loss.found), (known, RunId(known.0 + 4)));
+    assert_eq!(world.store.find_loss(found, world.now).await.expect("a look"), None, "it is found once");
+    assert_eq!(world.store.last_loss().await.expect("a look"), Some(loss));
+    assert_eq!(world.queue(&hook, 'b').await, RunId(known.0 + 5));
+    let when_found = world.now;
+    world.pass(std::time::Duration::from_secs(60));
+    let prune = |before| world.store.prune(100, before, before, world.now);
+    assert_eq!(prune(when_found).await.expect("pruned").folders, []);
+    assert_eq!(prune(world.now).await.expect("pruned").folders, [RunId(known.0 + 2), RunId(known.0 + 4)]);
 }

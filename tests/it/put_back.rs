@@ -1,0 +1,150 @@
+//! What becomes of pushes when the database was put back, lost or emptied under its folders of runs.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::world::{house::House, until};
+
+const HOOK: &str = "on: {push: main}\nqueue: all\ndeploy: {strategy: none}\nrun: \"echo hello $DEPLOY_SHA\"";
+
+/// A house in which runs 1 to 3 have ended, then a copy of the database was made, and then runs 4 to 6 have ended.
+fn scene() -> (House, tempfile::TempDir) {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    (1..=3).for_each(|number| said(&house, number));
+    house.stop();
+    let copy = tempfile::tempdir().expect("a folder");
+    fs::copy(database(&house), copy.path().join("landfall.db")).expect("copied");
+    house.start();
+    (4..=6).for_each(|number| said(&house, number));
+    house.stop();
+    (house, copy)
+}
+
+fn database(house: &House) -> std::path::PathBuf {
+    house.state().join("landfall.db")
+}
+
+/// The commit of the push of this number, which no other has.
+fn commit(number: i64) -> String {
+    format!("{number:040x}")
+}
+
+/// Pushes, and sees the run through that the answer names.
+fn said(house: &House, number: i64) {
+    let run = house.queue(&commit(number));
+    let view = house.ended(run);
+    assert_eq!(view["outcome"], "succeeded", "{view}");
+    assert_eq!(view["sha"], commit(number), "{view}");
+    assert_eq!(house.output(run), [format!("hello {}", commit(number))]);
+}
+
+fn remove_database(house: &House) {
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(house.state().join(format!("landfall.db{end}")));
+    }
+}
+
+/// The folder of a lost run, as its keeper left it.
+fn journal(house: &House, run: i64) -> String {
+    fs::read_to_string(house.run_dir(run).journal()).expect("a journal")
+}
+
+fn loss(house: &House) -> Value {
+    house.json(&["status"])["loss"].clone()
+}
+
+fn is_noticed(mut house: House, words: &str) {
+    let lost: Vec<String> = (4..=6).map(|run| journal(&house, run)).collect();
+    house.start();
+    // The number of no lost run is given away, and each push is carried out.
+    let run = house.queue(&commit(7));
+    assert_eq!(run, 7);
+    house.ended(run);
+    assert_eq!(house.output(run), [format!("hello {}", commit(7))]);
+    said(&house, 8);
+    assert_eq!((4..=6).map(|run| journal(&house, run)).collect::<Vec<_>>(), lost);
+    // It is said, also after the next start.
+    assert!(house.log().contains(words), "{}", house.log());
+    house.stop().start();
+    assert!(loss(&house)["message"].as_str().is_some_and(|it| it.contains(words)), "{}", loss(&house));
+    let status = house.landfall(&["status"]);
+    assert!(String::from_utf8_lossy(&status.stdout).contains(words));
+    let doctor = house.landfall(&["doctor"]);
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains(words), "{}", String::from_utf8_lossy(&doctor.stdout));
+}
+
+#[test]
+fn pushes_after_an_older_database_was_put_back_are_carried_out_and_the_loss_is_said() {
+    let (house, copy) = scene();
+    remove_database(&house);
+    fs::copy(copy.path().join("landfall.db"), database(&house)).expect("put back");
+    is_noticed(house, "the store knew runs up to 3, and there were folders of runs up to 6");
+}
+
+#[test]
+fn pushes_after_the_database_was_lost_or_emptied_are_carried_out_and_the_loss_is_said() {
+    for empties in [false, true] {
+        let (house, _copy) = scene();
+        remove_database(&house);
+        if empties {
+            fs::write(database(&house), "").expect("emptied");
+        }
+        is_noticed(house, "the store was empty, and there were folders of runs up to 6");
+    }
+}
+
+#[test]
+fn a_run_that_waits_in_a_database_that_was_put_back_and_has_been_carried_out_is_not_carried_out_again() {
+    let mut house = House::with_hook(
+        &format!("{HOOK}\nenv: {{DONE: \"{{folder}}/done\"}}")
+            .replace("\"echo hello $DEPLOY_SHA\"", "\"echo $DEPLOY_RUN_ID >> $DONE\""),
+    );
+    house.start();
+    house.landfall(&["hold", "site", "--reason", "a copy is made"]);
+    let run = house.queue(&commit(1));
+    house.stop();
+    let copy = fs::read(database(&house)).expect("a copy");
+    house.start();
+    house.landfall(&["resume", "site"]);
+    house.ended(run);
+    house.stop();
+    remove_database(&house);
+    fs::write(database(&house), copy).expect("put back");
+    house.start();
+    house.landfall(&["resume", "site"]);
+    assert_eq!(house.ended(run)["outcome"], "succeeded");
+    assert_eq!(house.file("done"), format!("{run}\n"));
+    assert!(house.log().contains("has begun before"), "{}", house.log());
+}
+
+#[test]
+fn a_folder_of_another_run_of_the_same_number_is_kept_aside() {
+    let (mut house, _copy) = scene();
+    // Somebody moves the folders into a state folder that has a history of its own.
+    let other = House::with_hook(HOOK);
+    house.start();
+    let run = house.queue(&commit(7));
+    house.ended(run);
+    house.stop();
+    let theirs = journal(&house, run);
+    let mut other = other;
+    other.start();
+    (1..run).for_each(|number| said(&other, number));
+    copy_folder(house.run_dir(run).path(), other.run_dir(run).path());
+    assert_eq!(other.queue(&commit(8)), run);
+    until("it is carried out", || (other.run(run)["state"] == "finished").then_some(()));
+    assert_eq!(other.output(run), [format!("hello {}", commit(8))]);
+    let aside = other.run_dir(run).path().with_extension("aside-1").join("journal.jsonl");
+    assert_eq!(fs::read_to_string(aside).expect("kept"), theirs);
+    assert!(other.log().contains("there was a folder of another run"), "{}", other.log());
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+}
