@@ -178,11 +178,12 @@ impl Journal {
 
 /// All entries of a run. No journal, or one without a whole line, means the run has not started.
 pub fn read(dir: &RunDir) -> Result<Vec<Entry>, Unreadable> {
-    read_from(dir, 0).map(|(entries, _)| entries)
+    read_from(dir, 0)?.0.into_iter().collect::<Result<_, _>>().map_err(|why| Unreadable::new("journal", why))
 }
 
-/// The entries from this byte on, where one begins, and the byte where the next will begin.
-pub fn read_from(dir: &RunDir, from: u64) -> Result<(Vec<Entry>, u64), Unreadable> {
+/// What each whole line holds from this byte on, where one begins, or why it cannot be read; and the byte where the next
+/// will begin.
+pub fn read_from(dir: &RunDir, from: u64) -> Result<(Vec<Result<Entry, String>>, u64), Unreadable> {
     let mut bytes = Vec::new();
     let read = File::open(dir.journal()).and_then(|mut file| {
         file.seek(SeekFrom::Start(from))?;
@@ -193,8 +194,13 @@ pub fn read_from(dir: &RunDir, from: u64) -> Result<(Vec<Entry>, u64), Unreadabl
         result => result.map_err(|err| Unreadable::new("journal", err))?,
     };
     let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
-    let entries = bytes[..whole].split_inclusive(|it| *it == b'\n').map(entry_of_line).collect::<Result<_, _>>()?;
-    Ok((entries, from + whole as u64))
+    let lines = bytes[..whole].split_inclusive(|it| *it == b'\n');
+    let entries = lines.map(|line| match entry_of_line(line) {
+        Ok(entry) => Ok(Ok(entry)),
+        Err(Unreadable::Damaged { why, .. }) => Ok(Err(why)),
+        Err(newer @ Unreadable::Newer { .. }) => Err(newer),
+    });
+    Ok((entries.collect::<Result<_, _>>()?, from + whole as u64))
 }
 
 /// Removes a journal in which no run has begun, so that one can begin there. One that cannot be read is left.

@@ -72,7 +72,7 @@ pub(super) async fn take_up(place: Workplace, adopted: Adopted) {
     if folder.whose(adopted.claim.token()) == Whose::Anothers
         && let Err(why) = set_aside(&folder, &adopted.claim)
     {
-        return stop_lane(&place, adopted.claim, None, &why).await;
+        return stop_lane(&place, adopted.claim, None, why).await;
     }
     attend(&place, adopted.claim, None).await;
 }
@@ -248,9 +248,15 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
     let progress = match look_patiently(&mut journal).await {
         Ok(progress) => progress,
         // It may say that the run has begun, so nothing can be started in its stead.
-        Err(why) => return stop_lane(place, claim, None, &why.to_string()).await,
+        Err(why) => {
+            let why = format!("how run {} went is not known, and something it started may go on: {why}", claim.run());
+            return stop_lane(place, claim, None, why).await;
+        }
     };
     let folder = journal.folder();
+    if let Some(damage) = &progress.damage {
+        warn!(run.id = %claim.run(), "the journal of run {} is damaged, and tells how it ended: {damage}", claim.run());
+    }
     match progress {
         Progress { end: Some((outcome, facts)), .. } => store_end(place, claim, outcome, facts).await,
         Progress { begin: Some(begin), step, switches, .. } => {
@@ -320,14 +326,16 @@ async fn interrupted(
             let facts = RunFacts { live: live.commit().cloned(), ..RunFacts::default() };
             store_end(place, claim, Outcome::Interrupted { step, reason }, facts).await;
         }
-        Err(why) => stop_lane(place, claim, step, &why).await,
+        Err(why) => {
+            let reason = format!("the keeper of run {} died and something it started may go on: {why}", claim.run());
+            stop_lane(place, claim, step, reason).await;
+        }
     }
 }
 
 /// The keeper is gone and what it started may not be: nothing else may be started in the lane until a person has
 /// looked, and people are told.
-async fn stop_lane(place: &Workplace, claim: Claim, step: Option<RunStep>, why: &str) {
-    let reason = format!("the keeper of run {} died and something it started may go on: {why}", claim.run());
+async fn stop_lane(place: &Workplace, claim: Claim, step: Option<RunStep>, reason: String) {
     error!(run.id = %claim.run(), "lane {} is stopped: {reason}", claim.lane());
     if insist("stop a lane", || place.store.stop_lane(&claim, &reason, Timestamp::now())).await.is_some() {
         let reason = format!("{reason}; its lane is stopped until a person has looked");
@@ -343,7 +351,8 @@ async fn give_back(place: &Workplace, mut claim: Claim, why: Option<String>) {
             Ok(given) => break given,
             Err(Kept { error: StoreError::Fenced(_), .. }) => return warn!(run.id = %id, "run {id} is in other hands"),
             Err(Kept { error: StoreError::Started(_), claim }) => {
-                return stop_lane(place, claim, None, "it has begun, and its journal is gone").await;
+                let reason = format!("run {id} has begun, its journal is gone, and something it started may go on");
+                return stop_lane(place, claim, None, reason).await;
             }
             Err(kept) => {
                 error!(run.id = %id, "cannot queue run {id} again, will try again: {}", kept.error);
