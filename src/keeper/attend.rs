@@ -159,29 +159,31 @@ async fn wait_for_end(
     loop {
         let silent_at = watched.last_output.get() + limits.silence;
         let step_at = limits.step.map_or(limits.whole.at, |it| it.at);
-        select! {
+        let over = select! {
             biased;
             () = cancel.asked() => return End::Stopped(Stop::Cancelled),
             () = watched.trouble.notified() => {
                 let trouble = watched.log.borrow().trouble().map(str::to_owned);
                 return End::Stopped(Stop::Trouble(trouble.unwrap_or_else(|| "its answer is too long".into())));
             }
-            _ = ended.readable() => {
-                family.reap();
-                if let Some(exit) = family.exit() {
-                    return End::Exited(exit);
-                }
-            }
-            () = sleep_until(limits.whole.at) => return End::Stopped(Stop::WholeTime(limits.whole.span)),
+            _ = ended.readable() => None,
+            () = sleep_until(limits.whole.at) => Some(Stop::WholeTime(limits.whole.span)),
             () = sleep_until(step_at), if limits.step.is_some() => {
-                let span = limits.step.map_or(limits.whole.span, |it| it.span);
-                return End::Stopped(Stop::StepTime(span));
+                Some(Stop::StepTime(limits.step.map_or(limits.whole.span, |it| it.span)))
             }
             () = sleep_until(silent_at) => {
-                if watched.last_output.get() + limits.silence <= Instant::now() {
-                    return End::Stopped(Stop::Silence(limits.silence));
-                }
+                // What was printed while we could not look is read first.
+                yield_now().await;
+                let is_silent = watched.last_output.get() + limits.silence <= Instant::now();
+                is_silent.then_some(Stop::Silence(limits.silence))
             }
+        };
+        // A child that ended in time did so also where we were stopped meanwhile, and see it late.
+        family.reap();
+        match (family.exit(), over) {
+            (Some(exit), _) => return End::Exited(exit),
+            (None, Some(stop)) => return End::Stopped(stop),
+            (None, None) => (),
         }
     }
 }
