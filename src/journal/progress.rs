@@ -97,7 +97,8 @@ mod tests {
 
     const BEGIN: &str = r#"{"entry":"begin","format":1,"at":"2026-11-29T09:00:00Z","pid":7,"process_start":9,"boot_id":"b","version":"0.1.0","cgroup":null}"#;
 
-    const ENDED: &str = r#"{"entry":"ended","at":"2026-11-29T09:00:01Z","outcome":"succeeded","commit":null,"fields":[],"live":null}"#;
+    const ENDED: &str =
+        r#"{"entry":"ended","at":"2026-11-29T09:00:01Z","outcome":"succeeded","commit":null,"fields":[],"live":null}"#;
 
     #[test]
     fn a_line_that_cannot_be_read_takes_nothing_from_an_end_and_is_named_where_there_is_none() {

@@ -73,7 +73,9 @@ pub(in crate::git) fn fetch(
         && find(&mirror.repo, commit).is_none()
     {
         let has_all = offered.names().all(|it| fetched.contains(it));
-        ask_for_commit(mirror, &mut session, (commit, named), scope, has_all)?;
+        // Every server gives out what a ref of its own leads to, and not every one what is asked for by its id.
+        let asked = offered.other_name_of(commit).unwrap_or(commit.as_str());
+        ask_for_commit(mirror, &mut session, (commit, asked, named), scope, has_all)?;
     }
     Ok(offered)
 }
@@ -181,7 +183,7 @@ fn bring_tags(
 fn ask_for_commit(
     mirror: &LocalRepo,
     session: &mut Session<'_>,
-    (commit, named): (&CommitId, Option<&RefName>),
+    (commit, asked, named): (&CommitId, &str, Option<&RefName>),
     scope: &Scope,
     has_all: bool,
 ) -> Result<(), GitFailure> {
@@ -192,8 +194,12 @@ fn ask_for_commit(
         Depth::Commits(depth) if is_sparing => Some(i32::try_from(depth.get()).unwrap_or(ALL)),
         Depth::Auto | Depth::All | Depth::Commits(_) => None,
     };
-    say(&format!("asking for {} by its id", commit.short()));
-    let asked = session.download(&[format!("{commit}:{WANTED}")], depth);
+    say(&format!(
+        "asking for {} {}",
+        commit.short(),
+        if asked == commit.as_str() { "by its id" } else { "by a ref of its own" }
+    ));
+    let asked = session.download(&[format!("+{asked}:{WANTED}")], depth);
     let journey = session.journey;
     if let (Ok(()), Some(id)) = (&asked, find(repo, commit)) {
         return match mirror.folder.kind {

@@ -13,7 +13,7 @@ use crate::git::{
     progress::{plain, say},
     shell::{path_word, word},
 };
-use crate::model::push::RefName;
+use crate::model::push::{CommitId, RefName};
 
 /// Where a commit stays that is on no ref that is fetched, so that the next fetch builds on it.
 pub(in crate::git) const WANTED: &str = "refs/landfall/wanted";
@@ -31,6 +31,8 @@ const LOOSE_MAX: usize = 200;
 /// What a remote has: its branches and tags, and what its HEAD stands for.
 pub(in crate::git) struct Offered {
     refs: BTreeMap<String, Oid>,
+    /// Those of another kind, such as of a pull request, by what they lead to.
+    others: BTreeMap<Oid, String>,
     /// What annotated tags lead to.
     peeled: BTreeMap<String, Oid>,
     head: Option<(Oid, Option<RefName>)>,
@@ -38,7 +40,8 @@ pub(in crate::git) struct Offered {
 
 impl Offered {
     pub(in crate::git) fn new(all: impl Iterator<Item = (String, Oid, Option<String>)>) -> Self {
-        let mut offered = Self { refs: BTreeMap::new(), peeled: BTreeMap::new(), head: None };
+        let (refs, others, peeled) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut offered = Self { refs, others, peeled, head: None };
         for (name, id, symref) in all {
             if name == "HEAD" {
                 offered.head = Some((id, symref.as_deref().and_then(RefName::parse)));
@@ -46,6 +49,8 @@ impl Offered {
                 offered.peeled.insert(tag.to_owned(), id);
             } else if RefName::parse(&name).is_some() {
                 offered.refs.insert(name, id);
+            } else {
+                offered.others.insert(id, name);
             }
         }
         offered
@@ -59,6 +64,12 @@ impl Offered {
     /// The commit of a branch or tag, by its full name.
     pub(in crate::git) fn commit_of(&self, name: &str) -> Option<Oid> {
         self.peeled.get(name).or_else(|| self.refs.get(name)).copied()
+    }
+
+    /// The full name of a ref that is neither branch nor tag, and leads to this commit.
+    pub(in crate::git) fn other_name_of(&self, commit: &CommitId) -> Option<&str> {
+        let id = Oid::from_str(commit.as_str()).ok()?;
+        self.others.get(&id).map(String::as_str)
     }
 
     /// What HEAD stands for, and the branch it is on.

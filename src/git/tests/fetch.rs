@@ -2,7 +2,10 @@
 
 use std::fs;
 
-use super::{Room, contents, git, git_with_input, id, main_branch};
+use super::{
+    Room, contents, git, git_with_input, id, main_branch,
+    server::{GitServer, everyone},
+};
 use crate::model::{
     job::Target,
     push::{CommitId, RefName},
@@ -148,4 +151,49 @@ fn a_mirror_that_is_damaged_is_made_anew() {
     fs::write(room.path("mirror.git/config"), "[garbage").expect("damage");
     let tree = room.stage_fresh(&commit, "tree").expect("mended");
     assert_eq!(contents(&tree).len(), 1);
+}
+
+/// The source by HTTP, and from its folder.
+fn by_http_and_from_a_folder(room: &Room) -> (GitServer, [String; 2]) {
+    let server = GitServer::plain(room.folder.path(), everyone());
+    let remotes = [format!("http://{}/source/.git", server.address), format!("file://{}", room.source().display())];
+    (server, remotes)
+}
+
+#[test]
+fn a_ref_whose_name_is_no_text_is_nobody_elses_trouble() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    let room = Room::new();
+    let commit = room.commit(&[("a", "1")]);
+    for name in [&b"refs/heads/caf\xe9"[..], b"refs/pull/caf\xe9/head", b"refs/aaa\xff"] {
+        let mut command = super::git_command(&room.source());
+        let made = command.arg("update-ref").arg(OsStr::from_bytes(name)).arg(commit.as_str()).status();
+        assert!(made.expect("git").success());
+    }
+    // Of such a name is also what HEAD stands for.
+    let (_server, remotes) = by_http_and_from_a_folder(&room);
+    for head in [&b"ref: refs/heads/main\n"[..], b"ref: refs/heads/caf\xe9\n"] {
+        fs::write(room.source().join(".git/HEAD"), head).expect("written");
+        for remote in &remotes {
+            let _ = fs::remove_dir_all(room.path("mirror.git"));
+            let fetched = room.fetch_from(remote, Vec::new(), Target::Ref(main_branch())).expect("fetched");
+            assert_eq!(fetched.commit, commit);
+        }
+    }
+}
+
+#[test]
+fn a_commit_of_a_pull_request_is_had_by_its_id_from_servers_that_give_out_refs_alone() {
+    let room = Room::new();
+    room.commit(&[("a", "1")]);
+    room.git(&["checkout", "-q", "-b", "theirs"]);
+    let commit = room.commit(&[("a", "2")]);
+    room.git(&["update-ref", "refs/pull/1/head", "theirs"]);
+    room.git(&["checkout", "-q", "main"]);
+    room.git(&["branch", "-D", "theirs"]);
+    let (_server, remotes) = by_http_and_from_a_folder(&room);
+    for remote in &remotes {
+        let _ = fs::remove_dir_all(room.path("mirror.git"));
+        assert_eq!(room.fetch_from(remote, Vec::new(), by_id(&commit)).expect("fetched").commit, commit);
+    }
 }

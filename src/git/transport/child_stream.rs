@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::{
     journey::{Advertised, Journey},
     pack_stream::PackStream,
+    ref_stream::RefStream,
 };
 use crate::git::{
     GitFailure,
@@ -58,7 +59,7 @@ impl SmartSubtransport for ByChild {
             Service::UploadPackLs | Service::UploadPack => {
                 let stream = (self.connect)(&self.journey).inspect_err(|failure| self.journey.trouble.note(failure));
                 let stream = stream.map_err(|failure| Error::from_str(&failure.reason))?;
-                Ok(Box::new(PackStream::new(stream, &self.journey)))
+                Ok(Box::new(PackStream::new(RefStream::new(stream), &self.journey)))
             }
             Service::ReceivePackLs | Service::ReceivePack => Err(Error::from_str("nothing is ever pushed")),
         }

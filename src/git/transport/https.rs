@@ -25,6 +25,7 @@ use super::{
     journey::{Advertised, Journey, Trouble},
     pack_stream::PackStream,
     private_network::OpenNetwork,
+    ref_stream::RefStream,
 };
 use crate::git::{GitFailure, LoginProof, progress::plain, remote::Remote};
 
@@ -128,7 +129,7 @@ impl SmartSubtransport for Https {
                 let answer = answer.map_err(|failure| Error::from_str(&failure.reason))?;
                 let exchange = Exchange::Answered(Box::new(answer));
                 let refs = Some(Advertised::new());
-                Ok(Box::new(HttpStream { exchange, refs, journey: self.journey.clone() }))
+                Ok(Box::new(RefStream::new(HttpStream { exchange, refs, journey: self.journey.clone() })))
             }
             Service::UploadPack => {
                 let url = below(&self.base.borrow(), "git-upload-pack");

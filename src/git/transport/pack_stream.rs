@@ -138,7 +138,7 @@ fn noted(journey: &Journey, failure: GitFailure) -> io::Error {
 }
 
 /// Fills a buffer, or as much of it as comes before the end.
-fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match from.read(&mut buffer[filled..]) {

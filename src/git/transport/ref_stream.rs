@@ -1,0 +1,189 @@
+//! The list of refs that a remote begins with, without those whose names are no text.
+//!
+//! To git the name of a ref is any bytes; git2 takes one that is not UTF-8 for a fault of the program, and ends it. No hook
+//! can name such a ref, so nothing is missed.
+//!
+//! Invariant: every ref whose name is UTF-8 passes, and so do the capabilities, which stand in the line of the first ref
+//! (<https://git-scm.com/docs/pack-protocol>, "Reference Discovery").
+
+use std::io::{self, Read, Write};
+
+use super::pack_stream::read_up_to;
+use crate::git::progress::say;
+
+/// What stands for the refs where there are none, so that the capabilities have a line.
+const NO_REFS: &[u8] = b"0000000000000000000000000000000000000000 capabilities^{}";
+
+/// The first line over HTTP, which a flush follows.
+const SERVICE: &[u8] = b"# service=";
+
+/// The stream. What comes after the refs passes through as it is.
+pub(in crate::git) struct RefStream<S> {
+    inner: S,
+    /// What libgit2 reads next, from `position` on.
+    ready: Vec<u8>,
+    position: usize,
+    is_over: bool,
+    is_service: bool,
+    /// Those of a line that was left out.
+    capabilities: Option<Vec<u8>>,
+    left_out: u64,
+}
+
+impl<S: Read> RefStream<S> {
+    /// Wraps a stream that begins with the refs.
+    pub(in crate::git) fn new(inner: S) -> Self {
+        let (ready, position, capabilities) = (Vec::new(), 0, None);
+        Self { inner, ready, position, is_over: false, is_service: false, capabilities, left_out: 0 }
+    }
+
+    /// Reads the next packet line (<https://git-scm.com/docs/protocol-common>); answers whether there was one.
+    fn take_line(&mut self) -> io::Result<bool> {
+        let mut length = [0; 4];
+        let count = read_up_to(&mut self.inner, &mut length)?;
+        let size = std::str::from_utf8(&length).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
+        let (4, Some(size)) = (count, size) else {
+            // The end, or what is no list of refs: libgit2 says what is wrong with it.
+            self.ready.extend_from_slice(&length[..count]);
+            self.is_over = true;
+            return Ok(count > 0);
+        };
+        if size < 4 {
+            self.flush_line(&length);
+            return Ok(true);
+        }
+        let mut line = vec![0; size - 4];
+        let count = read_up_to(&mut self.inner, &mut line)?;
+        if count < line.len() {
+            self.ready.extend_from_slice(&length);
+            self.ready.extend_from_slice(&line[..count]);
+            self.is_over = true;
+            return Ok(true);
+        }
+        self.is_service = line.starts_with(SERVICE);
+        self.take_ref(&line);
+        Ok(true)
+    }
+
+    fn flush_line(&mut self, length: &[u8]) {
+        self.is_over = !std::mem::take(&mut self.is_service);
+        if let Some(capabilities) = self.capabilities.take().filter(|_| self.is_over) {
+            self.pass(&[NO_REFS, b"\0", &capabilities].concat());
+        }
+        self.ready.extend_from_slice(length);
+        if self.is_over && self.left_out > 0 {
+            let (count, verb) = (self.left_out, if self.left_out == 1 { "ref is" } else { "refs are" });
+            say(&format!("warning: {count} {verb} left out, as a name that is not UTF-8 cannot be deployed"));
+        }
+    }
+
+    fn take_ref(&mut self, line: &[u8]) {
+        let (name, capabilities) = match line.iter().position(|it| *it == 0) {
+            Some(end) => (&line[..end], Some(text_alone(&line[end + 1..]))),
+            None => (line, None),
+        };
+        let capabilities = capabilities.or_else(|| self.capabilities.take());
+        if std::str::from_utf8(name).is_err() {
+            self.left_out += 1;
+            self.capabilities = capabilities;
+            return;
+        }
+        match capabilities {
+            Some(capabilities) => self.pass(&[name.trim_ascii_end(), b"\0", &capabilities].concat()),
+            None => self.pass(name),
+        }
+    }
+
+    fn pass(&mut self, line: &[u8]) {
+        self.ready.extend_from_slice(format!("{:04x}", line.len() + 4).as_bytes());
+        self.ready.extend_from_slice(line);
+    }
+}
+
+/// Capabilities without those that are no text: one names the branch that HEAD stands for.
+fn text_alone(capabilities: &[u8]) -> Vec<u8> {
+    let words = capabilities.split(|it| *it == b' ').filter(|it| std::str::from_utf8(it).is_ok());
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+impl<S: Read> Read for RefStream<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position == self.ready.len() {
+            self.ready.clear();
+            self.position = 0;
+            if self.is_over {
+                return self.inner.read(buffer);
+            }
+            if !self.take_line()? {
+                return Ok(0);
+            }
+        }
+        let length = buffer.len().min(self.ready.len() - self.position);
+        buffer[..length].copy_from_slice(&self.ready[self.position..self.position + length]);
+        self.position += length;
+        Ok(length)
+    }
+}
+
+impl<S: Write> Write for RefStream<S> {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.inner.write(piece)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::RefStream;
+
+    const ID: &str = "1111111111111111111111111111111111111111";
+
+    fn lines(lines: &[&[u8]]) -> Vec<u8> {
+        let line = |it: &&[u8]| match it.is_empty() {
+            true => b"0000".to_vec(),
+            false => [format!("{:04x}", it.len() + 4).as_bytes(), it].concat(),
+        };
+        lines.iter().flat_map(line).collect()
+    }
+
+    fn passed(given: &[u8]) -> Vec<u8> {
+        let mut passed = Vec::new();
+        RefStream::new(given).read_to_end(&mut passed).expect("read");
+        passed
+    }
+
+    fn of(name: &[u8]) -> Vec<u8> {
+        [ID.as_bytes(), b" ", name].concat()
+    }
+
+    #[test]
+    fn refs_that_are_no_text_are_left_out_and_their_capabilities_are_not() {
+        let good = of(b"refs/heads/main\n");
+        let bad = of(b"refs/heads/caf\xe9\n");
+        let first_is_bad = of(b"refs/heads/caf\xe9\0 ofs-delta symref=HEAD:refs/heads/caf\xe9 agent=git/2\n");
+        let with = of(b"refs/heads/main\0 ofs-delta agent=git/2\n");
+        let rest: &[u8] = b"and a pack \xff";
+        assert_eq!(
+            passed(&[lines(&[&with, &bad, &good, b""]), rest.to_vec()].concat()),
+            [lines(&[&with, &good, b""]), rest.to_vec()].concat()
+        );
+        assert_eq!(passed(&lines(&[&first_is_bad, &good, b""])), lines(&[&with, b""]));
+        let none = [super::NO_REFS, b"\0 ofs-delta agent=git/2\n"].concat();
+        assert_eq!(
+            passed(&lines(&[b"# service=git-upload-pack\n", b"", &first_is_bad, b""])),
+            lines(&[b"# service=git-upload-pack\n", b"", &none, b""])
+        );
+    }
+
+    #[test]
+    fn what_is_no_list_of_refs_passes_as_it_is() {
+        for given in [&b""[..], b"00", b"<html>", b"0020short", b"0009ERR x0000\xff\xfe", b"0000"] {
+            assert_eq!(passed(given), given);
+        }
+    }
+}
