@@ -132,8 +132,8 @@ pub(super) fn unlink(seat: &Seat) -> Result<(), GitFailure> {
     let git = seat.folder.join(".git");
     let what = || format!("remove `{}`", git.display());
     match git.symlink_metadata() {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(err) => Err(cannot(what())(err)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => (),
+        Err(err) => return Err(cannot(what())(err)),
         Ok(metadata) if metadata.is_dir() => {
             let name = seat.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let modules = seat.outer_git_dir.join("modules");
@@ -142,10 +142,12 @@ pub(super) fn unlink(seat: &Seat) -> Result<(), GitFailure> {
             let kept = free.next().ok_or_else(|| GitFailure::other("there are 1,000 old submodules of one name"))?;
             fs::rename(&git, &kept).map_err(cannot(what()))?;
             say(&format!("the repository that lay in `{}` is kept as `{}`", seat.folder.display(), kept.display()));
-            Ok(())
         }
-        Ok(_) => fs::remove_file(&git).map_err(cannot(what())),
+        Ok(_) => fs::remove_file(&git).map_err(cannot(what()))?,
     }
+    // What a person has put there stays.
+    let _ = fs::remove_dir(&seat.folder);
+    Ok(())
 }
 
 /// The way from one folder to another, both absolute and without `..`.

@@ -404,14 +404,27 @@ impl Prepared {
         self.commit.map_or(Ok(()), |commit| self.under_way.note(commit))
     }
 
-    /// Takes away what has to be gone before any other file comes.
+    /// Takes away what has to be gone before any other file comes. What goes as a whole does so when its turn comes, which
+    /// is before that of others.
     pub(super) fn clear(&mut self) -> Result<(), GitFailure> {
-        let Some((seat, gone)) = self.left.take() else { return Ok(()) };
-        gone.iter().try_for_each(|path| folders::remove(&seat.folder, path))?;
-        module::unlink(&seat)?;
-        // What a person has put there stays.
-        let _ = std::fs::remove_dir(&seat.folder);
-        Ok(())
+        match self.left.take_if(|_| self.commit.is_some()) {
+            Some((seat, gone)) => {
+                gone.iter().try_for_each(|path| folders::remove(&seat.folder, path))?;
+                module::unlink(&seat)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes its files away, and then its repository, which may lie among them: who is at work on it lets go first.
+    fn go(mut self) -> Result<(), GitFailure> {
+        let left = self.left.take();
+        if let Some((seat, gone)) = &left {
+            gone.iter().try_for_each(|path| folders::remove(&seat.folder, path))?;
+        }
+        apply::empty_index(&self.home, &mut self.standing)?;
+        self.under_way.end()?;
+        left.map_or(Ok(()), |(seat, _)| module::unlink(&seat))
     }
 
     /// Brings files, index and refs to the commit.
@@ -421,10 +434,7 @@ impl Prepared {
     }
 
     fn bring(mut self) -> Result<(), GitFailure> {
-        let Some(commit) = self.commit else {
-            apply::empty_index(&self.home, &mut self.standing)?;
-            return self.under_way.end();
-        };
+        let Some(commit) = self.commit else { return self.go() };
         if let Some(seat) = &self.seat {
             DirBuilder::new().recursive(true).mode(0o777).create(&seat.folder).map_err(cannot("make a submodule"))?;
             module::link(self.home.repo.path(), &seat.folder)?;

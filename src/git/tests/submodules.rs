@@ -318,3 +318,36 @@ fn a_folder_that_becomes_a_submodule_holds_nobodys_edits() {
     assert_eq!(without_git(contents(&room.home())), cloned(&room, &["--recurse-submodules"]));
     assert_eq!(git(&room.home(), &["status", "--porcelain"]), "");
 }
+
+#[test]
+fn a_repository_of_a_persons_own_at_the_place_of_a_submodule_gives_way_with_all_that_is_in_it() {
+    for edits in [false, true] {
+        let mut room = Room::new();
+        room.scope.submodules = Submodules::Recursive;
+        let lib = repository(&room, "lib", &[("l", "one\n")]);
+        room.commit(&[("a", "1")]);
+        embed(&room, "source", ("lib", "m", "../lib"), &lib);
+        git(room.folder.path(), &["clone", "-q", "source", "home"]);
+        // The same repository, as another one.
+        git(&room.home(), &["clone", "-q", "../lib", "m"]);
+        git(&room.home().join("m"), &["remote", "set-url", "origin", "https://example.org/lib"]);
+        let local = git(&room.home().join("m"), &["rev-parse", "HEAD"]);
+        if edits {
+            write_files(&room.home(), &[("m/l", Some(b"mine\n")), ("m/untracked", Some(b"mine\n"))]);
+        }
+        let lib = commit_in(&room, "lib", &[("l", "two\n")]);
+        let commit = embed(&room, "source", ("lib", "m", "../lib"), &lib);
+        let staged = room.bring(&commit, SAVE).expect("brought");
+        room.assert_is_at(&commit);
+        assert_eq!(room.text("m/l"), "two\n");
+        assert_eq!(git(&room.home().join("m"), &["rev-parse", "HEAD"]), lib);
+        let kept = room.home().join(".git/modules/m.old-1");
+        assert_eq!(git(&kept, &["rev-parse", "HEAD"]), local);
+        assert!(!kept.join("index.lock").exists() && !kept.join("landfall/updating").exists());
+        assert_eq!(staged.patch_saved, edits);
+        if edits {
+            assert_eq!(room.text("m/untracked"), "mine\n");
+        }
+        git(&room.home(), &["fsck", "--connectivity-only"]);
+    }
+}
