@@ -211,10 +211,14 @@ fn foreign(path: &Path, remote: &Remote, ref_name: Option<&RefName>, why: &str) 
     let url = remote.shown();
     let (shown_url, shown) = (plain(url.as_bytes()), path.display());
     let (url, name) = (word(&url), word(ref_name.map_or("HEAD", |it| it.short())));
+    let (begin, away) = match path.join(".git").symlink_metadata() {
+        Ok(_) => ("Mend that, move", format!("mv .git {} && ", word(&format!("{shown}.git.old")))),
+        Err(_) => ("Move", String::new()),
+    };
     let (old, path) = (word(&format!("{shown}.old")), path_word(path));
     GitFailure::permanent(format!(
-        "cannot deploy {shown_url} into `{shown}`: {why}. Move it away with `mv {path} {old}`, or make it a clone that \
-         keeps its files with `cd {path} && rm -rf .git && git init && git remote add origin {url} && git fetch \
-         origin {name} && git reset FETCH_HEAD`"
+        "cannot deploy {shown_url} into `{shown}`: {why}. {begin} it away with `mv {path} {old}`, or make it a \
+         clone that keeps its files with `cd {path} && {away}git init && git remote add origin {url} && git fetch origin \
+         {name} && git reset FETCH_HEAD`"
     ))
 }

@@ -28,11 +28,14 @@ pub(super) fn remove(folder: &Path, path: &[u8]) -> Result<(), GitFailure> {
     Ok(())
 }
 
-/// Removes the folders above a path, from the lowest, as long as they are empty.
+/// Removes the folders above a path, from the lowest, as long as they are empty. Who was killed may have made only the
+/// highest of them.
 pub(super) fn remove_empty_parents(folder: &Path, path: &[u8]) {
     for parent in as_path(path).ancestors().skip(1).filter(|it| !it.as_os_str().is_empty()) {
-        if fs::remove_dir(folder.join(parent)).is_err() {
-            return;
+        match fs::remove_dir(folder.join(parent)) {
+            Ok(()) => (),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => (),
+            Err(_) => return,
         }
     }
 }
@@ -45,4 +48,20 @@ pub(super) fn remove_empty_folders(folder: &Path) {
         }
     }
     let _ = fs::remove_dir(folder);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::remove_empty_parents;
+
+    #[test]
+    fn of_folders_that_were_being_made_the_highest_goes_too_and_one_that_holds_something_stays() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join("kept/made")).expect("folders");
+        fs::write(folder.path().join("kept/file"), "").expect("a file");
+        remove_empty_parents(folder.path(), b"kept/made/not/yet/new");
+        assert!(!folder.path().join("kept/made").exists() && folder.path().join("kept/file").exists());
+    }
 }

@@ -39,16 +39,26 @@ pub(super) fn judge_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Vec<u8>
     folders.filter(|it| it.symlink_metadata().is_ok_and(|it| it.is_dir())).try_for_each(|it| judge(&it))
 }
 
+/// Fails where a file cannot be written to, or, if it is not there, not be made.
+pub(super) fn judge_file(file: &Path) -> Result<(), GitFailure> {
+    let Some(there) = file.ancestors().find(|it| it.symlink_metadata().is_ok()) else { return Ok(()) };
+    judge(there)
+}
+
 fn refusal(folder: &Path, advice: impl FnOnce() -> String) -> Result<(), GitFailure> {
     let shown = folder.display();
-    match accessat(CWD, folder, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS) {
+    let wanted = if folder.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
+    match accessat(CWD, folder, wanted, AtFlags::EACCESS) {
         Ok(()) => Ok(()),
         Err(Errno::ROFS) => Err(GitFailure::other(format!(
             "`{shown}` is on a file system that is mounted read-only: mount it to be written"
         ))),
         Err(Errno::ACCESS | Errno::PERM) => {
-            let owner = fs::symlink_metadata(folder)
-                .map_or_else(|_| "nobody we know".into(), |it| name(Uid::from_raw(it.uid())));
+            let owner = fs::symlink_metadata(folder).ok().map(|it| Uid::from_raw(it.uid()));
+            if owner == Some(geteuid()) {
+                return Err(own_and_closed(folder));
+            }
+            let owner = owner.map_or_else(|| "nobody we know".into(), name);
             Err(GitFailure::permanent(format!(
                 "`{shown}` belongs to `{owner}`, and `{}`, as whom this hook works, may not write to it: {}",
                 name(geteuid()),
@@ -57,6 +67,15 @@ fn refusal(folder: &Path, advice: impl FnOnce() -> String) -> Result<(), GitFail
         }
         Err(err) => Err(cannot(format!("look at `{shown}`"))(err)),
     }
+}
+
+/// What is ours, and cannot be written to all the same.
+fn own_and_closed(folder: &Path) -> GitFailure {
+    let (shown, path) = (folder.display(), shell::path_word(folder));
+    GitFailure::permanent(match geteuid().is_root() {
+        true => format!("`{shown}` cannot be written to, even by root: `chattr -R -i {path}` makes it changeable"),
+        false => format!("`{shown}` cannot be written to by its own user: `chmod -R u+w {path}` opens it"),
+    })
 }
 
 /// A user's name; in a container there may be none.

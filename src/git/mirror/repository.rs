@@ -185,8 +185,8 @@ impl RepoFolder {
             Kind::Clone { .. } => {
                 let word = path_word(&self.path);
                 GitFailure::permanent(format!(
-                    "the repository `{path}` is damaged: {why}. `git --git-dir={word} fsck` shows how; if nothing in it \
-                     is needed, `mv {word} {word}.old` has it fetched anew, and keeps the files"
+                    "the repository `{path}` is damaged: {why}. `git --git-dir={word} fsck` shows how, and \
+                     `git --git-dir={word} fetch --refetch` brings what the remote has of it anew"
                 ))
             }
         }

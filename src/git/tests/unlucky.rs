@@ -358,3 +358,81 @@ fn as_root_a_folder_that_cannot_be_written_is_refused_for_what_it_is() {
     room.bring(&second, SAVE).expect("writable again");
     room.assert_is_at(&second);
 }
+
+/// The command that a failure names, which begins with this word; it is carried out.
+fn mended_by(reason: &str, word: &str) {
+    let command = reason.split('`').rfind(|it| it.starts_with(word)).unwrap_or_else(|| panic!("no command: {reason}"));
+    assert!(Command::new("sh").args(["-ec", command]).status().expect("sh").success(), "{command}");
+}
+
+#[test]
+fn a_ref_that_cannot_be_read_is_named_with_the_command_that_mends_it_before_a_file_changes() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, SAVE).expect("first");
+    let second = room.commit(&[("a", "2")]);
+    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+    room.fetch_into(&room.home(), target).expect("its objects are there");
+    for (text, command) in [("", "rm "), ("garbage\n", "rm ")] {
+        fs::write(room.home().join(".git/refs/heads/main"), text).expect("spoilt");
+        let failure = room.bring(&second, SAVE).expect_err("it cannot be read");
+        assert_eq!((failure.class, room.text("a")), (FailureClass::Permanent, "1".into()), "{}", failure.reason);
+        mended_by(&failure.reason, command);
+    }
+    room.bring(&second, SAVE).expect("mended");
+    room.assert_is_at(&second);
+}
+
+#[test]
+fn as_root_refs_that_belong_to_others_are_named_before_a_file_changes() {
+    if !is_root("as_root_refs_that_belong_to_others_are_named_before_a_file_changes") {
+        return;
+    }
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, SAVE).expect("first");
+    let second = room.commit(&[("a", "2")]);
+    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+    room.fetch_into(&room.home(), target).expect("its objects are there");
+    fs::set_permissions(room.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
+    DirBuilder::new().mode(0o755).create(room.path("desk")).expect("a folder");
+    give_away(&room.path("desk"));
+    assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(room.home()).status().expect("chown").success());
+    // What `sudo git` leaves in a folder.
+    for theirs in [".git/logs/HEAD", ".git/logs/refs/heads/main", ".git/refs/heads"] {
+        chown(room.home().join(theirs), Some(0), None).expect("root's");
+        let reason = bring_as_nobody(&room, &second).expect_err("not theirs");
+        assert!(reason.contains(theirs) && reason.contains("`root`"), "{theirs}: {reason}");
+        assert_eq!(room.text("a"), "1", "{theirs}: nothing was changed");
+        mended_by(&reason, "chown ");
+    }
+    // Their own, and closed.
+    fs::set_permissions(room.home().join(".git/refs/heads"), Permissions::from_mode(0o555)).expect("a mode");
+    let reason = bring_as_nobody(&room, &second).expect_err("closed");
+    assert_eq!(room.text("a"), "1", "nothing was changed");
+    mended_by(&reason, "chmod ");
+    bring_as_nobody(&room, &second).expect("theirs");
+    assert_eq!(room.text("a"), "2");
+}
+
+#[test]
+fn a_clone_that_has_lost_objects_is_mended_by_the_command_that_is_named() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1"), ("b", "1")]);
+    room.bring(&first, SAVE).expect("first");
+    git(&room.home(), &["branch", "mine"]);
+    let second = room.commit(&[("a", "2")]);
+    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
+    room.fetch_into(&room.home(), target).expect("its objects are there");
+    let objects = room.home().join(".git/objects");
+    for folder in fs::read_dir(&objects).expect("readable").flatten().map(|it| it.path()) {
+        fs::remove_dir_all(&folder).expect("lost");
+    }
+    fs::create_dir(objects.join("pack")).expect("a folder");
+    let failure = room.bring(&second, SAVE).expect_err("nothing is there");
+    mended_by(&failure.reason, "git --git-dir=");
+    room.bring(&second, SAVE).expect("mended");
+    room.assert_is_at(&second);
+    git(&room.home(), &["fsck", "--connectivity-only"]);
+    git(&room.home(), &["rev-parse", "mine"]);
+}
