@@ -234,7 +234,7 @@ async fn advance(run: &mut Run) -> Result<(), Outcome> {
 fn preflight(run: &mut Run) -> Result<(), Outcome> {
     let obstacle = |obstacle| match obstacle {
         Obstacle::ForGood(reason) => failed(RunStep::Preflight, FailureClass::Permanent, reason),
-        Obstacle::ForNow(reason) => failed(RunStep::Preflight, FailureClass::Other, reason),
+        Obstacle::ForNow(reason) => failed(RunStep::Preflight, FailureClass::Tempfail, reason),
     };
     let hook = run.spec.job.hook.clone();
     run.account = Some(preflight::users(&hook).map_err(obstacle)?);

@@ -129,6 +129,9 @@ fn what_must_be_there_is_missed_before_anything_runs() {
         assert!(word == "failed" && said.contains(reason), "{said}");
         assert_eq!(ended.outcome().step(), Some(RunStep::Preflight));
         assert!(ended.output().is_empty());
+        // Room may come back by itself.
+        let Outcome::Failed(failure) = ended.outcome() else { panic!("{word}: {said}") };
+        assert_eq!(failure.class == FailureClass::Tempfail, reason.contains("min_free"));
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use landfall::{
     journal::entries::Entry,
     keeper::{self, end_leftovers},
-    model::run::RunStep,
+    model::run::{Outcome, RunStep},
 };
 use rustix::process::Signal;
 
@@ -86,6 +86,22 @@ fn the_timeout_of_a_step_ends_it_and_is_named() {
     let ended = running("sleep 1000").hook(|it| it.run[0].timeout = Some(Duration::from_millis(300))).finish();
     let reason = "step `build` of `run` was ended: the step took longer than its own `timeout` of 0.3s";
     assert_eq!(ended.said(), ("timed_out", reason.into()));
+}
+
+#[test]
+fn a_step_that_ended_in_time_while_its_keeper_stood_still_is_not_timed_out() {
+    let limit = Duration::from_secs(4);
+    let text = "echo $$ > pid; echo ready; until [ -e gate ]; do sleep 0.02; done";
+    let mut keeper = running(text).hook(|it| it.run[0].timeout = Some(limit)).start();
+    let began = std::time::Instant::now();
+    keeper.until_line("ready").until("its number", |it| pid_in(&it.path("pid")).is_some());
+    keeper.signal(Signal::STOP);
+    let pid = pid_in(&keeper.bench.path("pid")).expect("a process");
+    std::fs::write(keeper.bench.path("gate"), "").expect("opened");
+    // Nobody has seen it end yet, and then its time is over.
+    keeper.until("it has ended and the time is over", |_| !is_alive(pid) && began.elapsed() > 2 * limit);
+    keeper.signal(Signal::CONT);
+    assert_eq!(keeper.finish().outcome(), Outcome::Succeeded);
 }
 
 #[test]
