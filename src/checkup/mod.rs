@@ -186,6 +186,10 @@ fn daemon_finding(file: &Path, state: Option<&Path>, daemon: &Daemon) -> Finding
                     format!("look at that one: `landfall doctor --config {}`", status.config),
                 );
             }
+            if let Some(damage) = &status.damage {
+                let message = format!("{said}, and answers every push with 503: the database is damaged: {damage}");
+                return Finding::fail(subject, message, "stop it, keep a copy of the state folder, and look once more");
+            }
             if let Some(loss) = &status.loss {
                 let message = format!("{said}; at its start at {}, {}", loss.at, loss.message);
                 return Finding::warn(subject, message, "`landfall deploy HOOK` brings a hook to what its branch has");

@@ -198,6 +198,11 @@ fn print_status(status: &Status) {
             println!("    {line}");
         }
     }
+    if let Some(damage) = &status.damage {
+        let red = colour("failed");
+        println!("{red}  the database is damaged, and every push is answered 503: {damage}{red:#}");
+        println!("    stop the daemon, keep a copy of the state folder, and see `landfall doctor`");
+    }
     if let Some(loss) = &status.loss {
         let red = colour("failed");
         println!("{red}  {}, at the start of {}{red:#}", loss.message, local_time(&loss.at));

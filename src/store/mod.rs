@@ -67,6 +67,9 @@ pub enum StoreError {
     /// It cannot be stored now; nothing of it was. Try again later.
     #[error("the store cannot be used now: {0}")]
     Unavailable(String),
+    /// The database as a whole cannot be relied on any more; nothing is stored from now on.
+    #[error("the database is damaged: {0}")]
+    Corrupt(String),
     /// What is stored cannot be read; trying again does not help.
     #[error("the store holds something unreadable: {0}")]
     Damaged(String),
@@ -94,6 +97,11 @@ impl Store {
     /// The folder is in use, cannot be used, or was written by a newer Landfall.
     pub fn open(state: &Path) -> Result<Self, OpenError> {
         Ok(Self { engine: Arc::new(Engine::open(state)?) })
+    }
+
+    /// What is damaged of the database, if that was noticed. Nothing is stored from then on.
+    pub fn damage(&self) -> Option<String> {
+        self.engine.damage().map(str::to_owned)
     }
 
     /// Finishes what was asked for, then closes. Later verbs are refused.

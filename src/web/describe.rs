@@ -180,6 +180,7 @@ pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], loss: Option<&Lo
         started_at: time(api.daemon.started_at),
         config: api.daemon.file.display().to_string(),
         config_trouble: api.daemon.trouble.borrow().clone(),
+        damage: api.store.damage(),
         loss: loss.filter(is_told).map(|it| views::Loss { at: time(it.at), message: it.to_string() }),
         listen: api.daemon.local.to_string(),
         state: api.daemon.state.display().to_string(),

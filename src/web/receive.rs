@@ -100,7 +100,7 @@ impl Reception {
         }
         let failed_at = *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner);
         let is_recent = failed_at.is_some_and(|it| it.elapsed() < FAILURE_COUNTS_FOR);
-        if is_recent { Reply::Unavailable } else { Reply::Healthy }
+        if is_recent || self.store.damage().is_some() { Reply::Unavailable } else { Reply::Healthy }
     }
 
     fn note_commit(&self, is_good: bool) {

@@ -136,6 +136,8 @@ pub struct Status {
     pub config: String,
     /// Why the file as it is now was not taken; null while it is the one in force.
     pub config_trouble: Option<String>,
+    /// What is damaged of the database, since when nothing is accepted; null: nothing.
+    pub damage: Option<String>,
     /// What the store did not know any more when it was opened, for thirty days; null: nothing.
     pub loss: Option<Loss>,
     /// Where deliveries are received.

@@ -141,6 +141,66 @@ fn a_folder_of_another_run_of_the_same_number_is_kept_aside() {
     assert!(other.log().contains("there was a folder of another run"), "{}", other.log());
 }
 
+#[test]
+fn from_the_first_sign_of_damage_on_pushes_are_answered_with_503_and_it_is_said() {
+    type Spoil = fn(&House);
+    let cut: Spoil = |house| fs::write(house.state().join("landfall.db-wal"), "").expect("cut short");
+    let garbage: Spoil = |house| {
+        let log = house.state().join("landfall.db-wal");
+        let length = fs::metadata(&log).expect("a log").len();
+        let noise = (0..length).map(|it| (it * 31 % 251) as u8).collect::<Vec<u8>>();
+        let mut file = fs::File::options().write(true).open(log).expect("a log");
+        std::io::Write::write_all(&mut file, &noise).expect("spoilt");
+        // Whoever looks next has to read what is there.
+        let _ = house.landfall(&["runs"]);
+        let _ = house.landfall(&["runs"]);
+    };
+    for (name, spoil) in [("cut", cut), ("garbage", garbage)] {
+        let mut house = House::with_hook(HOOK);
+        house.start();
+        (1..=3).for_each(|number| said(&house, number));
+        let listen = house.listen();
+        spoil(&house);
+        let answers = until("a push is answered with 503", || {
+            let answer = house.post_to(&listen, &commit(4));
+            (answer.0 == 503).then_some(answer)
+        });
+        assert_eq!(answers.1["error"], "unavailable", "{name}: {answers:?}");
+        assert!(house.log().contains("the database is damaged, and nothing is accepted any more"), "{}", house.log());
+        let status = house.landfall(&["status"]);
+        let said = String::from_utf8_lossy(&status.stdout);
+        assert!(said.contains("the database is damaged") || !status.status.success(), "{name}: {said}");
+        house.kill();
+    }
+}
+
+#[test]
+fn a_damaged_database_that_was_left_open_is_noticed_after_the_start() {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    (1..=3).for_each(|number| said(&house, number));
+    house.stop();
+    // Of a table that no push reads or writes.
+    let mut bytes = fs::read(database(&house)).expect("a database");
+    let root = {
+        let connection = rusqlite::Connection::open(database(&house)).expect("a database");
+        let find = "SELECT rootpage FROM sqlite_schema WHERE name = 'bad_commit'";
+        connection.query_row(find, [], |row| row.get::<_, i64>(0)).expect("a table")
+    };
+    let begin = (usize::try_from(root).expect("a page") - 1) * 4096;
+    bytes[begin..begin + 4096].fill(0xa5);
+    fs::write(database(&house), bytes).expect("spoilt");
+    // As a daemon leaves it that was killed.
+    house.start();
+    let _ = house.post_to(&house.listen(), &commit(4));
+    house.kill();
+    house.start();
+    let listen = house.listen();
+    until("a push is answered with 503", || (house.post_to(&listen, &commit(5)).0 == 503).then_some(()));
+    assert!(house.log().contains("the database is damaged"), "{}", house.log());
+    house.kill();
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).expect("a folder");
     for entry in fs::read_dir(from).expect("readable") {

@@ -13,7 +13,10 @@ use std::{
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::open::{self, OpenError};
+use super::{
+    open::{self, OpenError},
+    soundness::is_damage,
+};
 
 /// A database of many gigabytes takes longer to read than a person waits.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -102,10 +105,6 @@ fn check(connection: &Connection) -> rusqlite::Result<Condition> {
         Err(err) if is_damage(&err) => Ok(Condition::Damaged(err.to_string())),
         Err(err) => Err(err),
     }
-}
-
-fn is_damage(err: &rusqlite::Error) -> bool {
-    matches!(err.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod lock;
 mod open;
 mod press;
 mod readers;
+mod soundness;
 mod writer;
 
 mod again;
@@ -40,6 +41,7 @@ pub use open::OpenError;
 pub(super) struct Engine {
     writer: writer::Writer,
     readers: readers::Readers,
+    soundness: Arc<soundness::Soundness>,
     /// Compresses what is to be written, before the writer is asked for it.
     pub(super) press: press::Press,
     /// Rung by the writer.
@@ -49,13 +51,19 @@ pub(super) struct Engine {
 impl Engine {
     /// Opens the database in a state folder. Letters that were in a sender's hands are due again: nobody sends yet.
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
-        let open::Opened { writer: connection, database, lock } = open::open(folder)?;
+        let open::Opened { writer: connection, database, lock, was_left_open } = open::open(folder)?;
         outbox::take_back(&connection).map_err(|source| OpenError::Database { folder: folder.to_owned(), source })?;
         let bells = Arc::<Bells>::default();
         let writer = writer::Writer::start(connection, &database, lock, Arc::clone(&bells))
             .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
+        let soundness = Arc::<soundness::Soundness>::default();
+        if was_left_open {
+            let reader = open::open_reader(&database);
+            let reader = reader.map_err(|source| OpenError::Database { folder: folder.to_owned(), source })?;
+            soundness::Soundness::look_at_all(&soundness, reader);
+        }
         let readers = readers::Readers::new(database);
-        Ok(Self { writer, readers, press: press::Press::default(), bells })
+        Ok(Self { writer, readers, soundness, press: press::Press::default(), bells })
     }
 
     /// Makes a change as one transaction; answered once it is on disk.
@@ -64,7 +72,10 @@ impl Engine {
         T: Send + 'static,
         F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.write(rings, work).await
+        self.soundness.check()?;
+        let written = self.writer.write(rings, work).await;
+        self.soundness.look(&written);
+        written
     }
 
     /// Reads one state of the database.
@@ -73,11 +84,19 @@ impl Engine {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.readers.read(work).await
+        let read = self.readers.read(work).await;
+        self.soundness.look(&read);
+        read
+    }
+
+    /// What is damaged, if that was noticed.
+    pub(super) fn damage(&self) -> Option<&str> {
+        self.soundness.damage()
     }
 
     /// Finishes what was asked for, closes the database and lets go of the folder.
     pub(super) async fn close(&self) {
+        self.soundness.close();
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -90,8 +109,9 @@ impl From<rusqlite::Error> for StoreError {
             | rusqlite::Error::IntegralValueOutOfRange(..)
             | rusqlite::Error::InvalidColumnType(..)
             | rusqlite::Error::Utf8Error(..) => Self::Damaged(error.to_string()),
+            error if soundness::is_damage(&error) => Self::Corrupt(error.to_string()),
             // A foreign enum: everything else is a matter of the disk or of the moment.
-            _ => Self::Unavailable(error.to_string()),
+            error => Self::Unavailable(error.to_string()),
         }
     }
 }

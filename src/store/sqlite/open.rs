@@ -4,7 +4,7 @@
 //! this program knows.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
 
-use crate::store::sqlite::lock;
+use crate::store::sqlite::{lock, soundness::is_damage};
 
 /// One per version of the schema, in order. A released one is never edited.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
@@ -67,13 +67,25 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite cannot open or migrate the database.
-    #[error("cannot open the store in `{}`: {source}", folder.display())]
+    #[error("cannot open the store in `{}`: {source}{}", folder.display(), next_step(source))]
     Database {
         /// The folder.
         folder: PathBuf,
         /// Why.
         source: rusqlite::Error,
     },
+}
+
+/// What is to be done about a damaged database.
+fn next_step(source: &rusqlite::Error) -> &'static str {
+    match is_damage(source) {
+        true => {
+            ". Keep a copy of landfall.db and landfall.db-wal, then put a backup back, or save what can be read with \
+             `sqlite3 landfall.db .recover`. If both are in vain, move landfall.db and landfall.db-wal away: that loses the \
+             queue and the history, and nothing that is deployed"
+        }
+        false => "",
+    }
 }
 
 /// The open database, and the lock that keeps others out.
@@ -84,6 +96,8 @@ pub(super) struct Opened {
     pub(super) database: PathBuf,
     /// Held as long as the file is open.
     pub(super) lock: File,
+    /// Whether whoever had it last was killed, or the machine went down: what is closed leaves no log.
+    pub(super) was_left_open: bool,
 }
 
 /// Opens the folder, makes what is missing and brings the schema up to date.
@@ -101,8 +115,9 @@ pub(super) fn open(folder: &Path) -> Result<Opened, OpenError> {
     // Made by us and not by SQLite, for its mode: the log and the index beside it get the same.
     let options = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).to_owned();
     options.open(&database).map_err(at(&database))?;
+    let was_left_open = fs::metadata(folder.join("landfall.db-wal")).is_ok_and(|it| it.len() > 0);
     let writer = connect(&database, folder)?;
-    Ok(Opened { writer, database, lock })
+    Ok(Opened { writer, database, lock, was_left_open })
 }
 
 fn connect(database: &Path, folder: &Path) -> Result<Connection, OpenError> {

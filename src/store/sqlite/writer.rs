@@ -4,6 +4,7 @@
 //! told so, nothing of it is stored, and the next batch is tried as if nothing had been.
 
 use std::{
+    cell::Cell,
     fs::{self, File},
     io,
     os::unix::fs::MetadataExt,
@@ -31,24 +32,44 @@ struct Home {
     database: PathBuf,
     device: u64,
     inode: u64,
+    /// The log beside it, and how long the last commit left it.
+    log: PathBuf,
+    log_bytes: Cell<u64>,
 }
 
 impl Home {
     fn of(database: &Path) -> io::Result<Self> {
         let found = fs::metadata(database)?;
-        Ok(Self { database: database.to_owned(), device: found.dev(), inode: found.ino() })
+        let mut log = database.as_os_str().to_owned();
+        log.push("-wal");
+        let (database, log, log_bytes) = (database.to_owned(), PathBuf::from(log), Cell::new(0));
+        Ok(Self { database, device: found.dev(), inode: found.ino(), log, log_bytes })
     }
 
     /// A file that was removed or moved away can still be written to, and nobody would ever read it again.
     fn check(&self) -> Result<(), StoreError> {
         let is_same = |it: &fs::Metadata| (it.dev(), it.ino()) == (self.device, self.inode);
         match fs::metadata(&self.database) {
+            Ok(found) if is_same(&found) && self.length_of_log() < self.log_bytes.get() => {
+                Err(StoreError::Corrupt(format!("`{}` was cut short under the running daemon", self.log.display())))
+            }
             Ok(found) if is_same(&found) => Ok(()),
             Ok(_) | Err(_) => Err(StoreError::Unavailable(format!(
                 "`{}` was removed or moved away under the running daemon: put it back, or restart the daemon",
                 self.database.display()
             ))),
         }
+    }
+}
+
+impl Home {
+    fn length_of_log(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |it| it.len())
+    }
+
+    /// Takes note of what a commit has left; nobody else writes.
+    fn committed(&self) {
+        self.log_bytes.set(self.length_of_log());
     }
 }
 
@@ -220,6 +241,7 @@ fn within_transaction(connection: &Connection, home: &Home, batch: &mut [Box<dyn
     home.check()?;
     fail::fail_point!("store-before-commit", |_| Err(StoreError::Unavailable("the commit failed".into())));
     run(connection, "COMMIT")?;
+    home.committed();
     fail::fail_point!("store-after-commit");
     Ok(())
 }

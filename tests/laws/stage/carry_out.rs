@@ -148,7 +148,9 @@ fn refusal(error: &StoreError) -> Answer {
     match error {
         StoreError::Fenced(_) => Answer::Fenced,
         StoreError::Started(_) => Answer::Started,
-        StoreError::Unavailable(_) | StoreError::Damaged(_) | StoreError::Closed => Answer::Lost(error.to_string()),
+        StoreError::Unavailable(_) | StoreError::Corrupt(_) | StoreError::Damaged(_) | StoreError::Closed => {
+            Answer::Lost(error.to_string())
+        }
     }
 }
 
