@@ -26,6 +26,7 @@ mod limits;
 mod environment;
 mod landing;
 pub mod preflight;
+pub mod premises;
 mod workspace;
 
 mod mask;
