@@ -64,7 +64,9 @@ impl Folder {
         for name in names(path)? {
             let folder = last.as_ref().map_or(self.as_fd(), AsFd::as_fd);
             match mkdirat(folder, name, Mode::from_raw_mode(mode)) {
-                Ok(()) | Err(Errno::EXIST) => last = Some(open_beneath(folder, Path::new(name), PASSAGE, Mode::empty())?),
+                Ok(()) | Err(Errno::EXIST) => {
+                    last = Some(open_beneath(folder, Path::new(name), PASSAGE, Mode::empty())?)
+                }
                 Err(err) => return Err(err.into()),
             }
         }
@@ -131,11 +133,35 @@ impl Folder {
         Ok(fchown(&self.0, None, Some(Gid::from_raw(account.gid.as_raw())))?)
     }
 
-    /// The folder that a path is in, and the name that it has there.
-    fn passage<'p>(&self, path: &'p Path) -> io::Result<(OwnedFd, &'p OsStr)> {
+    /// The folder that a path is in, to name what is in it and for nothing else; and the name that the path has there.
+    pub fn above<'p>(&self, path: &'p Path) -> io::Result<(Self, &'p Path)> {
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let folder = path.parent().unwrap_or(Path::new(""));
-        Ok((open_beneath(self.as_fd(), folder, PASSAGE, Mode::empty())?, name))
+        Ok((Self(open_beneath(self.as_fd(), folder, PASSAGE, Mode::empty())?), Path::new(name)))
+    }
+
+    fn passage<'p>(&self, path: &'p Path) -> io::Result<(Passage<'_>, &'p OsStr)> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        match path.parent() {
+            None => Err(Errno::INVAL.into()),
+            Some(folder) if folder.as_os_str().is_empty() => Ok((Passage::Here(self.as_fd()), name)),
+            Some(folder) => Ok((Passage::Below(open_beneath(self.as_fd(), folder, PASSAGE, Mode::empty())?), name)),
+        }
+    }
+}
+
+/// The folder that a path is in.
+enum Passage<'f> {
+    Here(BorrowedFd<'f>),
+    Below(OwnedFd),
+}
+
+impl AsFd for Passage<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Here(folder) => *folder,
+            Self::Below(folder) => folder.as_fd(),
+        }
     }
 }
 
@@ -232,7 +258,8 @@ mod tests {
                 open(held.as_fd(), Path::new(path), flags, Mode::empty()).is_ok()
             };
             assert!(["", "deep", "deep/file"].into_iter().all(opens));
-            let bad = ["link", "deep/link", "link/x", "deep/link/x", "..", "../out", "deep/../deep", "/", "/etc", "nil"];
+            let bad =
+                ["link", "deep/link", "link/x", "deep/link/x", "..", "../out", "deep/../deep", "/", "/etc", "nil"];
             assert_eq!(bad.into_iter().find(|it| opens(it)), None);
             let new = open(held.as_fd(), Path::new("link/new"), OFlags::CREATE | OFlags::WRONLY, Mode::RUSR);
             assert!(new.is_err() && !at("out/new").exists());

@@ -15,9 +15,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{
-        AtFlags, Dir, Mode, OFlags, ResolveFlags, chmod, fstat, openat, openat2, renameat, unlinkat,
-    },
+    fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, chmod, fstat, openat, openat2, renameat, unlinkat},
     io::Errno,
     process::geteuid,
 };

@@ -23,6 +23,8 @@ pub struct Way {
     pub standing: PathBuf,
     /// Whether it is the folder itself.
     pub is_whole: bool,
+    /// What is missing below it.
+    pub missing: PathBuf,
     /// Whose that is.
     pub owner: u32,
     passed: Vec<Passed>,
@@ -52,7 +54,7 @@ pub fn look(path: &Path) -> io::Result<Way> {
     let mut at = PathBuf::from("/");
     let root = fs::symlink_metadata(&at)?;
     let mut passed = vec![Passed { path: at.clone(), owner: root.uid(), what: of_folder(&root) }];
-    let (mut links, mut is_whole) = (0, true);
+    let (mut links, mut missing) = (0, PathBuf::new());
     while let Some(name) = ahead.pop_front() {
         match Path::new(&name).components().next() {
             Some(Component::RootDir) => at = PathBuf::from("/"),
@@ -62,7 +64,7 @@ pub fn look(path: &Path) -> io::Result<Way> {
                 let metadata = match fs::symlink_metadata(&next) {
                     Ok(metadata) => metadata,
                     Err(err) if err.kind() == io::ErrorKind::NotFound => {
-                        is_whole = false;
+                        missing = [name].into_iter().chain(ahead).collect();
                         break;
                     }
                     Err(err) => return Err(err),
@@ -88,7 +90,7 @@ pub fn look(path: &Path) -> io::Result<Way> {
         }
     }
     let owner = fs::symlink_metadata(&at)?.uid();
-    Ok(Way { standing: at, is_whole, owner, passed })
+    Ok(Way { standing: at, is_whole: missing.as_os_str().is_empty(), missing, owner, passed })
 }
 
 impl Way {
@@ -112,28 +114,60 @@ impl Way {
             if self.owner != 0 || *path == self.standing || *what == What::Link {
                 continue;
             }
-            let (who, mend) = match *what {
-                _ if is_theirs => (format!("belongs to `{}`", user_name(*owner)), format!("chown root {shown}")),
-                What::Open => ("may be changed by everybody".to_owned(), format!("chmod o-w {shown}")),
-                What::OfGroup(group) => {
-                    let group = Group::from_gid(Gid::from_raw(group)).ok().flatten();
-                    let name = group.map_or_else(|| "another".to_owned(), |it| it.name);
-                    (format!("may be changed by group `{name}`"), format!("chmod g-w {shown}"))
-                }
-                What::Closed | What::Link => continue,
-            };
+            let Some(who) = who_else(*owner, *what) else { continue };
+            let mend = if is_theirs { "chown root" } else { "chmod go-w" };
             return Err(format!(
                 "`{shown}` {who}, so something else could take the place of `{standing}`, where root would write: \
-                 `{mend}`, or name the user of this hook with `user:`"
+                 `{mend} {shown}`, or name the user of this hook with `user:`"
             ));
         }
         Ok(())
     }
 }
 
+/// The first folder or link in a folder, however deep, that somebody else than root may change, and who.
+pub fn not_roots_alone(folder: &Path) -> Option<(PathBuf, String)> {
+    if let Ok(metadata) = fs::symlink_metadata(folder)
+        && let Some(who) = who_else(metadata.uid(), of_folder(&metadata))
+    {
+        return Some((folder.to_owned(), who));
+    }
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            // A file of another's is no way to anywhere.
+            if entry.file_type().is_ok_and(|it| it.is_file()) {
+                continue;
+            }
+            let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
+            let what = if metadata.is_dir() { of_folder(&metadata) } else { What::Closed };
+            if let Some(who) = who_else(metadata.uid(), what) {
+                return Some((entry.path(), who));
+            }
+            if metadata.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    None
+}
+
 /// A user's name; in a container there may be none.
 pub fn user_name(uid: u32) -> String {
     User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |it| it.name)
+}
+
+/// Who besides root may change it, as a clause.
+fn who_else(owner: u32, what: What) -> Option<String> {
+    match what {
+        _ if owner != 0 => Some(format!("belongs to `{}`", user_name(owner))),
+        What::Open => Some("may be changed by everybody".to_owned()),
+        What::OfGroup(group) => {
+            let group = Group::from_gid(Gid::from_raw(group)).ok().flatten();
+            Some(format!("may be changed by group `{}`", group.map_or_else(|| "another".to_owned(), |it| it.name)))
+        }
+        What::Closed | What::Link => None,
+    }
 }
 
 fn of_folder(metadata: &fs::Metadata) -> What {
@@ -165,7 +199,7 @@ mod tests {
         let way = look(&real.join("a/up")).expect("looked");
         assert_eq!((way.standing, way.is_whole), (real.join("a"), true));
         let way = look(&real.join("x/a/new/deep")).expect("looked");
-        assert_eq!((way.standing, way.is_whole), (real.join("a"), false));
+        assert_eq!((way.standing, way.is_whole, way.missing), (real.join("a"), false, "new/deep".into()));
         symlink("round", real.join("round")).expect("a link");
         assert!(look(&real.join("round")).is_err());
         fs::write(real.join("file"), "").expect("written");

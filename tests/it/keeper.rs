@@ -7,6 +7,7 @@ pub mod cgroup;
 mod code;
 mod ends;
 mod environment;
+mod foreign;
 mod health;
 mod output;
 mod releases;
