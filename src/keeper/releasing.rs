@@ -14,7 +14,7 @@ use crate::{
     },
     keeper::{
         attend::End,
-        child::Plan,
+        child::{Plan, errand_argv},
         environment,
         family::Exit,
         preflight,
@@ -294,7 +294,7 @@ async fn ask(run: &mut Run, step: RunStep, site: &Site, order: Order) -> Result<
     let umask = run.spec.job.hook.deploy.strategy.git().map_or(UMASK_DEFAULT, |it| it.umask);
     let errand = Errand { root: site.root().to_owned(), umask, order };
     let plan = Plan {
-        argv: vec!["/proc/self/exe".into(), "release-work".into()],
+        argv: errand_argv("release-work", &run.spec.token),
         cwd: &desk.folder,
         env: environment::of_git(&run.spec, &account),
         account: &account,

@@ -10,7 +10,7 @@ use crate::{
     },
     keeper::{
         attend::End,
-        child::Plan,
+        child::{Plan, errand_argv},
         environment,
         family::Exit,
         preflight::Crew,
@@ -154,7 +154,7 @@ async fn git_work(
     let desk = desk.map_err(|err| failed(step, FailureClass::Other, format!("cannot make the run's folder: {err}")))?;
     run.remark(step.word());
     let plan = Plan {
-        argv: vec!["/proc/self/exe".into(), "git-work".into()],
+        argv: errand_argv("git-work", &run.spec.token),
         cwd: &desk.folder,
         env: environment::of_git(&run.spec, account),
         account,

@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod errand;
+pub mod hidden;
 pub mod text_form;
 pub mod user;
 

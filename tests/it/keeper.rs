@@ -9,6 +9,7 @@ mod ends;
 mod environment;
 mod foreign;
 mod health;
+mod hidden;
 mod output;
 mod releases;
 pub mod root;
