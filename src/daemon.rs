@@ -52,6 +52,9 @@ pub enum DaemonError {
     /// hooks.yaml has problems.
     #[error("hooks.yaml has problems")]
     Refused(Refused),
+    /// The state folder is not the daemon's own.
+    #[error(transparent)]
+    NotOurs(#[from] keeper::premises::NotOurs),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -82,6 +85,7 @@ pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonEr
         warn!("{warning}");
     }
     let hooks = Arc::new(loaded.hooks);
+    keeper::premises::judge(&hooks.server.state)?;
     let store = Store::open(&hooks.server.state)?;
     look_for_loss(&store, &hooks.server.state).await;
     let address = hooks.server.listen;

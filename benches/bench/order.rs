@@ -68,5 +68,6 @@ fn scope() -> Scope {
         subdir: None,
         export_ignore: false,
         filters: UnknownFilters::Fail,
+        spares_others: false,
     }
 }

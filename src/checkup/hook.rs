@@ -21,21 +21,25 @@ use crate::{
 pub(super) fn look(hook: &Hook, state: Option<&Path>, daemon: &Account) -> Vec<Finding> {
     let subject = format!("hook {}", hook.name);
     let fail = |why: &str, help: &str| Finding::fail(&subject, why, help);
-    let account = match preflight::users(hook) {
-        Ok(account) if hook.user.is_some() => account,
-        Ok(_) => daemon.clone(),
+    if let Err(Obstacle::ForGood(why) | Obstacle::ForNow(why)) = preflight::place(hook) {
+        return vec![fail(&why, "move away what is there, or correct `deploy.path`")];
+    }
+    let crew = match preflight::crew(hook, daemon) {
+        Ok(crew) => crew,
         Err(Obstacle::ForGood(why) | Obstacle::ForNow(why)) => {
-            return vec![fail(&why, "make the user (`useradd --system NAME`), or name another under `user`")];
+            return vec![fail(
+                &why,
+                "mend it as it says, or name another user under `user` (`useradd --system NAME` makes one)",
+            )];
         }
     };
+    let account = crew.landing;
     if account.uid != daemon.uid && !daemon.uid.is_root() {
         let why = format!("only root can run steps as `{}`, and the daemon runs as `{}`", account.name, daemon.name);
         return vec![fail(&why, "run the daemon as root, or remove `user`")];
     }
     let mut findings = Vec::new();
-    if let Err(Obstacle::ForGood(why) | Obstacle::ForNow(why)) = preflight::place(hook) {
-        findings.push(fail(&why, "move away what is there, or correct `deploy.path`"));
-    } else if let Some(path) = hook.deploy.strategy.path() {
+    if let Some(path) = hook.deploy.strategy.path() {
         findings.extend(place(&subject, path, &account));
     }
     if let Some(path) = hook.deploy.strategy.path()

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is changed, no secret is looked up, and nobody outside of this machine is asked.
 
+mod apart;
 mod ground;
 mod holding;
 mod hook;
@@ -118,7 +119,10 @@ pub fn look(
         findings.extend(address(&outline.server));
         findings.extend(secret::look(&outline.secrets));
         match &account {
-            Ok(account) => findings.extend(hooks(outline, state, account)),
+            Ok(account) => {
+                findings.extend(hooks(outline, state, account));
+                findings.extend(apart::look(outline, account));
+            }
             Err(why) => findings.push(Finding::fail("daemon", why.as_str(), "give the daemon a user of this machine")),
         }
     }
@@ -135,10 +139,17 @@ fn plain(err: impl fmt::Display) -> String {
 fn account(state: Option<&Path>, daemon: &Daemon) -> Result<Account, String> {
     let owner = |path: &Path| fs::metadata(path).ok().map(|it| it.uid());
     let found = match daemon {
-        Daemon::Answers(status) => owner(Path::new(&format!("/proc/{}", status.pid))),
+        Daemon::Answers(status) => user_of_process(status.pid),
         Daemon::Silent(_) => state.and_then(owner),
     };
     found.map_or_else(|| Account::find(None), Account::numbered)
+}
+
+/// Whose a process is. Its folder in /proc would be root's, as it hides what it knows.
+fn user_of_process(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    // Real, effective, saved, and that for files.
+    status.lines().find_map(|it| it.strip_prefix("Uid:"))?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn read_file(file: &Path, outlined: &Result<Outline, Refused>) -> Vec<Finding> {

@@ -1,9 +1,10 @@
 //! `log`: the output of a run, whole or as it comes.
 //!
-//! Invariant: lines are printed as they were stored, so the output can be piped; remarks of Landfall are told apart.
+//! Invariant: lines are printed as they were stored, so the output can be piped; but a terminal gets nothing of them that
+//! acts, other than colours. Remarks of Landfall are told apart.
 
 use std::{
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     time::Instant,
 };
 
@@ -18,6 +19,7 @@ use crate::{
         show::{path_of_run, state_word},
         table::{DIM, clean, conclude, local_time, print_json},
     },
+    model::text,
     web::views::{LogLine, LogPiece, RunInFull},
 };
 
@@ -32,6 +34,9 @@ pub(super) struct Options {
     /// Print the time of each line
     #[arg(short, long)]
     times: bool,
+    /// Let everything through to a terminal, also what clears it, names it, or writes to the clipboard
+    #[arg(long)]
+    raw: bool,
     #[command(flatten)]
     reach: Reach,
     /// Print JSON: an array of lines
@@ -58,7 +63,7 @@ fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
         // Only who follows has a reason to wait for a daemon that is away, and only one that was there.
         let is_patient = options.follow && next > 0;
         let piece: LogPiece = if is_patient { client.get_patiently(&path, None) } else { client.get(&path) }?;
-        must(print_lines(&piece.lines, options.times));
+        must(print_lines(&piece.lines, options.times, options.raw));
         let is_empty = next == 0 && piece.lines.is_empty();
         next = piece.next;
         if piece.lines.is_empty() && (piece.is_over || !options.follow) {
@@ -107,7 +112,7 @@ pub(super) fn follow(
         next = piece.next;
         if is_shown {
             // A reader that has gone must not end the wait for the run.
-            let _ = print_lines(&piece.lines, false);
+            let _ = print_lines(&piece.lines, false, false);
         }
         if piece.lines.is_empty() || left.is_some_and(|it| it.is_zero()) {
             return Ok(next);
@@ -119,16 +124,22 @@ fn path_of(run: i64, from: u64, is_waiting: bool) -> String {
     format!("/v1/runs/{run}/log?from={from}&wait={is_waiting}")
 }
 
-fn print_lines(lines: &[LogLine], with_times: bool) -> io::Result<()> {
+fn print_lines(lines: &[LogLine], with_times: bool, is_raw: bool) -> io::Result<()> {
+    let is_cleaned = !is_raw && io::stdout().is_terminal();
     let mut out = stdout().lock();
     for line in lines {
         if with_times {
             write!(out, "{DIM}{}{DIM:#} ", local_time(&line.at))?;
         }
         if line.is_remark {
-            writeln!(out, "{DIM}── {}{DIM:#}", line.text)?;
+            // Those that an earlier release wrote may quote anything.
+            writeln!(
+                out,
+                "{DIM}── {}{DIM:#}",
+                if is_cleaned { text::shown(&line.text) } else { line.text.as_str().into() }
+            )?;
         } else {
-            writeln!(out, "{}", line.text)?;
+            writeln!(out, "{}", if is_cleaned { text::coloured_line(&line.text) } else { line.text.as_str().into() })?;
         }
     }
     out.flush()

@@ -107,10 +107,16 @@ enum Command {
     },
     /// Do one order of git work; started by a keeper only
     #[command(hide = true)]
-    GitWork,
+    GitWork {
+        /// A mark of the run.
+        run: Option<String>,
+    },
     /// Do one errand in a folder of releases; started by a keeper only
     #[command(hide = true)]
-    ReleaseWork,
+    ReleaseWork {
+        /// A mark of the run.
+        run: Option<String>,
+    },
 }
 
 /// Where the daemon is to be found; the same for every command that talks to it.
@@ -149,7 +155,7 @@ pub fn main() -> ExitCode {
         Command::Deliveries(options) => show::deliveries(&options).into(),
         Command::Why(options) => why::why(&options).into(),
         Command::Keeper { folder } => keeper::serve(&folder),
-        Command::GitWork => crate::git::serve(),
-        Command::ReleaseWork => keeper::release::serve(),
+        Command::GitWork { run: _ } => crate::git::serve(),
+        Command::ReleaseWork { run: _ } => keeper::release::serve(),
     }
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anstream::{eprint, eprintln};
 use clap::{Args, ValueEnum};
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     },
     daemon::{self, DaemonError},
     hooks::{Environment, problem},
+    process::hidden,
 };
 
 /// Options of `serve`.
@@ -55,6 +57,9 @@ pub(super) fn serve(options: Options) -> Exit {
             "there is no hooks.yaml here nor in /etc/landfall; name one with --config",
         ));
     };
+    hidden::hide();
+    // Nothing has started a thread yet.
+    let emptied = hidden::empty_environment_block();
     if let Err(trouble) = start_log(&options) {
         return complain(&trouble);
     }
@@ -64,6 +69,9 @@ pub(super) fn serve(options: Options) -> Exit {
             Ok(environment) => environment,
             Err(err) => return complain(&Trouble::new(Exit::Usage, err.to_string())),
         };
+    }
+    if let Err(err) = emptied {
+        warn!("cannot take the secrets out of what /proc shows of this process to root: {err}");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -7,7 +7,10 @@ use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Serialize;
 
-use crate::cli::{Exit, client::Trouble, out::println};
+use crate::{
+    cli::{Exit, client::Trouble, out::println},
+    model::text,
+};
 
 /// Bold, for headings.
 pub(super) const BOLD: Style = Style::new().bold();
@@ -63,8 +66,8 @@ pub(super) fn print(headings: &[&str], rows: &[Vec<Cell>]) {
 /// Prints a value as JSON, as `--json` promises.
 pub(super) fn print_json(value: &impl Serialize) -> Exit {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => {
-            println!("{text}");
+        Ok(json) => {
+            println!("{}", text::json(&json));
             Exit::Ok
         }
         Err(err) => complain(&Trouble::new(Exit::Failed, format!("cannot write JSON: {err}"))),
@@ -105,10 +108,9 @@ pub(super) fn duration(from: Option<&str>, to: Option<&str>) -> String {
     }
 }
 
-/// The text without control characters and without marks that turn the direction of writing.
-pub(super) fn clean(text: &str) -> String {
-    let is_turn = |it: char| matches!(it, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|it| if it.is_control() || is_turn(it) { '\u{fffd}' } else { it }).collect()
+/// The text of others in one line, of which nothing acts.
+pub(super) fn clean(foreign: &str) -> String {
+    text::shown(foreign).into_owned()
 }
 
 #[cfg(test)]

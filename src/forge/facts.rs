@@ -5,7 +5,10 @@
 
 use crate::{
     forge::{Rejection, payload::Scalar},
-    model::push::{CommitFacts, CommitId, RefChange, RefName, RepoName, is_ref_name},
+    model::{
+        push::{CommitFacts, CommitId, RefChange, RefName, RepoName, is_ref_name},
+        text,
+    },
 };
 
 const LINE_CHARACTERS_MAX: usize = 256;
@@ -83,17 +86,11 @@ pub(super) fn commit_facts(message: &Scalar, author: Option<&Scalar>, email: Opt
 }
 
 /// The first line of a text, fit for people to read. `None`: there is nothing to read.
-pub(super) fn line(text: &Scalar) -> Option<String> {
-    let first = text.text()?.trim_start().lines().next()?;
-    let is_visible = |it: &char| !it.is_control() && !changes_direction(*it);
-    let line: String = first.chars().filter(is_visible).take(LINE_CHARACTERS_MAX).collect();
+pub(super) fn line(scalar: &Scalar) -> Option<String> {
+    let first = scalar.text()?.trim_start().lines().next()?;
+    let line: String = first.chars().filter(|it| !text::acts(*it)).take(LINE_CHARACTERS_MAX).collect();
     let line = line.trim();
     (!line.is_empty()).then(|| line.to_owned())
-}
-
-/// Characters that make a line look like another one: separators, and overrides of the writing direction.
-fn changes_direction(character: char) -> bool {
-    matches!(character, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// An address of a page on the web.

@@ -10,7 +10,7 @@ use std::{
 
 use git2::Progress;
 
-use crate::model::size::Size;
+use crate::model::{size::Size, text};
 
 /// Longest line, in characters.
 const LINE_LENGTH_MAX: usize = 300;
@@ -28,8 +28,8 @@ pub(super) fn say(line: &str) {
 
 /// Text of others as one harmless line.
 pub(super) fn plain(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let harmless: String = text.chars().map(|it| if it.is_control() { ' ' } else { it }).collect();
+    let whole = String::from_utf8_lossy(text);
+    let harmless: String = whole.chars().map(|it| if text::acts(it) { ' ' } else { it }).collect();
     let mut line = harmless.trim().to_owned();
     if let Some((end, _)) = line.char_indices().nth(LINE_LENGTH_MAX) {
         line.truncate(end);

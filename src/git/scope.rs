@@ -35,6 +35,9 @@ pub struct Scope {
     /// What is done about files that a filter would change, other than Git LFS.
     #[serde(with = "text_form")]
     pub filters: UnknownFilters,
+    /// Whether files and folders of a working tree that belong to another user than who works there are left alone, and
+    /// a commit that changes one is refused.
+    pub spares_others: bool,
 }
 
 impl Scope {
@@ -49,6 +52,7 @@ impl Scope {
             subdir: git.subdir.clone(),
             export_ignore: git.export_ignore,
             filters: git.filters,
+            spares_others: false,
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Invariant: a key of the hook itself wins over the same key of `defaults` as a whole; maps are not mixed.
 
-use std::{collections::HashMap, path::Path, time::Duration};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+use nix::unistd::{Uid, User};
 
 use crate::{
     hooks::{
@@ -287,8 +289,23 @@ fn settings(
     on::refuse_without_git(section, &hook, check);
     later::read_hook(section, check);
     refuse_names_twice(section, &hook, check);
+    warn_of_who_becomes_root(section, &hook, check);
     let is_landing_known = is_complete && (hook.user.is_some() || section.get("user").is_none());
     Found { hook, path_place, email_place, is_landing_known }
+}
+
+/// Steps that are root's run what is in a folder that another user can change.
+fn warn_of_who_becomes_root(section: &Section, hook: &Hook, check: &mut Check) {
+    let (Some(field), Some(path)) = (section.get("user"), hook.deploy.strategy.path()) else { return };
+    let owner = fs::metadata(path).map_or(0, |it| it.uid());
+    if hook.user.as_deref() != Some("root") || owner == 0 {
+        return;
+    }
+    let user = User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(|| owner.to_string(), |it| it.name);
+    let shown = path.display();
+    let message =
+        format!("`{}: root` runs steps as root in `{shown}`, so its owner `{user}` can become root", field.path);
+    check.warn(field.key_place, "owner-becomes-root", message, format!("name `{user}`, or leave the key out"));
 }
 
 /// A variable can have one value only.

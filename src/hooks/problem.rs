@@ -7,6 +7,8 @@ use std::{fmt, path::PathBuf};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::model::text;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -122,13 +124,12 @@ fn render_one(problem: &Problem, line: Option<&str>, colours: Colours) -> String
 }
 
 /// The text with tabs widened and control characters made harmless.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
+fn visible(foreign: &str) -> String {
+    let mut shown = String::with_capacity(foreign.len());
+    for character in foreign.chars() {
         match character {
             '\t' => shown.push_str("    "),
-            it if it.is_control() => shown.push('\u{fffd}'),
-            it => shown.push(it),
+            it => shown.push_str(&text::shown(it.encode_utf8(&mut [0; 4]))),
         }
     }
     shown
@@ -159,7 +160,8 @@ pub fn to_json(problems: &[Problem]) -> String {
             help: it.help.as_deref(),
         })
         .collect();
-    serde_json::to_string(&written).expect("strings and numbers are JSON")
+    let json = serde_json::to_string(&written).expect("strings and numbers are JSON");
+    text::json(&json).into_owned()
 }
 
 #[cfg(test)]

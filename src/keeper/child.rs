@@ -32,16 +32,20 @@ use rustix::{
     process::{Gid, Pid, PidfdFlags, Uid, pidfd_open},
     thread::{set_thread_gid, set_thread_groups, set_thread_uid},
 };
+use sha2::{Digest, Sha256};
 use tokio::{
     io::{Interest, unix::AsyncFd},
     net::unix::pipe,
 };
 
-use crate::keeper::{
-    cgroup::Cgroup,
-    fork::{Program, fork_into},
+use crate::{
+    journal::spec::RunToken,
+    keeper::{
+        cgroup::Cgroup,
+        fork::{Program, fork_into},
+    },
+    process::user::Account,
 };
-use crate::process::user::Account;
 
 /// What a script may print before it has to wait for us. The most the kernel gives to any user.
 const PIPE_BYTES: usize = 1024 * 1024;
@@ -74,6 +78,19 @@ pub struct Child {
     pub answer: Option<pipe::Receiver>,
     /// The control group that it is in, with all it starts.
     pub group: Option<Rc<Cgroup>>,
+}
+
+/// This very program, even if another file stands at its path by now.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// The command line of an errand. It names its run by a mark, as its environment can be read by nobody.
+pub fn errand_argv(errand: &str, token: &RunToken) -> Vec<OsString> {
+    vec![OWN_PROGRAM.into(), errand.into(), errand_mark(token).into()]
+}
+
+/// What an errand says of its run: nothing that helps anybody to pretend to be of it.
+pub fn errand_mark(token: &RunToken) -> String {
+    hex::encode(&Sha256::digest(token.as_str().as_bytes())[..12])
 }
 
 /// Starts it, in this control group. The error is a sentence.

@@ -20,6 +20,7 @@ use crate::{
     journal::{entries::Begin, spec::RunToken},
     keeper::{
         cgroup::Cgroup,
+        child::{OWN_PROGRAM, errand_mark},
         identity,
         processes::{self, Process, Signalled, descendants},
     },
@@ -146,7 +147,11 @@ fn find(token: &RunToken, keeper: &Begin, group: Option<&Cgroup>) -> Result<Foun
             Ok(environ) if environ.split(|it| *it == 0).any(|it| it == mark) => ours.push(process),
             Ok(_) => (),
             Err(err) if is_gone(&err) => (),
-            Err(_) => unknown.push(process),
+            Err(_) => match errand_of(&process) {
+                Some(Errand::OfRun(it)) if it == errand_mark(token).as_bytes() => ours.push(process),
+                Some(Errand::OfRun(_) | Errand::Keeper) => (),
+                None => unknown.push(process),
+            },
         }
     }
     let roots: Vec<i32> = ours.iter().map(|it| it.pid).collect();
@@ -155,6 +160,28 @@ fn find(token: &RunToken, keeper: &Begin, group: Option<&Cgroup>) -> Result<Foun
     unknown.retain(|it| group.is_none() && !below.contains(it) && may_be_ours(it, &everyone, keeper));
     ours.extend(below.into_iter().filter(|it| !it.is_dead));
     Ok(Found { ours, unknown })
+}
+
+/// A process of ours, which shows its environment to nobody (`process/hidden.rs`).
+enum Errand {
+    /// What a keeper has started, with the mark of its run.
+    OfRun(Vec<u8>),
+    /// A keeper; that of the run is dead.
+    Keeper,
+}
+
+/// What a process of ours is doing, by its command line, which everybody may read.
+fn errand_of(process: &Process) -> Option<Errand> {
+    let line = fs::read(process.folder().join("cmdline")).ok()?;
+    let mut parts = line.split(|it| *it == 0);
+    if parts.next() != Some(OWN_PROGRAM.as_bytes()) {
+        return None;
+    }
+    match (parts.next()?, parts.next()?) {
+        (b"keeper", _) => Some(Errand::Keeper),
+        (b"git-work" | b"release-work", mark) => Some(Errand::OfRun(mark.to_owned())),
+        _ => None,
+    }
 }
 
 fn is_gone(err: &io::Error) -> bool {

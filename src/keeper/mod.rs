@@ -26,6 +26,7 @@ mod limits;
 mod environment;
 mod landing;
 pub mod preflight;
+pub mod premises;
 mod workspace;
 
 mod mask;
@@ -76,6 +77,7 @@ use crate::{
         spec::RunToken,
     },
     model::run::{FailureClass, Mood, Outcome, RunStep},
+    process::{hidden, user::Account},
 };
 
 /// The longest message of secrets.
@@ -100,6 +102,7 @@ enum NotStarted {
 /// Standard input is the message of secrets, standard output a bell (a line for each journal entry), descriptor 3 the
 /// lane's lock. TERM cancels the run. Of the keeper's own environment only what the hook passes on gets to scripts.
 pub fn serve(run_dir: &Path) -> ExitCode {
+    hidden::hide();
     // First of all, before anything is opened.
     let lock = LaneLock::inherit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -152,8 +155,8 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
     let workspace = Workspace::new(&spec.state, spec.run, payload);
     let (facts, whole) = (Facts::of(&spec), Limit::from_now(spec.job.hook.timeout));
     let log = RefCell::new(RunLog::new(mask, writer));
-    let (account, scene) = (None, None);
-    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, account, scene, whole, group })
+    let (crew, scene) = (None, None);
+    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, crew, scene, whole, group })
 }
 
 /// Makes the run's control group, where there can be one, and writes down that the run has begun. What a keeper leaves
@@ -220,9 +223,9 @@ async fn advance(run: &mut Run) -> Result<(), Outcome> {
     releasing::look(run).await?;
     let hook = run.spec.job.hook.clone();
     let git = hook.deploy.strategy.git().filter(|_| run.spec.job.target.is_fetched());
-    if let (Some(git), Some(account)) = (git, run.account.clone()) {
-        staging::fetch(run, &account, git).await?;
-        staging::stage(run, &account, git).await?;
+    if let (Some(git), Some(crew)) = (git, run.crew.clone()) {
+        staging::fetch(run, &crew, git).await?;
+        staging::stage(run, &crew, git).await?;
     }
     if let Some(scene) = run.scene.clone() {
         return going_live::release(run, &scene).await;
@@ -237,15 +240,21 @@ fn preflight(run: &mut Run) -> Result<(), Outcome> {
         Obstacle::ForNow(reason) => failed(RunStep::Preflight, FailureClass::Tempfail, reason),
     };
     let hook = run.spec.job.hook.clone();
-    run.account = Some(preflight::users(&hook).map_err(obstacle)?);
     preflight::place(&hook).map_err(obstacle)?;
-    if let (Some(path), Some(account)) = (hook.deploy.strategy.path(), &run.account) {
-        let made = landing::make(path, account);
-        made.map_err(|err| {
-            let reason = format!("cannot make `{}`: {err}", path.display());
-            failed(RunStep::Preflight, FailureClass::Other, reason)
-        })?;
+    let own = Account::find(None).map_err(|why| failed(RunStep::Preflight, FailureClass::Other, why))?;
+    let crew = preflight::crew(&hook, &own).map_err(obstacle)?;
+    if let Some(path) = hook.deploy.strategy.path() {
+        let (name, shown) = (&crew.landing.name, path.display());
+        let umask = hook.deploy.strategy.git().map_or(0o022, |it| it.umask);
+        landing::make(path, &crew.landing, umask)
+            .map_err(|err| failed(RunStep::Preflight, FailureClass::Other, format!("cannot make `{shown}`: {err}")))?;
+        if crew.is_owner {
+            let is_all = crew.steps.uid == crew.landing.uid;
+            let what = if is_all { "git work and steps run as" } else { "git work runs as" };
+            run.remark(&format!("`{shown}` belongs to `{name}`: {what} that user"));
+        }
     }
+    run.crew = Some(crew);
     // A way back takes no room worth the name, and a full disk may be the reason for it.
     if run.spec.job.target.is_fetched() { preflight::room(&hook, &run.spec.state).map_err(obstacle) } else { Ok(()) }
 }

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::{
     journal::log::Writer,
     keeper::mask::{Mask, MaskedStream},
+    model::text,
 };
 
 /// How often a line that is overwritten again and again is stored.
@@ -90,13 +91,14 @@ impl RunLog {
         self.note_trouble(result);
     }
 
-    /// Adds a remark of our own, and shows it.
-    pub fn remark(&mut self, at: Timestamp, text: &str) {
+    /// Adds a remark of our own, and shows it. It is one line, and nothing that it quotes of others, as the name of a
+    /// process, makes it anything else.
+    pub fn remark(&mut self, at: Timestamp, remark: &str) {
         if self.trouble.is_some() {
             return;
         }
-        let masked = self.mask.text(text);
-        let result = self.lines.writer.remark(at, &masked).and_then(|()| self.lines.writer.flush());
+        let line = text::one_line(&self.mask.text(remark));
+        let result = self.lines.writer.remark(at, &line).and_then(|()| self.lines.writer.flush());
         self.note_trouble(result);
     }
 
@@ -240,6 +242,20 @@ mod tests {
             let waiting = log.lines.pending.len();
             assert!(waiting <= TEXT_BYTES_MAX, "{waiting} bytes wait for the end of a line");
         }
+    }
+
+    #[test]
+    fn a_remark_is_one_line_whatever_it_quotes_and_nothing_in_it_acts() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let dir = RunDir::at(folder.path());
+        let mut log =
+            RunLog::new(Mask::new(std::iter::empty()).expect("mask"), Writer::open(&dir, 1 << 20).expect("writer"));
+        log.remark(
+            Timestamp::UNIX_EPOCH,
+            "ended `x\nrun 7 succeeded\u{1b}]52;c;aGk=\u{7}\u{1b}[2J\u{85}\u{202e}y` (42)",
+        );
+        let lines: Vec<_> = Reader::new(&dir).lines(0).map(|it| it.expect("line").text().into_owned()).collect();
+        assert_eq!(lines, ["ended `x run 7 succeeded \u{fffd}y` (42)"]);
     }
 
     #[test]

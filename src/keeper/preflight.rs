@@ -4,6 +4,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -11,7 +12,10 @@ use rustix::fs::statvfs;
 
 use crate::{
     model::{deploy::Strategy, hook::Hook, size::Size},
-    process::user::Account,
+    process::{
+        user::Account,
+        way::{self, Way},
+    },
 };
 
 /// Why a run cannot begin.
@@ -23,14 +27,85 @@ pub enum Obstacle {
     ForNow(String),
 }
 
-/// The user of the hook, if all users of its steps exist.
-pub fn users(hook: &Hook) -> Result<Account, Obstacle> {
+/// Who works for a hook.
+#[derive(Clone, Debug)]
+pub struct Crew {
+    /// Who steps run as that name nobody.
+    pub steps: Account,
+    /// Who brings the code to its place.
+    pub landing: Account,
+    /// The owner of that place, if root works as them, since anything else than that user could lead root astray.
+    pub is_owner: bool,
+}
+
+impl Crew {
+    fn of_one(account: Account) -> Self {
+        Self { steps: account.clone(), landing: account, is_owner: false }
+    }
+
+    /// Whether what belongs to yet another user stays as it is.
+    pub fn spares_others(&self) -> bool {
+        self.is_owner || self.landing.uid.is_root()
+    }
+}
+
+/// Who works for a hook, if all users of its steps exist. `own` is whom the daemon runs as.
+///
+/// Root writes only where root alone can (P18): where the code lands in a folder of another user, that user brings it
+/// there, and runs the steps, too, unless the hook says `user: root`.
+pub fn crew(hook: &Hook, own: &Account) -> Result<Crew, Obstacle> {
     for step in [&hook.run, &hook.activate, &hook.on_failure, &hook.finally].into_iter().flatten() {
         if let Some(user) = &step.user {
             Account::find(Some(user)).map_err(|why| Obstacle::ForGood(format!("step `{}`: {why}", step.name)))?;
         }
     }
-    Account::find(hook.user.as_deref()).map_err(Obstacle::ForGood)
+    let named = hook.user.as_deref().map(|it| Account::find(Some(it))).transpose().map_err(Obstacle::ForGood)?;
+    let is_named = named.is_some();
+    let account = named.unwrap_or_else(|| own.clone());
+    let Some(path) = hook.deploy.strategy.path().filter(|_| account.uid.is_root()) else {
+        return Ok(Crew::of_one(account));
+    };
+    let shown = path.display();
+    let way = match way::look(path) {
+        Ok(way) => way,
+        // Who is not root and only asks is not told everything.
+        Err(err) if err.kind() == io::ErrorKind::PermissionDenied && !account.is_own() => {
+            return Ok(Crew::of_one(account));
+        }
+        Err(err) => return Err(Obstacle::ForNow(format!("cannot look at the way to `{shown}`: {err}"))),
+    };
+    way.judge().map_err(Obstacle::ForGood)?;
+    if way.is_whole && matches!(hook.deploy.strategy, Strategy::InPlace { .. }) {
+        own_repository(&way).map_err(Obstacle::ForGood)?;
+    }
+    if way.owner == account.uid.as_raw() {
+        return Ok(Crew::of_one(account));
+    }
+    let owner = Account::numbered(way.owner).map_err(|why| {
+        let standing = way.standing.display();
+        Obstacle::ForGood(format!("`{standing}` belongs to user {}, and {why}: give it to one", way.owner))
+    })?;
+    let steps = if is_named { account } else { owner.clone() };
+    Ok(Crew { steps, landing: owner, is_owner: true })
+}
+
+/// Whether the repository in a working tree is its owner's. Where that is root, all folders in it are.
+fn own_repository(way: &Way) -> Result<(), String> {
+    let git = way.standing.join(".git");
+    let foreign = match fs::symlink_metadata(&git) {
+        Ok(metadata) if metadata.uid() != way.owner => {
+            Some((git.clone(), format!("belongs to `{}`", way::user_name(metadata.uid()))))
+        }
+        Ok(_) if way.owner == 0 => way::not_roots_alone(&git),
+        Ok(_) | Err(_) => None,
+    };
+    let Some((path, why)) = foreign else { return Ok(()) };
+    let (owner, git) = (way::user_name(way.owner), git.display());
+    Err(format!(
+        "`{}` {why}, and the working tree to `{owner}`: `chown -RP {owner} {git} && chmod -R go-w {git}` gives both to \
+         one user",
+        path.display(),
+    ))
 }
 
 /// Whether the code has a place to land.

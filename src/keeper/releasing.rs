@@ -14,7 +14,7 @@ use crate::{
     },
     keeper::{
         attend::End,
-        child::Plan,
+        child::{Plan, errand_argv},
         environment,
         family::Exit,
         preflight,
@@ -288,12 +288,13 @@ fn bracket_end(
 /// Has an order carried out, and hands back the answer.
 async fn ask(run: &mut Run, step: RunStep, site: &Site, order: Order) -> Result<Answer, Outcome> {
     let other = |reason: String| failed(step, FailureClass::Other, reason);
-    let account = run.account.clone().ok_or_else(|| other("the user of the hook is not known".into()))?;
+    let crew = run.crew.clone().ok_or_else(|| other("the user of the hook is not known".into()))?;
+    let account = crew.landing;
     let desk = run.workspace.desk(&account).map_err(|err| other(format!("cannot make the run's folder: {err}")))?;
     let umask = run.spec.job.hook.deploy.strategy.git().map_or(UMASK_DEFAULT, |it| it.umask);
     let errand = Errand { root: site.root().to_owned(), umask, order };
     let plan = Plan {
-        argv: vec!["/proc/self/exe".into(), "release-work".into()],
+        argv: errand_argv("release-work", &run.spec.token),
         cwd: &desk.folder,
         env: environment::of_git(&run.spec, &account),
         account: &account,

@@ -21,12 +21,12 @@ use crate::{
         family::Exit,
         limits::{Cancel, Limit, Limits, Stop},
         output::RunLog,
+        preflight::Crew,
         records::{Records, Subject},
         releasing::Scene,
         workspace::Workspace,
     },
     model::run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
-    process::user::Account,
 };
 
 /// One run on its way.
@@ -48,8 +48,8 @@ pub struct Run {
     pub workspace: Workspace,
     /// What became known.
     pub facts: Facts,
-    /// Who its steps run as, once that is known.
-    pub account: Option<Account>,
+    /// Who works for it, once that is known.
+    pub crew: Option<Crew>,
     /// The folder of releases it works in, once that has been looked at.
     pub scene: Option<Scene>,
     /// When its time is over.

@@ -10,9 +10,10 @@ use crate::{
     },
     keeper::{
         attend::End,
-        child::Plan,
+        child::{Plan, errand_argv},
         environment,
         family::Exit,
+        preflight::Crew,
         releasing::{self, Before},
         run::{Run, failed},
         workspace::Workspace,
@@ -25,7 +26,8 @@ use crate::{
 };
 
 /// Brings the commit from the remote, and decides whether it may go live.
-pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Outcome> {
+pub async fn fetch(run: &mut Run, crew: &Crew, git: &Git) -> Result<(), Outcome> {
+    let account = &crew.landing;
     let logins = logins(run, git)?;
     let into = match &run.spec.job.hook.deploy.strategy {
         Strategy::InPlace { path, .. } => Into::WorkTree(path.clone()),
@@ -34,7 +36,7 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
     };
     let target = run.spec.job.target.clone();
-    let (remote, scope, against) = (git.remote.to_string(), Scope::of(git), against(run));
+    let (remote, scope, against) = (git.remote.to_string(), scope(git, crew), against(run));
     let (mirrors, silence) = (mirrors(run, account)?, git::SILENCE);
     let order = Order::Fetch(Fetch { into, mirrors, remote, logins, target, scope, against, silence });
     let answer = git_work(run, RunStep::Fetch, account, &order).await?;
@@ -44,6 +46,11 @@ pub async fn fetch(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
     run.facts.ref_name = fetched.ref_name.or(run.facts.ref_name.take());
     run.facts.head = Some(fetched.facts);
     obey(run, fetched.verdict)
+}
+
+/// What the hook wants of the repository, and what those who work for it leave alone.
+fn scope(git: &Git, crew: &Crew) -> Scope {
+    Scope { spares_others: crew.spares_others(), ..Scope::of(git) }
 }
 
 /// What the commit is held against.
@@ -85,7 +92,8 @@ fn obey(run: &mut Run, verdict: Verdict) -> Result<(), Outcome> {
 }
 
 /// Writes the tree of the commit to where it belongs.
-pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Outcome> {
+pub async fn stage(run: &mut Run, crew: &Crew, git: &Git) -> Result<(), Outcome> {
+    let account = &crew.landing;
     let impossible = |what: &str, err: &dyn std::fmt::Display| {
         failed(RunStep::Stage, FailureClass::Other, format!("cannot make the folder of {what}: {err}"))
     };
@@ -117,7 +125,7 @@ pub async fn stage(run: &mut Run, account: &Account, git: &Git) -> Result<(), Ou
         }
     };
     let previous = run.facts.previous.clone();
-    let (remote, scope) = (git.remote.to_string(), Scope::of(git));
+    let (remote, scope) = (git.remote.to_string(), scope(git, crew));
     let order = Order::Stage(Stage { remote, commit, place, scope, previous, changed_files: changed_files.clone() });
     let answer = git_work(run, RunStep::Stage, account, &order).await?;
     let staged = answer.and_then(Answer::staged).map_err(|failure| refused(run, RunStep::Stage, failure))?;
@@ -146,7 +154,7 @@ async fn git_work(
     let desk = desk.map_err(|err| failed(step, FailureClass::Other, format!("cannot make the run's folder: {err}")))?;
     run.remark(step.word());
     let plan = Plan {
-        argv: vec!["/proc/self/exe".into(), "git-work".into()],
+        argv: errand_argv("git-work", &run.spec.token),
         cwd: &desk.folder,
         env: environment::of_git(&run.spec, account),
         account,

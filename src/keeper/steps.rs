@@ -92,9 +92,9 @@ fn ready(run: &mut Run, step: RunStep, script: &Step) -> Result<Ready, Outcome> 
 }
 
 fn make_ready(run: &mut Run, script: &Step) -> Result<Ready, String> {
-    let account = match (&script.user, &run.account) {
+    let account = match (&script.user, &run.crew) {
         (Some(user), _) => Account::find(Some(user))?,
-        (None, Some(account)) => account.clone(),
+        (None, Some(crew)) => crew.steps.clone(),
         (None, None) => return Err("its user is not known".into()),
     };
     let desk = run.workspace.desk(&account).map_err(|err| format!("cannot make its folder: {err}"))?;

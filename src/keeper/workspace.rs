@@ -7,22 +7,32 @@
 //! Invariant: what a user may have changed is opened without following links, and read only up to a bound.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    ffi::OsString,
+    fs::{self, File},
     io::{self, Read},
-    os::{
-        fd::OwnedFd,
-        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown},
-    },
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::{fs::RenameFlags, io::Errno};
 use sha2::{Digest, Sha256};
 
-use crate::{journal::folder::RunDir, keeper::environment::shortened, model::run::RunId, process::user::Account};
+use crate::{
+    journal::folder::RunDir,
+    keeper::{environment::shortened, premises},
+    model::run::RunId,
+    process::{
+        beneath::{Folder, give_file},
+        clear::remove_all,
+        user::Account,
+    },
+};
 
 /// What is read of a `DEPLOY_OUTPUT` at most.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
+
+/// The name of a `DEPLOY_OUTPUT`.
+const OUTPUT: &str = "output";
 
 /// The folders of one run.
 #[derive(Debug)]
@@ -32,7 +42,15 @@ pub struct Workspace {
     /// The body of the delivery, if scripts get one.
     payload: Option<PathBuf>,
     desks: Vec<Desk>,
-    tree: Option<PathBuf>,
+    tree: Option<Place>,
+}
+
+/// Where a folder of the run is.
+#[derive(Debug)]
+struct Place {
+    /// The daemon's own.
+    parent: Folder,
+    name: OsString,
 }
 
 /// The folder where one user finds what a run hands over, and leaves what the run takes back.
@@ -50,7 +68,8 @@ pub struct DeskPaths {
 struct Desk {
     account: Account,
     paths: DeskPaths,
-    handle: OwnedFd,
+    place: Place,
+    folder: Folder,
 }
 
 impl Workspace {
@@ -64,39 +83,39 @@ impl Workspace {
         if let Some(desk) = self.desks.iter().find(|it| it.account.uid == account.uid) {
             return Ok(desk.paths.clone());
         }
-        let folder = self.chain(account, "runs")?.join(self.run.to_string());
-        fresh_folder(&folder)?;
+        let (place, path, folder) = self.fresh(account, "runs")?;
         let payload = match &self.payload {
             None => None,
             Some(body) => {
-                let path = folder.join("payload.json");
-                io::copy(&mut File::open(body)?, &mut new_file(&path, account)?)?;
-                Some(path)
+                let name = "payload.json";
+                io::copy(&mut File::open(body)?, &mut new_file(&folder, name, account)?)?;
+                Some(path.join(name))
             }
         };
-        let output = folder.join("output");
-        new_file(&output, account)?;
-        let handle = OwnedFd::from(File::open(&folder)?);
+        let output = path.join(OUTPUT);
+        new_file(&folder, OUTPUT, account)?;
         own(&folder, account)?;
-        let paths = DeskPaths { folder, payload, output };
-        self.desks.push(Desk { account: account.clone(), paths: paths.clone(), handle });
+        let paths = DeskPaths { folder: path, payload, output };
+        self.desks.push(Desk { account: account.clone(), paths: paths.clone(), place, folder });
         Ok(paths)
     }
 
     /// A fresh, empty folder for the tree, owned by the user.
     pub fn tree(&mut self, account: &Account) -> io::Result<PathBuf> {
-        let tree = self.chain(account, "trees")?.join(self.run.to_string());
-        fresh_folder(&tree)?;
+        let (place, path, tree) = self.fresh(account, "trees")?;
         own(&tree, account)?;
-        self.tree = Some(tree.clone());
-        Ok(tree)
+        self.tree = Some(place);
+        Ok(path)
     }
 
     /// The folder of the user's mirrors.
     pub fn mirrors(&self, account: &Account) -> io::Result<PathBuf> {
-        let mirrors = self.chain(account, "mirrors")?;
-        own(&mirrors, account)?;
-        Ok(mirrors)
+        let (of_user, path) = self.chain(account)?;
+        let mirrors = premises::enter(&of_user, &path, "mirrors", Some(account.uid.as_raw()))?;
+        if mirrors.stat()?.st_uid != account.uid.as_raw() {
+            own(&mirrors, account)?;
+        }
+        Ok(path.join("mirrors"))
     }
 
     /// What the mirror of a remote is called there.
@@ -119,11 +138,16 @@ impl Workspace {
     /// Moves saved local edits into the run's folder, where they stay with its log: a patch, a folder of files, or both.
     /// Answers where they are.
     pub fn keep_edits(&self, patch: &Path, dir: &RunDir) -> io::Result<Vec<PathBuf>> {
-        let mut files = patch.as_os_str().to_owned();
+        let desk = self.desks.iter().find(|it| Some(&*it.paths.folder) == patch.parent());
+        let desk = desk.ok_or_else(|| io::Error::other("no folder of this run has it"))?;
+        let to_folder = Folder::open(dir.path())?;
+        let mut files = patch.file_name().unwrap_or_default().to_owned();
+        let patch = files.clone();
         files.push(".files");
         let mut kept = Vec::new();
-        for (from, to, is_folder) in [(patch, dir.patch(), false), (Path::new(&files), dir.patch_files(), true)] {
-            match fs::rename(from, &to) {
+        for (from, to, is_folder) in [(patch, dir.patch(), false), (files, dir.patch_files(), true)] {
+            let name = to.file_name().unwrap_or_default();
+            match desk.folder.rename(Path::new(&from), (&to_folder, Path::new(name)), RenameFlags::empty()) {
                 Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
                 renamed => renamed?,
             }
@@ -131,7 +155,7 @@ impl Workspace {
             if (kind.is_file() && !is_folder) || (kind.is_dir() && is_folder) {
                 kept.push(to);
             } else {
-                fs::remove_file(&to)?;
+                remove_all(&to_folder, name)?;
                 return Err(io::Error::other("the patch is not a plain file"));
             }
         }
@@ -140,47 +164,49 @@ impl Workspace {
 
     /// Removes everything of this run, the tree too, however the run ended: what is left to look at is the log.
     pub fn remove(&mut self) -> io::Result<()> {
-        let desks = std::mem::take(&mut self.desks).into_iter().map(|it| it.paths.folder);
-        let results: Vec<_> = self.tree.take().into_iter().chain(desks).map(|it| remove_all(&it)).collect();
+        let desks = std::mem::take(&mut self.desks).into_iter().map(|it| it.place);
+        let places = self.tree.take().into_iter().chain(desks);
+        let results: Vec<_> = places.map(|it| remove_all(&it.parent, &it.name)).collect();
         results.into_iter().collect()
     }
 
-    /// `<state>/work/<user>/<name>`, made as far as it is missing.
-    fn chain(&self, account: &Account, name: &str) -> io::Result<PathBuf> {
-        let work = self.state.join("work");
-        let of_user = work.join(&account.name);
-        let inner = of_user.join(name);
-        if account.is_own() {
-            for folder in [&work, &of_user, &inner] {
-                folder_of_mode(folder, if folder == &work { None } else { Some(0o700) })?;
-            }
-            return Ok(inner);
+    /// An empty folder of this run in `<state>/work/<user>/<name>`, which is ours for now. What stands there is of an
+    /// earlier try.
+    fn fresh(&self, account: &Account, name: &str) -> io::Result<(Place, PathBuf, Folder)> {
+        let (of_user, path) = self.chain(account)?;
+        let parent = premises::enter(&of_user, &path, name, None)?;
+        let_in(&parent, account)?;
+        let run = OsString::from(self.run.to_string());
+        remove_all(&parent, &run)?;
+        let folder = parent.make(&run, 0o700)?;
+        Ok((Place { parent, name: run.clone() }, path.join(name).join(run), folder))
+    }
+
+    /// `<state>/work/<user>`, made as far as it is missing.
+    fn chain(&self, account: &Account) -> io::Result<(Folder, PathBuf)> {
+        let state = Folder::open(&self.state)?;
+        let work = premises::enter(&state, &self.state, "work", None)?;
+        if !account.is_own() {
+            // Others may pass through, but not look around.
+            widen(&state)?;
+            work.set_mode(0o711)?;
         }
-        // Others may pass through, but not look around.
-        widen(&self.state)?;
-        folder_of_mode(&work, Some(0o711))?;
-        for folder in [&of_user, &inner] {
-            let is_the_users = fs::symlink_metadata(folder).is_ok_and(|it| it.uid() == account.uid.as_raw());
-            if !is_the_users {
-                folder_of_mode(folder, Some(0o710))?;
-                chown(folder, None, Some(account.gid.as_raw()))?;
-            }
-        }
-        Ok(inner)
+        let path = self.state.join("work");
+        let of_user = premises::enter(&work, &path, &account.name, None)?;
+        let_in(&of_user, account)?;
+        Ok((of_user, path.join(&account.name)))
     }
 }
 
 impl Desk {
     fn read_output(&self) -> io::Result<String> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.handle, "output", flags, Mode::empty()) {
-            Ok(file) => File::from(file),
-            Err(rustix::io::Errno::NOENT) => return Ok(String::new()),
-            Err(err) => return Err(err.into()),
+        let file = match self.folder.read(Path::new(OUTPUT)) {
+            Ok(file) => file,
+            Err(err) if Errno::from_io_error(&err) == Some(Errno::NOENT) => return Ok(String::new()),
+            Err(err) => return Err(err),
         };
-        let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.uid() != self.account.uid.as_raw() {
-            return Err(io::Error::other("it is not a plain file of the user's"));
+        if file.metadata()?.uid() != self.account.uid.as_raw() {
+            return Err(io::Error::other("it is not a file of the user's"));
         }
         let mut bytes = Vec::new();
         file.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -213,71 +239,28 @@ fn parse_fields(text: &str, fields: &mut Vec<(String, String)>, problems: &mut V
 }
 
 /// The state folder lets other users pass, as soon as one of them works for us.
-fn widen(state: &Path) -> io::Result<()> {
-    let mode = fs::metadata(state)?.permissions().mode();
-    if mode & 0o011 != 0o011 {
-        fs::set_permissions(state, Permissions::from_mode(mode & 0o7777 | 0o011))?;
-    }
-    Ok(())
+fn widen(state: &Folder) -> io::Result<()> {
+    let mode = state.stat()?.st_mode & 0o7777;
+    state.set_mode(mode | 0o011)
 }
 
-fn folder_of_mode(folder: &Path, mode: Option<u32>) -> io::Result<()> {
-    match DirBuilder::new().mode(mode.unwrap_or(0o700)).create(folder) {
-        Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(err),
-        Ok(()) | Err(_) => (),
-    }
-    if let Some(mode) = mode
-        && fs::symlink_metadata(folder)?.permissions().mode() & 0o777 != mode
-    {
-        fs::set_permissions(folder, Permissions::from_mode(mode))?;
-    }
-    Ok(())
-}
-
-/// An empty folder that is ours for now. What stands there is of an earlier try.
-fn fresh_folder(folder: &Path) -> io::Result<()> {
-    remove_all(folder)?;
-    DirBuilder::new().mode(0o700).create(folder)
-}
-
-fn own(folder: &Path, account: &Account) -> io::Result<()> {
+/// Lets a user pass through a folder of ours, and nobody else.
+fn let_in(folder: &Folder, account: &Account) -> io::Result<()> {
     if account.is_own() {
-        return Ok(());
+        return folder.set_mode(0o700);
     }
-    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    chown(folder, Some(account.uid.as_raw()), Some(account.gid.as_raw()))
+    folder.share_with(account)?;
+    folder.set_mode(0o710)
 }
 
-fn new_file(path: &Path, account: &Account) -> io::Result<File> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    if !account.is_own() {
-        fchown(&file, Some(account.uid.as_raw()), Some(account.gid.as_raw()))?;
-    }
+fn own(folder: &Folder, account: &Account) -> io::Result<()> {
+    if account.is_own() { Ok(()) } else { folder.give_to(account) }
+}
+
+fn new_file(folder: &Folder, name: &str, account: &Account) -> io::Result<File> {
+    let file = folder.create(Path::new(name), 0o600)?;
+    give_file(&file, account)?;
     Ok(file)
-}
-
-/// Removes a folder, also one whose inner folders were made read-only, as some package caches are.
-fn remove_all(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(err) if err.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(folder)?;
-            fs::remove_dir_all(folder)
-        }
-        result => result,
-    }
-}
-
-/// Only ever needed, and only ever of effect, where the folders are our own user's.
-fn open_up(folder: &Path) -> io::Result<()> {
-    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

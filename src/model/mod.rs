@@ -15,4 +15,5 @@ pub mod run;
 pub mod secret;
 pub mod size;
 pub mod source;
+pub mod text;
 mod word;

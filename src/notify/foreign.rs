@@ -3,7 +3,9 @@
 //! Invariant: a [`Line`] has no control character, no line break and nothing that turns the direction of writing;
 //! a [`Link`] is an `http` or `https` address without a character that means something in a letter's markup.
 
-use std::{fmt, iter::Peekable, str::Chars};
+use std::fmt;
+
+use crate::model::text;
 
 /// One line of text that cannot act: it may still have to be escaped for its medium, but it stays one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,26 +14,13 @@ pub struct Line(String);
 impl Line {
     /// The text as one line of at most `characters_max` characters; line breaks become spaces.
     pub fn of(text: &str, characters_max: usize) -> Self {
-        let mut line = String::new();
-        for character in without_escapes(text).chars() {
-            match harmless(character) {
-                // A run of white space is one space, as in a mail's subject.
-                Some(' ') | None if line.ends_with(' ') => (),
-                Some(character) => line.push(character),
-                None => line.push(' '),
-            }
-        }
-        Self(shorten(line.trim(), characters_max))
+        Self(shorten(&text::one_line(text), characters_max))
     }
 
     /// One line of a log: colours and other escapes go, tabs and indentation stay, and of a progress bar only
     /// what it said last.
     pub fn of_log(text: &str, characters_max: usize) -> Self {
-        let text = without_escapes(text);
-        let last = text.rsplit('\r').find(|it| !it.trim().is_empty()).unwrap_or("");
-        let keep = |it: char| if it == '\t' { Some(it) } else { harmless(it) };
-        let line: String = last.chars().filter_map(keep).collect();
-        Self(shorten(line.trim_end(), characters_max))
+        Self(shorten(&text::output_line(text), characters_max))
     }
 
     /// The line as text.
@@ -85,58 +74,6 @@ pub fn shorten(text: &str, characters_max: usize) -> String {
     }
     let kept: String = text.chars().take(characters_max.saturating_sub(3)).collect();
     format!("{}...", kept.trim_end())
-}
-
-/// The character as a reader may see it. `None`: it only acts.
-fn harmless(character: char) -> Option<char> {
-    match character {
-        // Line and paragraph separators, and all that turns the direction of writing: "Trojan Source",
-        // CVE-2021-42574. They are shown, since a reader should know that something was there.
-        '\u{2028}' | '\u{2029}' | '\u{061c}' | '\u{200e}' | '\u{200f}' => Some('\u{fffd}'),
-        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Some('\u{fffd}'),
-        '\u{feff}' => None,
-        it if it.is_control() => None,
-        it => Some(it),
-    }
-}
-
-/// The text without terminal escapes (ECMA-48: CSI, OSC and its kin, two-character sequences).
-fn without_escapes(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(character) = rest.next() {
-        match character {
-            '\u{1b}' => match rest.next() {
-                Some('[') => skip_csi(&mut rest),
-                Some(']' | 'P' | 'X' | '^' | '_') => skip_string(&mut rest),
-                Some(' '..='/') => {
-                    while rest.next_if(|it| (' '..='/').contains(it)).is_some() {}
-                    rest.next_if(|it| ('0'..='~').contains(it));
-                }
-                Some(_) | None => (),
-            },
-            '\u{9b}' => skip_csi(&mut rest),
-            it => kept.push(it),
-        }
-    }
-    kept
-}
-
-/// Parameters and intermediates, then one final character.
-fn skip_csi(rest: &mut Peekable<Chars<'_>>) {
-    while rest.next_if(|it| (' '..='?').contains(it)).is_some() {}
-    rest.next_if(|it| ('@'..='~').contains(it));
-}
-
-/// Up to BEL or `ESC \`. Without an end it is no such string, and only its beginning goes.
-fn skip_string(rest: &mut Peekable<Chars<'_>>) {
-    let mut ahead = rest.clone();
-    while let Some(character) = ahead.next() {
-        if character == '\u{7}' || (character == '\u{1b}' && ahead.next_if_eq(&'\\').is_some()) {
-            *rest = ahead;
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::text_form;
+use super::{hidden, text_form};
 use crate::model::run::FailureClass;
 
 /// Why an errand failed, and whether trying again may help.
@@ -61,6 +61,7 @@ pub fn decode<A: DeserializeOwned>(answer: &[u8]) -> Result<A, ErrandFailure> {
 
 /// Serves one errand: reads the order from standard input, carries it out, and writes the answer to standard output.
 pub fn serve<O: DeserializeOwned, A: Serialize>(carry_out: impl FnOnce(O) -> Result<A, ErrandFailure>) -> ExitCode {
+    hidden::hide();
     let unreadable = |err: &dyn std::fmt::Display| ErrandFailure::other(format!("cannot read the order: {err}"));
     let mut text = String::new();
     let read = io::stdin().read_to_string(&mut text).map_err(|err| unreadable(&err));

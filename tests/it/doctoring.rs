@@ -239,3 +239,45 @@ fn as_root_a_folder_that_the_hooks_user_cannot_write_to_is_told_with_the_command
     chown(&live, Some(nobody.uid.as_raw()), None).expect("given away");
     assert_eq!(doctor(&house).verdict("hook site", "as `nobody`"), "ok");
 }
+
+#[test]
+fn hooks_with_secrets_that_share_a_user_are_told_of_one_another() {
+    let lines = format!("{HOOK}\nsecrets: {{A: {{env: SECRET}}}}");
+    let house = House::with_hook(&lines);
+    let findings = doctor(&house).findings;
+    assert!(findings.iter().all(|it| it["subject"] != "hooks apart"), "there is one hook: {findings:#?}");
+    let other = "\n  shop:\n    github: acme/shop\n    secret: {env: SECRET}\n    run: \"true\"\n    deploy: {strategy: none}\n    \
+                 secrets: {B: {env: SECRET}}\n";
+    let text = fs::read_to_string(house.hooks_file()).expect("read") + other;
+    fs::write(house.hooks_file(), &text).expect("written");
+    assert_eq!(doctor(&house).verdict("hooks apart", "`shop`, `site` run as `"), "warn");
+    if is_root("hooks_with_secrets_that_share_a_user_are_told_of_one_another, the second half") {
+        fs::write(house.hooks_file(), text + "    user: nobody\n").expect("written");
+        assert_eq!(doctor(&house).verdict("hooks apart", "has a user of its own"), "ok");
+    }
+}
+
+#[test]
+fn as_root_a_state_folder_that_another_user_owns_is_not_used() {
+    if !is_root("as_root_a_state_folder_that_another_user_owns_is_not_used") {
+        return;
+    }
+    let mut house = House::with_hook(HOOK);
+    house.start().kill();
+    let work = house.state().join("work");
+    std::os::unix::fs::symlink("/etc", &work).expect("a link");
+    let output = house.landfall(&["serve"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("follows no link in its state folder") && said.contains(&format!("`rm {}`", work.display())),
+        "{said}"
+    );
+    fs::remove_file(&work).expect("removed");
+    let runs = house.state().join("runs");
+    fs::create_dir_all(&runs).expect("a folder");
+    chown(&runs, Some(65534), None).expect("given away");
+    let output = house.landfall(&["serve"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("runs` belongs to `nobody`") && said.contains("chown -RP root: "), "{said}");
+}

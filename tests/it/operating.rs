@@ -273,3 +273,25 @@ fn a_log_of_100_megabytes_does_not_grow_the_daemon() {
     assert!(grown < 20_000, "the daemon has grown by {grown} kB");
     house.stop();
 }
+
+#[test]
+fn a_terminal_gets_colours_of_a_log_and_nothing_else_that_acts_unless_it_is_asked_for() {
+    let hook = "on: {push: main}\ndeploy: {path: \"{live}\", remote: \"{remote}\"}\nrun: ./deploy.sh";
+    let mut house = House::with_hook(hook);
+    let script = "#!/bin/sh\nprintf 'a\\033[31mred\\033[0m\\033]52;c;aGk=\\007\\033[2Jb\\n'\n";
+    let commit = house.repo.commit(&[("deploy.sh", script)]);
+    house.start();
+    let run = house.queue(&commit);
+    house.ended(run);
+    let on_terminal = |more: &str| {
+        let socket = house.state().join("landfall.sock");
+        let program = house.program.display();
+        let line = format!("{program} log {run} --socket {} {more}", socket.display());
+        let mut command = std::process::Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").stdin(std::process::Stdio::null());
+        String::from_utf8_lossy(&command.output().expect("script is of util-linux").stdout).into_owned()
+    };
+    let seen = on_terminal("");
+    assert!(seen.contains("a\u{1b}[31mred\u{1b}[0mb\u{1b}[0m") && !seen.contains("]52;"), "{seen:?}");
+    assert!(on_terminal("--raw").contains("\u{1b}]52;c;aGk=\u{7}\u{1b}[2Jb"));
+}

@@ -1,6 +1,7 @@
 //! Writes files of a tree into a folder, straight out of the object database.
 //!
-//! Invariant: nothing is written but below that folder, and no file is overwritten.
+//! Invariant: nothing is written but below that folder, whatever links others put into it meanwhile, and no file is
+//! overwritten.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -8,7 +9,7 @@ use std::{
     fs::File,
     io::{self, Write},
     num::NonZeroUsize,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::unix::ffi::OsStrExt,
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -17,7 +18,7 @@ use std::{
 
 use git2::{ErrorClass, Odb};
 use memchr::{memchr_iter, memrchr};
-use rustix::fs::{Mode, OFlags, mkdirat, openat, symlinkat};
+use rustix::fs::{Mode, mkdirat};
 
 use super::{
     blobs::{Reader, Shelf, Spot},
@@ -29,7 +30,7 @@ use crate::git::{
     mirror::repository::{LocalRepo, RepoFolder},
     progress::plain,
 };
-use crate::model::size::Size;
+use crate::{model::size::Size, process::beneath::Folder};
 
 /// Reading and unpacking is most of the work; more threads than this only wait for the same disk.
 const THREADS_MAX: usize = 4;
@@ -70,16 +71,15 @@ pub(in crate::git) fn write_as(
     write_all(mirror, puts, names, (&open_root(folder)?, folder))
 }
 
-fn open_root(folder: &Path) -> Result<OwnedFd, GitFailure> {
-    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-    rustix::fs::open(folder, flags, Mode::empty()).map_err(cannot(format!("write to `{}`", folder.display())))
+fn open_root(folder: &Path) -> Result<Folder, GitFailure> {
+    Folder::open(folder).map_err(cannot(format!("write to `{}`", folder.display())))
 }
 
 fn write_all(
     mirror: &LocalRepo,
     puts: &[Put<'_>],
     names: &[&[u8]],
-    (root, folder): (&OwnedFd, &Path),
+    (root, folder): (&Folder, &Path),
 ) -> Result<(), GitFailure> {
     let shelf = Shelf::open(&mirror.repo)?;
     let ids: Vec<_> = puts.iter().map(|it| it.entry.id).collect();
@@ -96,12 +96,7 @@ fn write_all(
 type Work<'a> = (Option<Spot>, &'a Put<'a>, &'a [u8]);
 
 /// Makes every folder, those of submodules included.
-fn make_folders(
-    puts: &[Put<'_>],
-    folders: &BTreeSet<Vec<u8>>,
-    root: &OwnedFd,
-    folder: &Path,
-) -> Result<(), GitFailure> {
+fn make_folders(puts: &[Put<'_>], folders: &BTreeSet<Vec<u8>>, root: &Folder, folder: &Path) -> Result<(), GitFailure> {
     let mut made: HashSet<&[u8]> = HashSet::new();
     let mut make = |path| -> Result<(), GitFailure> {
         for end in memchr_iter(b'/', path).chain([path.len()]).filter(|it| *it > 0) {
@@ -130,7 +125,7 @@ fn make_folders(
 struct Writer<'a> {
     mirror: &'a RepoFolder,
     shelf: &'a Shelf,
-    root: &'a OwnedFd,
+    root: &'a Folder,
     folder: &'a Path,
 }
 
@@ -173,10 +168,9 @@ impl Writer<'_> {
     ) -> Result<(), GitFailure> {
         let what = || format!("write `{}`", self.folder.join(as_path(put.path)).display());
         let open = || -> Result<File, GitFailure> {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
             // As git makes it: the umask, or the folder's default access list, takes from it what it has to.
             let mode = if put.entry.kind == Kind::Executable { 0o777 } else { 0o666 };
-            openat(self.root, as_path(name), flags, Mode::from_raw_mode(mode)).map(File::from).map_err(cannot(what()))
+            self.root.create(as_path(name), mode).map_err(cannot(what()))
         };
         match put.entry.kind {
             Kind::Submodule => Ok(()),
@@ -187,7 +181,7 @@ impl Writer<'_> {
                     return Err(GitFailure::permanent(why));
                 }
                 let target = self.read(odb, reader, spot, put)?;
-                symlinkat(OsStr::from_bytes(&target), self.root, as_path(name)).map_err(cannot(what()))
+                self.root.link(OsStr::from_bytes(&target), as_path(name)).map_err(cannot(what()))
             }
             Kind::File | Kind::Executable => {
                 let mut file = open()?;

@@ -2,11 +2,7 @@
 //!
 //! Invariant: the index is replaced only when every file is in place.
 
-use std::{
-    fs::{self, DirBuilder},
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use git2::Oid;
 
@@ -17,9 +13,12 @@ use super::{
     standing::{Standing, index_entry, kept_entry},
     temporary::Temporary,
 };
-use crate::git::{
-    GitFailure, Scope, cannot,
-    entries::{self as tree, Entry, Kind, as_path},
+use crate::{
+    git::{
+        GitFailure, Scope, cannot,
+        entries::{self as tree, Entry, Kind, as_path},
+    },
+    process::beneath::Folder,
 };
 
 /// Brings files and index to the commit. `own` is our folder within `.git`.
@@ -35,16 +34,17 @@ pub(super) fn apply(
     for path in plan.gone.iter().chain(&plan.in_the_way) {
         remove(&home.path, path)?;
     }
+    let root = Folder::open(&home.path).map_err(cannot(format!("open `{}`", home.path.display())))?;
     for change in &plan.puts {
+        let path = as_path(&change.path);
         let whole = home.path.join(as_path(&change.path));
         // The repository in a submodule's folder has empty folders that it needs.
         let is_submodule = change.now.is_some_and(|now| now.kind == Kind::Submodule);
         let is_folder = fs::symlink_metadata(&whole).is_ok_and(|it| it.is_dir());
         if is_submodule && !is_folder {
-            let made = DirBuilder::new().recursive(true).mode(0o777).create(&whole);
-            made.map_err(cannot(format!("make `{}`", whole.display())))?;
+            root.make_all(path, 0o777).map_err(cannot(format!("make `{}`", whole.display())))?;
         } else if is_folder && !is_submodule {
-            remove_empty_folders(&whole);
+            remove_empty_folders(&root, path);
         }
     }
     temporary.write_late(home, own, plan, scope)?;

@@ -5,7 +5,7 @@
 use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
 
 use super::folders::remove_empty_parents;
-use crate::git::entries::as_path;
+use crate::{git::entries::as_path, process::beneath::Folder};
 
 /// What the names begin with.
 pub(super) const NAME: &str = ".landfall-new-";
@@ -20,12 +20,13 @@ pub(super) fn remove_leftovers(folder: &Path, own: &Path) -> io::Result<()> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(err),
     };
+    let root = Folder::open(folder)?;
     for name in list.split(|it| *it == 0).filter(|it| !it.is_empty()) {
         let is_ours = as_path(name).file_name().is_some_and(|it| it.as_bytes().starts_with(NAME.as_bytes()));
         if is_ours {
             // It may have been killed when it had made the folder alone.
-            let _ = fs::remove_file(folder.join(as_path(name)));
-            remove_empty_parents(folder, name);
+            let _ = root.remove_file(as_path(name));
+            remove_empty_parents(&root, name);
         }
     }
     fs::remove_file(own.join(LIST))

@@ -53,7 +53,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The paths of all that is written or removed.
-    pub(super) fn touched(&self) -> impl Iterator<Item = &Vec<u8>> {
+    pub(super) fn touched(&self) -> impl Iterator<Item = &Vec<u8>> + Clone {
         self.puts.iter().map(|it| &it.path).chain(&self.gone).chain(&self.in_the_way)
     }
 }

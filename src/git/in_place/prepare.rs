@@ -168,7 +168,7 @@ impl Looked {
         }
         let cleared = self.cleared.clone();
         let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
-        writable::judge_all(&home.path, plan.touched())?;
+        writable::judge_all(&home.path, plan.touched(), place.scope.spares_others)?;
         let (lost, gone) = (save::lost_commits(&home, None)?, left.gone.clone());
         let edits = (!left.edits.is_empty()).then(|| Leaving { folder: seat.folder.clone(), plan: left });
         let one = Prepared {
@@ -260,7 +260,7 @@ impl Vacated {
         let under_way = UnderWay::begin(&home, &[])?;
         let mut standing = Standing::look(&home, &under_way)?;
         let plan = plan::make(&home, &under_way, &mut standing, None, scope, Cleared::default())?;
-        writable::judge_all(&seat.folder, plan.touched())?;
+        writable::judge_all(&seat.folder, plan.touched(), scope.spares_others)?;
         Ok(Self { names, seat, git_dir, home, under_way, standing, plan })
     }
 
@@ -332,7 +332,7 @@ impl Prepared {
             standing.forget()?;
         }
         let plan = plan::make(&home, &under_way, &mut standing, Some(commit), place.scope, cleared)?;
-        writable::judge_all(&home.path, plan.touched())?;
+        writable::judge_all(&home.path, plan.touched(), place.scope.spares_others)?;
         let mut lost = save::lost_commits(&home, place.ref_name)?;
         lost.extend(branch::judge(&home, place.ref_name)?);
         Ok(Self {
@@ -454,7 +454,7 @@ impl Prepared {
         self.under_way.end()?;
         match self.clean {
             Clean::None => (),
-            Clean::Untracked => clean::remove_untracked(&self.home)?,
+            Clean::Untracked => clean::remove_untracked(&self.home, self.scope.spares_others)?,
         }
         let count = self.plan.puts.len();
         say(&format!(

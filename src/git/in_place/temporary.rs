@@ -9,14 +9,10 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{CWD, RenameFlags, renameat_with},
-    io::Errno,
-};
+use rustix::{fs::RenameFlags, io::Errno};
 
 use super::{
     adopt::Home,
@@ -24,11 +20,14 @@ use super::{
     leftovers::{LIST, NAME},
     plan::Plan,
 };
-use crate::git::{
-    GitFailure, Scope, cannot,
-    checkout::{put, write},
-    entries::{Change, Kind, as_path},
-    locks,
+use crate::{
+    git::{
+        GitFailure, Scope, cannot,
+        checkout::{put, write},
+        entries::{Change, Kind, as_path},
+        locks,
+    },
+    process::beneath::Folder,
 };
 
 /// Files that wait to take their places.
@@ -75,10 +74,10 @@ impl Temporary {
         }
         self.note(own).map_err(cannot(format!("write to `{}`", own.display())))?;
         let folders: BTreeSet<&Path> = puts.iter().filter_map(|it| as_path(it.path).parent()).collect();
+        let root = open(&home.path)?;
         for folder in folders {
-            let folder = home.path.join(folder);
-            let made = fs::DirBuilder::new().recursive(true).mode(0o777).create(&folder);
-            made.map_err(cannot(format!("make `{}`", folder.display())))?;
+            let made = root.make_all(folder, 0o777);
+            made.map_err(cannot(format!("make `{}`", home.path.join(folder).display())))?;
         }
         let names: Vec<&[u8]> = self.files[first..].iter().map(|(_, name)| name.as_slice()).collect();
         write::write_as(&home.store, &puts, &names, &home.path)
@@ -95,11 +94,13 @@ impl Temporary {
     /// Gives every file its place.
     pub(super) fn settle(mut self, own: &Path) -> Result<(), GitFailure> {
         let files = std::mem::take(&mut self.files);
-        for (number, (path, name)) in files.iter().enumerate() {
-            let (from, to) = (self.folder.join(as_path(name)), self.folder.join(as_path(path)));
-            if let Err(err) = replace(&from, &to) {
-                self.files = files[number..].to_vec();
-                return Err(cannot(format!("write `{}`", to.display()))(err));
+        if !files.is_empty() {
+            let root = open(&self.folder)?;
+            for (number, (path, name)) in files.iter().enumerate() {
+                if let Err(err) = replace(&root, as_path(name), as_path(path)) {
+                    self.files = files[number..].to_vec();
+                    return Err(cannot(format!("write `{}`", self.folder.join(as_path(path)).display()))(err));
+                }
             }
         }
         let list = own.join(LIST);
@@ -109,9 +110,10 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        let Ok(root) = Folder::open(&self.folder) else { return };
         for (_, name) in &self.files {
-            let _ = fs::remove_file(self.folder.join(as_path(name)));
-            remove_empty_parents(&self.folder, name);
+            let _ = root.remove_file(as_path(name));
+            remove_empty_parents(&root, name);
         }
     }
 }
@@ -134,34 +136,55 @@ fn has_obstacle(home: &Home, path: &[u8]) -> bool {
 
 /// Puts a file in the place of what is there. A plain rename onto a file makes ext4 write the new one out at once, which
 /// takes longer than all the rest (ext4(5), `auto_da_alloc`); an exchange does not.
-fn replace(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => return Ok(()),
-        Err(Errno::EXIST) => match renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
-            Ok(()) => return fs::remove_file(from),
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => (),
-            Err(err) => return Err(err.into()),
+fn replace(root: &Folder, from: &Path, to: &Path) -> io::Result<()> {
+    // Both are in one folder.
+    let (folder, from) = root.above(from)?;
+    let to = Path::new(to.file_name().unwrap_or_default());
+    let rename = |flags| folder.rename(from, (&folder, to), flags);
+    match errno(rename(RenameFlags::NOREPLACE))? {
+        None => return Ok(()),
+        Some(Errno::EXIST) => match errno(rename(RenameFlags::EXCHANGE))? {
+            None => return folder.remove_file(from),
+            Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => (),
+            Some(err) => return Err(err.into()),
         },
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => (),
-        Err(err) => return Err(err.into()),
+        Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => (),
+        Some(err) => return Err(err.into()),
     }
-    fs::rename(from, to)
+    rename(RenameFlags::empty())
+}
+
+/// What the kernel said, if it failed.
+fn errno(renamed: io::Result<()>) -> io::Result<Option<Errno>> {
+    match renamed {
+        Ok(()) => Ok(None),
+        Err(err) => Errno::from_io_error(&err).map(Some).ok_or(err),
+    }
+}
+
+fn open(folder: &Path) -> Result<Folder, GitFailure> {
+    Folder::open(folder).map_err(cannot(format!("write to `{}`", folder.display())))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
-    use super::{beside, replace};
+    use super::{Folder, beside};
 
     #[test]
     fn a_file_takes_the_place_of_another_and_leaves_nothing_behind() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::create_dir(folder.path().join("in")).expect("a folder");
+        let (new, old) = (folder.path().join("in/new"), folder.path().join("in/old"));
+        let replace = || {
+            let root = Folder::open(folder.path()).expect("opened");
+            super::replace(&root, Path::new("in/new"), Path::new("in/old"))
+        };
         fs::write(&new, "1").expect("written");
-        replace(&new, &old).expect("moved to a free name");
+        replace().expect("moved to a free name");
         fs::write(&new, "2").expect("written");
-        replace(&new, &old).expect("exchanged");
+        replace().expect("exchanged");
         assert_eq!(fs::read_to_string(&old).expect("a file"), "2");
         assert!(!new.exists());
     }

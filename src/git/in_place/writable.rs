@@ -31,8 +31,22 @@ pub(super) fn judge_new(folder: &Path) -> Result<(), GitFailure> {
     refusal(above, || format!("`install -d -o {user} {path}` makes the one that is wanted"))
 }
 
-/// Fails where one of the folders that these paths are in cannot be written to.
-pub(super) fn judge_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Vec<u8>>) -> Result<(), GitFailure> {
+/// Fails where one of the folders that these paths are in cannot be written to; or, where others are spared, where one
+/// of them or of these paths is another user's.
+pub(super) fn judge_all<'a>(
+    root: &Path,
+    paths: impl Iterator<Item = &'a Vec<u8>> + Clone,
+    spares_others: bool,
+) -> Result<(), GitFailure> {
+    if spares_others && let Some((path, owner)) = paths.clone().find_map(|it| of_another(root, it)) {
+        let (shown, own) = (path.display(), shell::word(&name(geteuid())));
+        let owner = name(Uid::from_raw(owner));
+        return Err(GitFailure::permanent(format!(
+            "the commit changes `{shown}`, which belongs to `{owner}`, and this hook works as {own}, who leaves alone \
+             what is another's: `chown -hR {own} {}` gives it over, or `user:` names who works",
+            shell::path_word(&path)
+        )));
+    }
     let folders: BTreeSet<PathBuf> = paths.filter_map(|it| as_path(it).parent().map(Path::to_owned)).collect();
     // What is no folder yet, or no real one, will be made where its parent is.
     let folders = folders.iter().map(|it| root.join(it));
@@ -43,6 +57,24 @@ pub(super) fn judge_all<'a>(root: &Path, paths: impl Iterator<Item = &'a Vec<u8>
 pub(super) fn judge_file(file: &Path) -> Result<(), GitFailure> {
     let Some(there) = file.ancestors().find(|it| it.symlink_metadata().is_ok()) else { return Ok(()) };
     judge(there)
+}
+
+/// The first folder on the way to a path of a working tree, or what is there, that belongs to another user; and to whom.
+pub(super) fn of_another(root: &Path, path: &[u8]) -> Option<(PathBuf, u32)> {
+    let own = geteuid().as_raw();
+    let mut at = root.to_owned();
+    for part in as_path(path).components() {
+        at.push(part);
+        let metadata = fs::symlink_metadata(&at).ok()?;
+        if metadata.uid() != own {
+            return Some((at, metadata.uid()));
+        }
+        if !metadata.is_dir() {
+            // Whatever is below it will be made in its place.
+            return None;
+        }
+    }
+    None
 }
 
 fn refusal(folder: &Path, advice: impl FnOnce() -> String) -> Result<(), GitFailure> {

@@ -4,6 +4,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -16,6 +17,7 @@ use crate::{
         site::{Site, Standing},
     },
     model::{deploy::SharedPath, name::HookName, release::ReleaseName},
+    process::way::user_name,
 };
 
 /// Does the order.
@@ -52,6 +54,7 @@ fn writable(site: &Site) -> Result<(), ErrandFailure> {
         });
     }
     for folder in [root.to_owned(), site.releases(), site.shared(), site.own()].iter().filter(|it| it.exists()) {
+        roots_alone(folder)?;
         access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
             let folder = folder.display();
             ErrandFailure::permanent(format!(
@@ -60,6 +63,19 @@ fn writable(site: &Site) -> Result<(), ErrandFailure> {
         })?;
     }
     Ok(())
+}
+
+/// Root writes only where root alone can: in a folder of another user, a link could lead it anywhere.
+pub(super) fn roots_alone(folder: &Path) -> Result<(), ErrandFailure> {
+    let owner = fs::symlink_metadata(folder).map_or(0, |it| it.uid());
+    if owner == 0 || !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let (shown, owner) = (folder.display(), user_name(owner));
+    Err(ErrandFailure::permanent(format!(
+        "`{shown}` belongs to `{owner}`, and root writes nothing where another user could lead it astray: name who works \
+         with `user: {owner}`, or `chown root {shown}`"
+    )))
 }
 
 fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, ErrandFailure> {

@@ -12,7 +12,11 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use super::{ErrandFailure, cannot, look::is_absent, make_folder, say};
+use super::{
+    ErrandFailure, cannot,
+    look::{is_absent, roots_alone},
+    make_folder, say,
+};
 use crate::{journal::site::Site, model::deploy::SharedPath};
 
 /// Looks whether what is required is there, and whether what is there stays inside.
@@ -22,6 +26,11 @@ pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), ErrandFailu
     for item in shared {
         let place = site.shared().join(&item.path);
         stays_inside(&site.shared(), &item.path)?;
+        if !exists(&place)? {
+            // It will be made there.
+            let folders = item.path.ancestors().skip(1).map(|it| site.shared().join(it));
+            folders.filter(|it| it.exists()).try_for_each(|it| roots_alone(&it))?;
+        }
         if item.required && item.seed.is_none() && !exists(&place)? {
             missing.push(format!("`{}`", place.display()));
         }

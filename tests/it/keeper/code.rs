@@ -21,12 +21,12 @@ pub fn git(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// Into the folder `site`, which keeps what was edited in it.
-fn in_place(git: Git, bench: &Bench) -> Strategy {
+pub fn in_place(git: Git, bench: &Bench) -> Strategy {
     Strategy::InPlace { git, path: bench.path("site"), dirty: Dirty::Save, clean: Clean::None }
 }
 
 /// A run of a hook whose remote is a repository with one commit; the repository, too.
-fn deploying(text: &str, strategy: impl FnOnce(Git, &Bench) -> Strategy) -> (Bench, CommitId) {
+pub fn deploying(text: &str, strategy: impl FnOnce(Git, &Bench) -> Strategy) -> (Bench, CommitId) {
     let mut bench = running(text);
     let remote = bench.path("remote");
     fs::create_dir(&remote).expect("folder");

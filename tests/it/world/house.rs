@@ -203,6 +203,11 @@ impl House {
         self.post("/hooks/site", signed(self.push_of(commit, "refs/heads/main")))
     }
 
+    /// The number of the daemon's process.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("a daemon").id()
+    }
+
     /// Delivers a push of `commit` that must be queued; gives the run.
     pub fn queue(&self, commit: &str) -> i64 {
         let (status, answer) = self.deliver(commit);
