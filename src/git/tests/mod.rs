@@ -40,6 +40,8 @@ mod unlucky;
 
 mod silent;
 
+mod words;
+
 mod server;
 
 mod ssh;

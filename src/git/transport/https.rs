@@ -185,10 +185,10 @@ impl Read for HttpStream {
                 let host = answer.url().host_str().unwrap_or_default().to_owned();
                 let length = answer.read(buffer).map_err(|err| {
                     let silent = || format!("`{host}` fell silent for {} seconds", silence.as_secs_f32());
-                    let broken = || format!("`{host}` broke off: {}", plain(err.to_string().as_bytes()));
                     let cause = err.get_ref().and_then(|it| it.downcast_ref::<reqwest::Error>());
                     let is_silence =
                         err.kind() == io::ErrorKind::TimedOut || cause.is_some_and(reqwest::Error::is_timeout);
+                    let broken = || format!("`{host}` broke off: {}", interruption(err));
                     note(trouble, GitFailure::fetch(if is_silence { silent() } else { broken() }))
                 })?;
                 if let Some(refs) = &mut self.refs {
@@ -265,9 +265,20 @@ fn tls_error<'a>(err: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustl
     }
 }
 
+/// Why an answer ended too early.
+fn interruption(err: io::Error) -> String {
+    match err.downcast::<reqwest::Error>() {
+        Ok(err) => clause(err),
+        Err(err) => with_causes(&err),
+    }
+}
+
 /// An error with all its causes, without the URL.
 fn clause(err: reqwest::Error) -> String {
-    let err = err.without_url();
+    with_causes(&err.without_url())
+}
+
+fn with_causes(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(err) = cause {
