@@ -17,7 +17,7 @@ use git2::{
 use reqwest::{
     StatusCode, Url,
     blocking::{Client, ClientBuilder, RequestBuilder, Response},
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
     redirect::Policy,
 };
 
@@ -32,6 +32,9 @@ use crate::git::{GitFailure, LoginProof, progress::plain, remote::Remote};
 const CONNECT: Duration = Duration::from_secs(30);
 
 const REDIRECTS_MAX: usize = 5;
+
+/// What a list of refs is called.
+const REFS_TYPE: &str = "application/x-git-upload-pack-advertisement";
 
 /// Some servers tell git from browsers by this.
 const USER_AGENT: &str = concat!("git/2.0 (landfall ", env!("CARGO_PKG_VERSION"), ")");
@@ -74,7 +77,7 @@ impl Https {
                     base.set_path(path);
                     self.base.replace(base);
                 }
-                return judge(answer, &url, "application/x-git-upload-pack-advertisement", self.login.is_some());
+                return judge(answer, &url, REFS_TYPE, self.login.is_some());
             }
             url = redirected(&url, &answer)?;
         }
@@ -309,6 +312,15 @@ pub(in crate::git) fn redirected(url: &Url, answer: &Response) -> Result<Url, Gi
     Ok(target)
 }
 
+/// Whether a list of refs is the file that a web server without git hands out
+/// (<https://git-scm.com/docs/gitprotocol-http>, "Dumb Clients").
+fn is_dumb(answer: Response) -> bool {
+    const ID_AND_TAB: u64 = 41;
+    let mut begin = Vec::new();
+    let is_read = answer.take(ID_AND_TAB).read_to_end(&mut begin).is_ok();
+    is_read && begin.len() == 41 && begin[..40].iter().all(u8::is_ascii_hexdigit) && begin[40] == b'\t'
+}
+
 /// The answer, if it is one of a git server that lets us in.
 fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Result<Response, GitFailure> {
     let status = answer.status();
@@ -320,6 +332,9 @@ fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Resu
                 "`{shown}` asks for credentials (or is not there): `deploy.credentials` sets them, and only the host of \
                  `deploy.remote` is shown them"
             )
+        }
+        StatusCode::FORBIDDEN if !has_login => {
+            format!("`{shown}` is forbidden to us, who show nothing there: `deploy.credentials` sets what is shown")
         }
         StatusCode::FORBIDDEN => format!("`{shown}` is forbidden to us: the token has no right to read it"),
         StatusCode::NOT_FOUND | StatusCode::GONE if has_login => {
@@ -333,8 +348,17 @@ fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Resu
         }
         _ if status.is_server_error() => return Err(GitFailure::fetch(format!("`{shown}` answers {status}"))),
         _ if !status.is_success() => format!("`{shown}` answers {status}"),
+        _ if answer.headers().get(CONTENT_ENCODING).is_some_and(|it| it.as_bytes() != b"identity") => {
+            format!("`{shown}` answers compressed (`Content-Encoding`), which nobody asked for: switch that off there")
+        }
         _ if answer.headers().get(CONTENT_TYPE).is_none_or(|it| it.as_bytes() != media_type.as_bytes()) => {
-            format!("`{shown}` does not answer as a git server does")
+            match media_type == REFS_TYPE && is_dumb(answer) {
+                true => format!(
+                    "`{shown}` speaks git's dumb protocol alone, which Landfall does not: have its web server hand \
+                     requests on to `git http-backend` (git-http-backend(1))"
+                ),
+                false => format!("`{shown}` does not answer as a git server does"),
+            }
         }
         _ => return Ok(answer),
     };
