@@ -14,6 +14,8 @@ mod adopt;
 
 mod module;
 
+mod register;
+
 mod under_way;
 
 mod standing;
@@ -45,6 +47,7 @@ use git2::Oid;
 pub(super) use self::{
     adopt::{complete, open_to_fetch, settle},
     module::prepare as module,
+    register::register,
 };
 use crate::git::{GitFailure, Scope};
 use crate::model::{
