@@ -9,6 +9,8 @@ mod remote;
 
 mod shell;
 
+mod owner;
+
 mod locks;
 
 mod git_program;

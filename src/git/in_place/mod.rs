@@ -8,6 +8,8 @@
 
 mod writable;
 
+mod sound;
+
 mod unusual;
 
 mod adopt;

@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::{self, Metadata},
+    fs::{self, File, Metadata},
     io,
     os::{
         fd::OwnedFd,
@@ -27,7 +27,7 @@ use super::{adopt::Home, under_way::UnderWay};
 use crate::git::{
     Cause, GitFailure, cannot,
     entries::{Entry, Kind, as_path},
-    lfs,
+    lfs, owner,
     shell::path_word,
     tree::attributes::{Attributes, is_attributes},
 };
@@ -294,6 +294,11 @@ impl<'a> Eyes<'a> {
                 Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes()).map_err(cannot(what()))?
             }
             Kind::File | Kind::Executable | Kind::Submodule => {
+                // libgit2 calls a file that we may not read "locked".
+                File::open(&whole).map_err(|err| match err.kind() {
+                    io::ErrorKind::PermissionDenied => owner::refusal(&whole, "read it"),
+                    _ => cannot(what())(err),
+                })?;
                 Oid::hash_file(ObjectType::Blob, &whole).map_err(cannot(what()))?
             }
         }];

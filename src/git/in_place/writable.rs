@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::{Uid, geteuid};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
 };
 
-use crate::git::{GitFailure, cannot, entries::as_path, shell};
+use crate::git::{GitFailure, cannot, entries::as_path, owner::name, shell};
 
 /// Fails where a folder that is there cannot be written to.
 pub(super) fn judge(folder: &Path) -> Result<(), GitFailure> {
@@ -57,9 +57,4 @@ fn refusal(folder: &Path, advice: impl FnOnce() -> String) -> Result<(), GitFail
         }
         Err(err) => Err(cannot(format!("look at `{shown}`"))(err)),
     }
-}
-
-/// A user's name; in a container there may be none.
-fn name(user: Uid) -> String {
-    User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |it| it.name)
 }

@@ -38,6 +38,8 @@ mod hostile;
 
 mod unlucky;
 
+mod damage;
+
 mod silent;
 
 mod words;
