@@ -11,6 +11,8 @@ mod shell;
 
 mod owner;
 
+mod pack_drafts;
+
 mod locks;
 
 mod git_program;
