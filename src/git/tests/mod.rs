@@ -30,6 +30,8 @@ mod in_place;
 
 mod kept;
 
+mod habits;
+
 mod kill;
 
 mod large;
