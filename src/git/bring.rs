@@ -100,7 +100,9 @@ fn inner_home(home: &Home, git_dir: &Path, within: &Within) -> Result<Home, GitF
         Home::Mirror(path) => Home::Mirror(submodules::mirror_beside(path, &within.remote)),
         Home::WorkTree(folder) | Home::Module { folder, .. } => {
             let folder = folder.join(as_path(&within.path));
-            Home::Module { git_dir: in_place::module(git_dir, &folder, within)?, folder }
+            let module = in_place::module(git_dir, &folder, within)?;
+            in_place::register(git_dir, within)?;
+            Home::Module { git_dir: module, folder }
         }
     })
 }

@@ -16,8 +16,9 @@ use super::{
         refs::Offered,
         repository::{self as mirror, Kind, LocalRepo},
     },
-    progress::say,
+    progress::{plain, say},
     remote::{self, Remote},
+    shell::word,
     transport::{
         journey::Journey,
         library::travel,
@@ -161,21 +162,40 @@ fn bring(
         },
         Target::Ref(ref_name) => match offered.id_of(&ref_name.full()) {
             Some(id) => describe(mirror, id, Some(ref_name.clone())),
-            None => {
-                let kind = match ref_name {
-                    RefName::Branch(_) => "branch",
-                    RefName::Tag(_) => "tag",
-                };
-                Err(GitFailure::permanent(format!("{kind} `{}` is not on the remote {shown}", ref_name.short())))
-            }
+            None => Err(absent(ref_name, &offered, &shown)),
         },
         Target::DefaultBranch => match offered.head() {
             Some((id, name)) => describe(mirror, *id, name.clone()),
-            None => Err(GitFailure::permanent(format!("the remote {shown} has no default branch, or is empty"))),
+            None if offered.names().next().is_none() => Err(is_empty(&shown)),
+            None => {
+                Err(GitFailure::permanent(format!("the remote {shown} has no default branch: its HEAD leads nowhere")))
+            }
         },
         Target::Release { .. } | Target::Standing => Err(GitFailure::permanent("what stands already is not fetched")),
     };
     Ok((fetched?, Freshness::OfNow(offered)))
+}
+
+fn is_empty(shown: &str) -> GitFailure {
+    GitFailure::permanent(format!("the remote {shown} is empty"))
+}
+
+/// The failure of a branch or tag that the remote does not have, and what else may have been meant.
+fn absent(ref_name: &RefName, offered: &Offered, shown: &str) -> GitFailure {
+    if offered.names().next().is_none() {
+        return is_empty(shown);
+    }
+    let (kind, other_kind, other) = match ref_name {
+        RefName::Branch(name) => ("branch", "tag", RefName::Tag(name.clone())),
+        RefName::Tag(name) => ("tag", "branch", RefName::Branch(name.clone())),
+    };
+    let (name, other) = (plain(ref_name.short().as_bytes()), other.full());
+    let hint = match offered.head() {
+        _ if offered.id_of(&other).is_some() => format!("; there is a {other_kind}: `--ref {}`", word(&other)),
+        Some((_, Some(branch))) => format!("; its default branch is `{}`", plain(branch.short().as_bytes())),
+        Some((_, None)) | None => String::new(),
+    };
+    GitFailure::permanent(format!("{kind} `{name}` is not on the remote {shown}{hint}"))
 }
 
 /// Whether nothing has to be asked of the remote. In a working tree, the refs that people see have to be right, too.

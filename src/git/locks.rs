@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{GitFailure, cannot, progress::say, shell::path_word};
+use super::{GitFailure, cannot, pack_drafts, progress::say, shell::path_word};
 
 /// What our `index.lock` says. Git's own begins with `DIRC`, or is empty.
 pub(super) const OURS: &[u8] = b"landfall";
@@ -30,14 +30,18 @@ pub(super) const UPDATING: &str = "updating";
 pub(super) struct Mark(PathBuf);
 
 impl Mark {
-    /// Sets it. One that is there was left by a kill, and so were the locks on refs that are as young: they go. The caller
-    /// holds a lock that keeps all other work of ours away.
+    /// Sets it. One that is there was left by a kill, and so were the locks on refs and the drafts of packs that are as
+    /// young: they go. The caller holds a lock that keeps all other work of ours away.
     pub(super) fn set(git_dir: &Path, name: &str) -> Result<Self, GitFailure> {
         let mark = git_dir.join("landfall").join(name);
         let what = || cannot::<io::Error>(format!("write `{}`", mark.display()));
-        for mark in MARKS.map(|it| git_dir.join("landfall").join(it)) {
-            if let Ok(since) = fs::metadata(&mark).and_then(|it| it.modified()) {
+        for left in MARKS {
+            let left_mark = git_dir.join("landfall").join(left);
+            if let Ok(since) = fs::metadata(left_mark).and_then(|it| it.modified()) {
                 remove_left_behind(git_dir, since).map_err(what())?;
+                if left == FETCHING {
+                    pack_drafts::remove(git_dir, since).map_err(what())?;
+                }
             }
         }
         fs::write(&mark, "").map_err(what())?;

@@ -9,6 +9,10 @@ mod remote;
 
 mod shell;
 
+mod owner;
+
+mod pack_drafts;
+
 mod locks;
 
 mod git_program;

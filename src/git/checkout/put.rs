@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::git::{
     GitFailure, Scope,
-    entries::{Change, Entry},
+    entries::{Change, Entry, Kind},
     lfs,
     mirror::repository::LocalRepo,
     tree::attributes::{Attributes, Conversion, Substitution, filter_refusal},
@@ -25,6 +25,8 @@ pub(in crate::git) struct Put<'a> {
     pub(in crate::git) substitution: Option<&'a Substitution>,
     /// The file whose content it has, instead of that of its blob.
     pub(in crate::git) object: Option<PathBuf>,
+    /// Whether it is a link that becomes a file, which holds where the link leads.
+    pub(in crate::git) is_written_out: bool,
 }
 
 impl Put<'_> {
@@ -48,13 +50,15 @@ impl Put<'_> {
 pub(in crate::git) struct Handling<'a> {
     pub(in crate::git) lfs: Lfs,
     pub(in crate::git) filters: UnknownFilters,
+    /// Whether links are made at all.
+    pub(in crate::git) makes_links: bool,
     /// What is known of the commit, for texts that name it.
     pub(in crate::git) substitution: Option<&'a Substitution>,
 }
 
 impl From<&Scope> for Handling<'_> {
     fn from(scope: &Scope) -> Self {
-        Self { lfs: scope.lfs, filters: scope.filters, substitution: None }
+        Self { lfs: scope.lfs, filters: scope.filters, makes_links: true, substitution: None }
     }
 }
 
@@ -66,7 +70,7 @@ pub(in crate::git) fn prepare<'a>(
     changes: &'a [Change],
     handling: Handling<'a>,
 ) -> Result<Vec<Put<'a>>, GitFailure> {
-    let Handling { lfs, filters, substitution } = handling;
+    let Handling { lfs, filters, makes_links, substitution } = handling;
     match filters {
         UnknownFilters::Fail => filter_refusal(attributes, prefix, changes).map_or(Ok(()), Err)?,
         UnknownFilters::Ignore => (),
@@ -74,7 +78,9 @@ pub(in crate::git) fn prepare<'a>(
     let mut puts = Vec::with_capacity(changes.len());
     for Change { path, now } in changes {
         let Some(entry) = *now else { continue };
-        let mut put = Put { path, entry, conversion: Conversion::default(), substitution: None, object: None };
+        let is_written_out = entry.kind == Kind::Link && !makes_links;
+        let conversion = Conversion::default();
+        let mut put = Put { path, entry, conversion, substitution: None, object: None, is_written_out };
         put.substitution = substitution.filter(|it| entry.kind.is_file() && it.concerns(path));
         if attributes.matter() && entry.kind.is_file() {
             let whole = [prefix, path].concat();

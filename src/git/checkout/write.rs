@@ -181,6 +181,9 @@ impl Writer<'_> {
                     return Err(GitFailure::permanent(why));
                 }
                 let target = self.read(odb, reader, spot, put)?;
+                if put.is_written_out {
+                    return open()?.write_all(&target).map_err(cannot(what()));
+                }
                 self.root.link(OsStr::from_bytes(&target), as_path(name)).map_err(cannot(what()))
             }
             Kind::File | Kind::Executable => {

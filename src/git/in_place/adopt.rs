@@ -25,6 +25,7 @@ use crate::{
         remote::{self, Remote},
         shell::{path_word, word},
         transport::library,
+        tree::attributes::Habit,
     },
     model::push::RefName,
 };
@@ -47,6 +48,10 @@ pub(super) struct Home {
     pub(super) origin: Option<String>,
     /// Whether the executable bit of a file means anything (`core.fileMode`).
     pub(super) trusts_modes: bool,
+    /// Whether links are made (`core.symlinks`), or files that hold where they lead.
+    pub(super) makes_links: bool,
+    /// How it keeps line ends where the attributes leave it open.
+    pub(super) habit: Habit,
     /// Whether names that differ in case alone are one file (`core.ignoreCase`).
     pub(super) ignores_case: bool,
 }
@@ -129,8 +134,11 @@ impl Home {
         writable::judge(repo.path())?;
         let store = LocalRepo::of_clone(repo.path(), origin.clone())?;
         let flag = |name: &str| repo.config().and_then(|it| it.get_bool(name)).ok();
-        let (trusts_modes, ignores_case) = (flag("core.fileMode").unwrap_or(true), flag("core.ignoreCase"));
-        Ok(Self { repo, store, path, origin, trusts_modes, ignores_case: ignores_case.unwrap_or(false) })
+        let (trusts_modes, makes_links) =
+            (flag("core.fileMode").unwrap_or(true), flag("core.symlinks").unwrap_or(true));
+        let ignores_case = flag("core.ignoreCase").unwrap_or(false);
+        let habit = repo.config().map_or_else(|_| Habit::default(), |it| Habit::of(&it));
+        Ok(Self { repo, store, path, origin, trusts_modes, makes_links, habit, ignores_case })
     }
 
     /// The commit that is checked out.

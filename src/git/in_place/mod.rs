@@ -8,11 +8,15 @@
 
 mod writable;
 
+mod sound;
+
 mod unusual;
 
 mod adopt;
 
 mod module;
+
+mod register;
 
 mod under_way;
 
@@ -45,6 +49,7 @@ use git2::Oid;
 pub(super) use self::{
     adopt::{complete, open_to_fetch, settle},
     module::prepare as module,
+    register::register,
 };
 use crate::git::{GitFailure, Scope};
 use crate::model::{

@@ -174,7 +174,8 @@ fn attributes(home: &Home, standing: &Standing, update: &[Change]) -> Result<Att
     let changed = update.iter().filter(|it| is_attributes(&it.path));
     let blob = |change: &Change| change.now.filter(|it| it.kind.is_file()).map(|it| it.id);
     blobs.extend(changed.map(|it| (it.path.as_slice(), blob(it))));
-    Attributes::read(&home.repo, blobs.into_iter().filter_map(|(path, id)| Some((path, id?))))
+    let read = Attributes::read(&home.repo, blobs.into_iter().filter_map(|(path, id)| Some((path, id?))));
+    read.map(|it| it.in_clone_of(home.habit))
 }
 
 struct Planner<'a> {
@@ -284,7 +285,7 @@ impl Planner<'_> {
     fn is_converted(&self, found: &Found, path: &[u8]) -> bool {
         let Found::Leaf { kinds, ids } = found else { return false };
         let conversions = self.attributes.iter().map(|it| it.of(path, false).conversion());
-        let is_file = kinds.iter().all(|it| it.is_file());
+        let is_file = kinds.iter().any(|it| it.is_file());
         let conversions: Vec<_> = conversions.filter(|it| is_file && it.is_needed()).collect();
         if conversions.is_empty() {
             return false;

@@ -6,7 +6,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
-    fs::{self, Metadata},
+    fs::{self, File, Metadata},
     io,
     os::{
         fd::OwnedFd,
@@ -27,7 +27,7 @@ use super::{adopt::Home, under_way::UnderWay};
 use crate::git::{
     Cause, GitFailure, cannot,
     entries::{Entry, Kind, as_path},
-    lfs,
+    lfs, owner,
     shell::path_word,
     tree::attributes::{Attributes, is_attributes},
 };
@@ -117,11 +117,19 @@ impl Standing {
     }
 }
 
+/// What the files of a working tree mean there, for the threads that look at them.
+#[derive(Clone, Copy)]
+struct Meaning {
+    trusts_modes: bool,
+    makes_links: bool,
+}
+
 fn suspects(entries: &[IndexEntry], home: &Home, written: (i64, i64)) -> Vec<Vec<u8>> {
-    let (root, trusts_modes) = (&*home.path, home.trusts_modes);
+    let root = &*home.path;
+    let means = Meaning { trusts_modes: home.trusts_modes, makes_links: home.makes_links };
     let look = |entries: &[IndexEntry]| -> Vec<Vec<u8>> {
         let mut places = Places { root, nearest: None };
-        let suspects = entries.iter().filter(|it| is_suspect(it, &mut places, written, trusts_modes));
+        let suspects = entries.iter().filter(|it| is_suspect(it, &mut places, written, means));
         suspects.map(|it| it.path.clone()).collect()
     };
     let (first, second) = entries.split_at(entries.len() / 2);
@@ -158,15 +166,15 @@ impl<'a> Places<'a> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the index has 32 bits for each of them")]
-fn is_suspect<'a>(entry: &'a IndexEntry, places: &mut Places<'a>, written: (i64, i64), trusts_modes: bool) -> bool {
+fn is_suspect<'a>(entry: &'a IndexEntry, places: &mut Places<'a>, written: (i64, i64), means: Meaning) -> bool {
     if entry.mode == Kind::Submodule.mode() || Flags::that_keep(entry).is_some() {
         return false;
     }
     let Some(now) = places.stat(&entry.path) else { return true };
     let file_type = FileType::from_raw_mode(now.st_mode);
     let is_same_kind = match entry.mode {
-        0o120_000 => file_type.is_symlink(),
-        mode => file_type.is_file() && (!trusts_modes || (mode & 0o100 != 0) == (now.st_mode & 0o100 != 0)),
+        0o120_000 => file_type.is_symlink() || !means.makes_links && file_type.is_file(),
+        mode => file_type.is_file() && (!means.trusts_modes || (mode & 0o100 != 0) == (now.st_mode & 0o100 != 0)),
     };
     let (changed, edited) = ((now.st_ctime, now.st_ctime_nsec as i64), (now.st_mtime, now.st_mtime_nsec as i64));
     let time = |(seconds, nanos): (i64, i64)| IndexTime::new(seconds as i32, nanos as u32);
@@ -294,6 +302,11 @@ impl<'a> Eyes<'a> {
                 Oid::hash_object(ObjectType::Blob, target.as_os_str().as_bytes()).map_err(cannot(what()))?
             }
             Kind::File | Kind::Executable | Kind::Submodule => {
+                // libgit2 calls a file that we may not read "locked".
+                File::open(&whole).map_err(|err| match err.kind() {
+                    io::ErrorKind::PermissionDenied => owner::refusal(&whole, "read it"),
+                    _ => cannot(what())(err),
+                })?;
                 Oid::hash_file(ObjectType::Blob, &whole).map_err(cannot(what()))?
             }
         }];
@@ -304,10 +317,13 @@ impl<'a> Eyes<'a> {
         if self.has_lfs && kind != Kind::Link {
             ids.push(lfs::pointer_of_file(&whole).map_err(cannot(what()))?);
         }
-        let kinds = match kind {
+        let mut kinds = match kind {
             Kind::File | Kind::Executable if !self.home.trusts_modes => vec![Kind::File, Kind::Executable],
             kind => vec![kind],
         };
+        if kind != Kind::Link && !self.home.makes_links {
+            kinds.push(Kind::Link);
+        }
         Ok(Found::Leaf { kinds, ids })
     }
 

@@ -23,7 +23,10 @@ use super::{
 use crate::{
     git::{
         GitFailure, Scope, cannot,
-        checkout::{put, write},
+        checkout::{
+            put::{self, Handling},
+            write,
+        },
         entries::{Change, Kind, as_path},
         locks,
     },
@@ -64,7 +67,8 @@ impl Temporary {
         changes: &[Change],
         scope: &Scope,
     ) -> Result<(), GitFailure> {
-        let puts = put::prepare(&home.store, &plan.attributes, b"", changes, scope.into())?;
+        let handling = Handling { makes_links: home.makes_links, ..scope.into() };
+        let puts = put::prepare(&home.store, &plan.attributes, b"", changes, handling)?;
         if puts.is_empty() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use std::fs;
 
 use git2::{Error, Repository};
 
+use super::sound;
 use crate::git::{
     GitFailure,
     config::{Setting, settings},
@@ -42,6 +43,7 @@ pub(super) fn refuse(repo: &Repository) -> Result<(), GitFailure> {
     if grafts.split(|it| *it == b'\n').any(|line| !line.is_empty() && !line.starts_with(b"#")) {
         return refused("has grafts, which make history another one", "git replace --convert-graft-file");
     }
+    sound::refuse(repo)?;
     match repo.index() {
         Ok(_) => Ok(()),
         Err(err) => match advice(&err) {

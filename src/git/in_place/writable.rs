@@ -9,13 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::{Uid, geteuid};
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
 };
 
-use crate::git::{GitFailure, cannot, entries::as_path, shell};
+use crate::git::{GitFailure, cannot, entries::as_path, owner::name, shell};
 
 /// Fails where a folder that is there cannot be written to.
 pub(super) fn judge(folder: &Path) -> Result<(), GitFailure> {
@@ -108,9 +108,4 @@ fn own_and_closed(folder: &Path) -> GitFailure {
         true => format!("`{shown}` cannot be written to, even by root: `chattr -R -i {path}` makes it changeable"),
         false => format!("`{shown}` cannot be written to by its own user: `chmod -R u+w {path}` opens it"),
     })
-}
-
-/// A user's name; in a container there may be none.
-fn name(user: Uid) -> String {
-    User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |it| it.name)
 }

@@ -36,6 +36,9 @@ pub(super) use pointer::{Pointer, pointer_of_file};
 /// The file in which a tree may say where its files are.
 const CONFIG_FILE: &str = ".lfsconfig";
 
+/// The content of a file without any. As with git-lfs, no server is asked for it.
+const NOTHING: &str = "/dev/null";
+
 /// What is wanted of the store: each object once, with the first path that points to it.
 type Wanted = BTreeMap<Pointer, Vec<u8>>;
 
@@ -86,7 +89,7 @@ fn wanted(mirror: &LocalRepo, commit: Oid, subdir: Option<&Path>) -> Result<Want
         let Some(entry) = change.now.filter(|it| it.kind.is_file()) else { continue };
         let path = [&listing.prefix[..], &change.path].concat();
         if listing.attributes.of(&path, false).is_lfs()
-            && let Some(pointer) = pointer(mirror, &path, entry)?
+            && let Some(pointer) = pointer(mirror, &path, entry)?.filter(|it| !it.is_of_nothing())
         {
             wanted.entry(pointer).or_insert(path);
         }
@@ -115,6 +118,7 @@ pub(super) fn object(
 ) -> Result<Option<PathBuf>, GitFailure> {
     match lfs {
         Lfs::Ignore => Ok(None),
+        Lfs::Pull if pointer.is_of_nothing() => Ok(Some(NOTHING.into())),
         Lfs::Pull => store::Store::open(&mirror.folder)?.file(path, pointer).map(Some),
         Lfs::Fail => Err(GitFailure::permanent(format!(
             "the tree needs Git LFS: `{}` is only a pointer. Set `deploy.lfs` to `pull` to have such files fetched, or \

@@ -55,6 +55,11 @@ impl Pointer {
         self.size <= BYTES_MAX as u64
     }
 
+    /// Whether the file is empty.
+    pub(in super::super) fn is_of_nothing(&self) -> bool {
+        self.size == 0
+    }
+
     /// The pointer as LFS writes it.
     fn text(&self) -> String {
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", self.oid, self.size)

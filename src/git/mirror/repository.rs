@@ -21,6 +21,7 @@ use super::packs;
 use crate::git::{
     Cause, GitFailure, cannot,
     entries::{self as tree, Change},
+    owner,
     progress::say,
     shell::path_word,
     transport::library,
@@ -108,7 +109,10 @@ impl LocalRepo {
         let what = || format!("open the repository `{}`", git_dir.display());
         let own = git_dir.join("landfall");
         DirBuilder::new().recursive(true).mode(0o700).create(&own).map_err(cannot(what()))?;
-        let lock = open_lock(&own.join("fetch.lock")).map_err(cannot(what()))?;
+        let lock = open_lock(&own.join("fetch.lock")).map_err(|err| match err.kind() {
+            io::ErrorKind::PermissionDenied => owner::refusal(&own, "write to it"),
+            _ => cannot(what())(err),
+        })?;
         lock_exclusively(&lock, || say(&format!("waiting for another fetch into {}", git_dir.display())))?;
         let kind = Kind::Clone { remote_name };
         let repo = open(git_dir, &kind).map_err(|why| GitFailure::other(format!("cannot {}: {why}", what())))?;

@@ -46,6 +46,27 @@ fn a_ref_and_the_default_branch_are_what_the_remote_has_now() {
 }
 
 #[test]
+fn a_ref_that_is_not_there_is_missed_with_what_may_have_been_meant() {
+    let room = Room::new();
+    let missed = |ref_name: RefName| {
+        let failure = room.fetch(Target::Ref(ref_name)).expect_err("not there");
+        assert_eq!(failure.class, FailureClass::Permanent);
+        failure.reason
+    };
+    let empty = missed(main_branch());
+    assert!(empty.ends_with("is empty"), "{empty}");
+    room.commit(&[("a", "1")]);
+    room.git(&["tag", "v1"]);
+    let tag = missed(RefName::Branch("v1".into()));
+    assert!(tag.contains("there is a tag: `--ref refs/tags/v1`"), "{tag}");
+    let branch = missed(RefName::Tag("main".into()));
+    assert!(branch.contains("there is a branch: `--ref refs/heads/main`"), "{branch}");
+    room.git(&["branch", "-m", "main", "trunk"]);
+    let gone = missed(main_branch());
+    assert!(gone.contains("its default branch is `trunk`"), "{gone}");
+}
+
+#[test]
 fn an_annotated_tag_leads_to_its_commit_by_name_and_by_id() {
     let room = Room::new();
     let commit = room.commit(&[("a", "1")]);
@@ -104,7 +125,7 @@ fn after_a_force_push_the_mirror_follows_and_the_old_commit_can_still_be_had_by_
 fn an_empty_repository_a_missing_one_and_a_sha256_one_are_told_apart() {
     let room = Room::new();
     let empty = room.fetch(Target::DefaultBranch).expect_err("empty");
-    assert!(empty.reason.contains("no default branch, or is empty"), "{}", empty.reason);
+    assert!(empty.reason.contains("is empty"), "{}", empty.reason);
     assert_eq!(empty.class, FailureClass::Permanent);
 
     let missing = room.fetch_from("/nowhere/at/all", Vec::new(), Target::DefaultBranch).expect_err("missing");

@@ -120,7 +120,8 @@ fn what_a_server_answers_decides_whether_another_try_may_help() {
     let room = Room::new();
     let cases = [
         ("404 Not Found", FailureClass::Permanent, "there is no repository"),
-        ("403 Forbidden", FailureClass::Permanent, "forbidden"),
+        ("403 Forbidden", FailureClass::Permanent, "forbidden to us, who show nothing there"),
+        ("200 OK\r\nContent-Encoding: gzip", FailureClass::Permanent, "answers compressed"),
         ("200 OK\r\nContent-Type: text/html", FailureClass::Permanent, "does not answer as a git server"),
         ("500 Internal Server Error", FailureClass::Fetch, "answers 500"),
         ("503 Service Unavailable", FailureClass::Fetch, "answers 503"),
@@ -137,6 +138,17 @@ fn what_a_server_answers_decides_whether_another_try_may_help() {
     drop(listener);
     let failure = room.fetch_from(&nobody, Vec::new(), Target::DefaultBranch).expect_err("nobody listens");
     assert_eq!(failure.class, FailureClass::Fetch, "{}", failure.reason);
+}
+
+#[test]
+fn a_server_of_plain_files_is_told_from_a_git_server_with_what_to_switch_on() {
+    let room = Room::new();
+    let judge: Judge = Box::new(|_| Verdict::Body(format!("{}\trefs/heads/main\n", "12".repeat(20)).into_bytes()));
+    let server = GitServer::plain(room.folder.path(), judge);
+    let failure = room.fetch_from(&url(&server), Vec::new(), Target::DefaultBranch).expect_err("files");
+    assert_eq!(failure.class, FailureClass::Permanent);
+    assert!(failure.reason.contains("dumb protocol alone"), "{}", failure.reason);
+    assert!(failure.reason.contains("`git http-backend`"), "{}", failure.reason);
 }
 
 #[test]

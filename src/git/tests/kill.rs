@@ -1,6 +1,6 @@
 //! Promises about a git process that is killed, and about two of them.
 
-use std::{fs, thread};
+use std::{collections::BTreeSet, fs, thread};
 
 use super::{
     Order, Room, git,
@@ -8,7 +8,10 @@ use super::{
     server::{GitServer, Judge, Verdict, everyone},
     wait_for,
 };
-use crate::{git::mirror::repository::LocalRepo, model::job::Target};
+use crate::{
+    git::{Fetch, Into, mirror::repository::LocalRepo},
+    model::job::Target,
+};
 
 #[test]
 fn a_mirror_survives_a_kill_in_mid_fetch() {
@@ -108,4 +111,47 @@ fn an_update_that_is_killed_anywhere_is_completed_by_the_next_order() {
         room.bring(to, FAIL).unwrap_or_else(|failure| panic!("turn {turn}, from {from}: {failure}"));
         room.assert_is_at(to);
     }
+}
+
+#[test]
+fn a_killed_fetch_leaves_no_draft_of_a_pack_in_a_clone_and_those_of_others_stay() {
+    let room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    room.bring(&first, FAIL).expect("first");
+    // The two know of each other by a commit, as the remote is another one to the clone.
+    room.git(&["tag", "shared"]);
+    let second = room.commit(&[("a", &"noise ".repeat(5000))]);
+    // The request that ends the talk about what is there already is answered by the pack.
+    let stalls: Judge = Box::new(|request| match request.body.ends_with(b"0009done\n") {
+        true => Verdict::Stall,
+        false => Verdict::Serve,
+    });
+    let stalling = GitServer::plain(room.folder.path(), stalls);
+    let order = |server: &GitServer| {
+        let target = Target::Commit { commit: second.clone(), ref_name: Some(super::main_branch()) };
+        let remote = format!("http://{}/source/.git", server.address);
+        Fetch { into: Into::WorkTree(room.home()), ..room.order(&remote, Vec::new(), target) }
+    };
+    let mut child = room.start_child(&Order::Fetch(order(&stalling)), &[]);
+    let packs = room.home().join(".git/objects/pack");
+    let names = || -> BTreeSet<String> {
+        let entries = fs::read_dir(&packs).expect("packs").flatten();
+        entries.map(|it| it.file_name().to_string_lossy().into_owned()).collect()
+    };
+    wait_for("a draft of a pack", || names().iter().any(|it| it.starts_with("pack_git2_")));
+    child.kill().expect("it was alive");
+    child.wait().expect("it is dead");
+    // What a kill at other instructions leaves, and what a person's own git is writing at this moment.
+    for left in ["tmp_pack_AbCdEf", "tmp_idx_AbCdEf", ".tmp-77-pack-12.pack", "pack-12.idx", "pack-13.pack"] {
+        fs::write(packs.join(left), "").expect("a draft");
+    }
+    let theirs = fs::File::create(packs.join("tmp_pack_theirs")).expect("a draft");
+
+    let server = GitServer::plain(room.folder.path(), everyone());
+    crate::git::bring::fetch(&order(&server)).expect("fetched");
+    let left: Vec<String> = names().into_iter().filter(|it| !it.starts_with("pack-")).collect();
+    assert_eq!(left, ["tmp_pack_theirs"]);
+    assert!(!packs.join("pack-12.idx").exists() && !packs.join("pack-13.pack").exists());
+    drop(theirs);
+    git(&room.home(), &["fsck", "--strict"]);
 }

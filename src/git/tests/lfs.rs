@@ -312,3 +312,16 @@ fn a_remote_over_ssh_tells_where_its_files_are() {
     room.stage(&commit, room.fresh(&tree), None).expect("staged");
     assert_eq!(fs::read(tree.join("a.bin")).expect("file"), b"abc");
 }
+
+#[test]
+fn a_pointer_to_nothing_is_an_empty_file_and_no_server_is_asked_for_it() {
+    let mut room = Room::new();
+    let first = room.commit(&[ATTRIBUTES, ("empty.bin", &pointer(b"")), ("b", "1")]);
+    let server = served(&mut room, forge(&[], None, None));
+    room.bring(&first, FAIL).expect("first");
+    assert_eq!((room.text("empty.bin"), batches(&server)), (String::new(), 0));
+    let second = room.commit(&[("b", "2")]);
+    assert!(!room.bring(&second, FAIL).expect("an empty file is nobody's edit").patch_saved);
+    let tree = pull(&room, &second, Vec::new(), "tree").expect("a fresh tree");
+    assert_eq!(fs::metadata(tree.join("empty.bin")).expect("a file").len(), 0);
+}

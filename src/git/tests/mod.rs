@@ -30,6 +30,8 @@ mod in_place;
 
 mod kept;
 
+mod habits;
+
 mod kill;
 
 mod large;
@@ -38,7 +40,11 @@ mod hostile;
 
 mod unlucky;
 
+mod damage;
+
 mod silent;
+
+mod words;
 
 mod server;
 

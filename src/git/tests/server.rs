@@ -46,6 +46,12 @@ pub(super) enum Verdict {
     Stall,
     /// Good headers, and nothing behind them.
     Headers,
+    /// An answer about a pack, with this body.
+    Pack(Vec<u8>),
+    /// Git answers, but the answer ends early as if it were whole: this many bytes of it are left out.
+    Cut(usize),
+    /// Git answers, and the connection ends in the middle.
+    Break,
 }
 
 /// A running server; it ends with the test's process.
@@ -136,6 +142,14 @@ fn answer(stream: impl Read + Write, root: &Path, seen: &Mutex<Vec<Request>>, ju
         stream.write_all(&body)?;
         return stream.flush();
     }
+    if let Verdict::Pack(body) = &verdict {
+        let (length, kind) = (body.len(), "application/x-git-upload-pack-result");
+        stream
+            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n").as_bytes())?;
+        stream.write_all(b"Connection: close\r\n\r\n")?;
+        stream.write_all(body)?;
+        return stream.flush();
+    }
     if matches!(verdict, Verdict::Refs | Verdict::Headers) {
         let kind = "application/x-git-upload-pack-advertisement";
         stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n\r\n").as_bytes())?;
@@ -162,12 +176,19 @@ fn answer(stream: impl Read + Write, root: &Path, seen: &Mutex<Vec<Request>>, ju
     let end = output.windows(4).position(|it| it == b"\r\n\r\n").expect("CGI headers");
     let (head, body) = (String::from_utf8_lossy(&output[..end]), &output[end + 4..]);
     let status = head.lines().find_map(|it| it.strip_prefix("Status: ")).unwrap_or("200 OK");
+    let body = match verdict {
+        Verdict::Cut(bytes) => &body[..body.len().saturating_sub(bytes)],
+        _ => body,
+    };
     let length = body.len();
     stream.write_all(format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n").as_bytes())?;
     stream.write_all(b"Connection: close\r\n\r\n")?;
-    if matches!(verdict, Verdict::Stall) {
+    if matches!(verdict, Verdict::Stall | Verdict::Break) {
         stream.write_all(&body[..length / 2])?;
         stream.flush()?;
+        if matches!(verdict, Verdict::Break) {
+            return Ok(());
+        }
         // Nothing more comes until the client goes away.
         return stream.read(&mut [0]).map(|_| ());
     }

@@ -351,3 +351,27 @@ fn a_repository_of_a_persons_own_at_the_place_of_a_submodule_gives_way_with_all_
         git(&room.home(), &["fsck", "--connectivity-only"]);
     }
 }
+
+#[test]
+fn submodules_of_a_working_tree_are_registered_as_git_submodule_init_does_it() {
+    let (mut room, commit) = nested();
+    room.scope.submodules = Submodules::Recursive;
+    room.bring(&commit, FAIL).expect("first");
+    let status = git(&room.home(), &["submodule", "status", "--recursive"]);
+    assert_eq!(status.lines().count(), 2, "{status}");
+    // The first line has lost its space.
+    assert!(!status.lines().any(|it| it.starts_with(['-', '+', 'U'])), "{status}");
+    let visited = git(&room.home(), &["submodule", "--quiet", "foreach", "--recursive", "echo $sm_path"]);
+    assert_eq!(visited, "vendor/lib\ninner");
+    let url = |home: &str| git(&room.path(home), &["config", "submodule.lib.url"]);
+    cloned(&room, &["--recurse-submodules"]);
+    assert_eq!(url("home"), room.path("lib").display().to_string());
+
+    git(&room.home(), &["config", "submodule.lib.url", "git@example.org:mine"]);
+    git(&room.home(), &["config", "submodule.lib.active", "false"]);
+    let deeper = commit_in(&room, "lib", &[("l", "lib 2\n")]);
+    let second = embed(&room, "source", ("lib", "vendor/lib", "../lib"), &deeper);
+    room.bring(&second, FAIL).expect("second");
+    assert_eq!(url("home"), "git@example.org:mine");
+    assert_eq!(git(&room.home(), &["config", "submodule.lib.active"]), "false");
+}

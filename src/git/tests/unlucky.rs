@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// Whether this promise can be tried here; says so if not.
-fn is_root(promise: &str) -> bool {
+pub(super) fn is_root(promise: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
         println!("SKIPPED, needs root: {promise}");
@@ -280,7 +280,7 @@ fn as_root_a_disk_that_fills_up_fails_the_order_and_the_next_one_completes_it() 
 }
 
 /// Brings a working tree as the user `nobody`.
-fn bring_as_nobody(room: &Room, commit: &CommitId) -> Result<(), String> {
+pub(super) fn bring_as_nobody(room: &Room, commit: &CommitId) -> Result<(), String> {
     let order = Stage {
         remote: room.remote.clone(),
         commit: commit.clone(),
@@ -296,7 +296,7 @@ fn bring_as_nobody(room: &Room, commit: &CommitId) -> Result<(), String> {
     errand::decode(answer(&output)).and_then(Answer::staged).map(drop).map_err(|failure| failure.reason)
 }
 
-fn give_away(folder: &Path) {
+pub(super) fn give_away(folder: &Path) {
     for path in contents(folder).keys().map(|it| folder.join(it)).chain([folder.to_owned()]) {
         if !path.is_symlink() {
             chown(&path, Some(65534), Some(65534)).expect("given away");

@@ -17,7 +17,7 @@ use git2::{
 use reqwest::{
     StatusCode, Url,
     blocking::{Client, ClientBuilder, RequestBuilder, Response},
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, LOCATION},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
     redirect::Policy,
 };
 
@@ -33,6 +33,9 @@ use crate::git::{GitFailure, LoginProof, progress::plain, remote::Remote};
 const CONNECT: Duration = Duration::from_secs(30);
 
 const REDIRECTS_MAX: usize = 5;
+
+/// What a list of refs is called.
+const REFS_TYPE: &str = "application/x-git-upload-pack-advertisement";
 
 /// Some servers tell git from browsers by this.
 const USER_AGENT: &str = concat!("git/2.0 (landfall ", env!("CARGO_PKG_VERSION"), ")");
@@ -75,7 +78,7 @@ impl Https {
                     base.set_path(path);
                     self.base.replace(base);
                 }
-                return judge(answer, &url, "application/x-git-upload-pack-advertisement", self.login.is_some());
+                return judge(answer, &url, REFS_TYPE, self.login.is_some());
             }
             url = redirected(&url, &answer)?;
         }
@@ -186,10 +189,10 @@ impl Read for HttpStream {
                 let host = answer.url().host_str().unwrap_or_default().to_owned();
                 let length = answer.read(buffer).map_err(|err| {
                     let silent = || format!("`{host}` fell silent for {} seconds", silence.as_secs_f32());
-                    let broken = || format!("`{host}` broke off: {}", plain(err.to_string().as_bytes()));
                     let cause = err.get_ref().and_then(|it| it.downcast_ref::<reqwest::Error>());
                     let is_silence =
                         err.kind() == io::ErrorKind::TimedOut || cause.is_some_and(reqwest::Error::is_timeout);
+                    let broken = || format!("`{host}` broke off: {}", interruption(err));
                     note(trouble, GitFailure::fetch(if is_silence { silent() } else { broken() }))
                 })?;
                 if let Some(refs) = &mut self.refs {
@@ -266,9 +269,20 @@ fn tls_error<'a>(err: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustl
     }
 }
 
+/// Why an answer ended too early.
+fn interruption(err: io::Error) -> String {
+    match err.downcast::<reqwest::Error>() {
+        Ok(err) => clause(err),
+        Err(err) => with_causes(&err),
+    }
+}
+
 /// An error with all its causes, without the URL.
 fn clause(err: reqwest::Error) -> String {
-    let err = err.without_url();
+    with_causes(&err.without_url())
+}
+
+fn with_causes(err: &dyn std::error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
     while let Some(err) = cause {
@@ -299,6 +313,15 @@ pub(in crate::git) fn redirected(url: &Url, answer: &Response) -> Result<Url, Gi
     Ok(target)
 }
 
+/// Whether a list of refs is the file that a web server without git hands out
+/// (<https://git-scm.com/docs/gitprotocol-http>, "Dumb Clients").
+fn is_dumb(answer: Response) -> bool {
+    const ID_AND_TAB: u64 = 41;
+    let mut begin = Vec::new();
+    let is_read = answer.take(ID_AND_TAB).read_to_end(&mut begin).is_ok();
+    is_read && begin.len() == 41 && begin[..40].iter().all(u8::is_ascii_hexdigit) && begin[40] == b'\t'
+}
+
 /// The answer, if it is one of a git server that lets us in.
 fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Result<Response, GitFailure> {
     let status = answer.status();
@@ -310,6 +333,9 @@ fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Resu
                 "`{shown}` asks for credentials (or is not there): `deploy.credentials` sets them, and only the host of \
                  `deploy.remote` is shown them"
             )
+        }
+        StatusCode::FORBIDDEN if !has_login => {
+            format!("`{shown}` is forbidden to us, who show nothing there: `deploy.credentials` sets what is shown")
         }
         StatusCode::FORBIDDEN => format!("`{shown}` is forbidden to us: the token has no right to read it"),
         StatusCode::NOT_FOUND | StatusCode::GONE if has_login => {
@@ -323,8 +349,17 @@ fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Resu
         }
         _ if status.is_server_error() => return Err(GitFailure::fetch(format!("`{shown}` answers {status}"))),
         _ if !status.is_success() => format!("`{shown}` answers {status}"),
+        _ if answer.headers().get(CONTENT_ENCODING).is_some_and(|it| it.as_bytes() != b"identity") => {
+            format!("`{shown}` answers compressed (`Content-Encoding`), which nobody asked for: switch that off there")
+        }
         _ if answer.headers().get(CONTENT_TYPE).is_none_or(|it| it.as_bytes() != media_type.as_bytes()) => {
-            format!("`{shown}` does not answer as a git server does")
+            match media_type == REFS_TYPE && is_dumb(answer) {
+                true => format!(
+                    "`{shown}` speaks git's dumb protocol alone, which Landfall does not: have its web server hand \
+                     requests on to `git http-backend` (git-http-backend(1))"
+                ),
+                false => format!("`{shown}` does not answer as a git server does"),
+            }
         }
         _ => return Ok(answer),
     };

@@ -81,7 +81,8 @@ impl IndexPack {
             Ok(status) => {
                 let why = if words.is_empty() { format!("it ended with {status}") } else { words };
                 // What the line broke off, or the far side spoilt, another try may mend.
-                let is_ours = ["unable to write", "No space left", "cannot store", "unable to create"];
+                let is_ours =
+                    ["unable to write", "No space left", "cannot store", "unable to create", "not a git repository"];
                 let place = self.incoming.objects.display();
                 let reason = format!("git index-pack cannot take in what was received, into `{place}`: {why}");
                 match is_ours.iter().any(|it| why.contains(it)) {

@@ -3,12 +3,13 @@
 //! libgit2 indexes on one, and takes twice as long. It is told that the pack was an empty one; when it has read that,
 //! the objects are there already.
 //!
-//! Invariant: the end of the pack is passed on only once all of its objects are in the repository.
+//! Invariant: the end of the pack is passed on only once all of its objects are in the repository. Where the remote says
+//! why it gives up, its words are the failure: libgit2 would replace them by its own.
 
 use std::io::{self, Read, Write};
 
 use super::{index_pack::IndexPack, journey::Journey};
-use crate::git::{GitFailure, git_program};
+use crate::git::{GitFailure, git_program, progress::plain};
 
 /// A pack without objects: its signature, version 2, a count of none, and their SHA-1
 /// (<https://git-scm.com/docs/pack-format>).
@@ -26,6 +27,12 @@ const PACK_HEADER_BYTES: usize = 12;
 /// The side band of the pack (<https://git-scm.com/docs/protocol-capabilities>, `side-band-64k`).
 const PACK_BAND: u8 = 1;
 
+/// The side band of a remote that gives up.
+const FATAL_BAND: u8 = 3;
+
+/// What a line begins with that says why the remote gives up (<https://git-scm.com/docs/gitprotocol-pack>).
+const REFUSAL: &[u8] = b"ERR ";
+
 /// The stream. Lines that are not the pack pass through as they are.
 pub(in crate::git) struct PackStream<S> {
     inner: S,
@@ -34,6 +41,10 @@ pub(in crate::git) struct PackStream<S> {
     ready: Vec<u8>,
     position: usize,
     pack: Pack,
+    /// Whether a pack has begun and has not ended.
+    is_within_pack: bool,
+    /// Whether anything has come at all.
+    has_begun: bool,
 }
 
 /// Where the pack of this stream goes.
@@ -42,8 +53,10 @@ enum Pack {
     Awaited(Vec<u8>),
     /// To git.
     Indexed(Box<IndexPack>),
-    /// To libgit2: there is no git, nothing in the pack, or what comes is not in side bands.
+    /// To libgit2: there is no git, or nothing in the pack.
     Passed,
+    /// To libgit2 as it comes, which is not in lines: the server knows no side bands.
+    Bare,
 }
 
 impl<S: Read + Write> PackStream<S> {
@@ -53,29 +66,45 @@ impl<S: Read + Write> PackStream<S> {
             true => Pack::Awaited(Vec::new()),
             false => Pack::Passed,
         };
-        Self { inner, journey: journey.clone(), ready: Vec::new(), position: 0, pack }
+        let (ready, journey) = (Vec::new(), journey.clone());
+        Self { inner, journey, ready, position: 0, pack, is_within_pack: false, has_begun: false }
     }
 
     /// Reads the next packet line (<https://git-scm.com/docs/protocol-common>); answers whether there was one.
     fn take_line(&mut self) -> io::Result<bool> {
         let mut length = [0; 4];
         let count = read_up_to(&mut self.inner, &mut length)?;
+        if count == 0 && self.has_begun && !self.is_within_pack {
+            return Ok(false);
+        }
+        if count < length.len() {
+            return Err(self.broke_off());
+        }
         let size = std::str::from_utf8(&length).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
-        let (4, Some(size)) = (count, size) else {
-            // The end, or a server that knows no side bands: what comes now is the bare pack.
-            self.ready.extend_from_slice(&length[..count]);
-            self.pack = Pack::Passed;
-            return Ok(count > 0);
+        let Some(size) = size else {
+            // A server that knows no side bands: what comes now is the bare pack.
+            self.ready.extend_from_slice(&length);
+            self.pack = Pack::Bare;
+            return Ok(true);
         };
+        self.has_begun = true;
         if size == 0 {
             self.end_pack()?;
         }
-        let mut payload = vec![0; size.saturating_sub(4)];
-        let count = read_up_to(&mut self.inner, &mut payload)?;
-        payload.truncate(count);
+        let mut payload = vec![0; size.saturating_sub(length.len())];
+        if read_up_to(&mut self.inner, &mut payload)? < payload.len() {
+            return Err(self.broke_off());
+        }
         match payload.split_first() {
-            Some((&PACK_BAND, piece)) if !matches!(self.pack, Pack::Passed) => self.take_pack(piece)?,
+            Some((&PACK_BAND, piece)) => {
+                self.is_within_pack = true;
+                self.take_pack(piece)?;
+            }
+            Some((&FATAL_BAND, words)) => return Err(noted(&self.journey, gave_up(&self.journey, words))),
             Some(_) | None => {
+                if let Some(words) = payload.strip_prefix(REFUSAL) {
+                    return Err(noted(&self.journey, gave_up(&self.journey, words)));
+                }
                 self.ready.extend_from_slice(&length);
                 self.ready.extend_from_slice(&payload);
             }
@@ -83,10 +112,21 @@ impl<S: Read + Write> PackStream<S> {
         Ok(true)
     }
 
+    /// The failure of an answer that ends before it is whole.
+    fn broke_off(&self) -> io::Error {
+        let shown = self.journey.remote.shown();
+        let place = match (self.is_within_pack, self.has_begun) {
+            (true, _) => "in the middle of the pack",
+            (false, true) => "in the middle of its answer",
+            (false, false) => "before it answered",
+        };
+        noted(&self.journey, GitFailure::fetch(format!("`{shown}` broke off {place}")))
+    }
+
     fn take_pack(&mut self, piece: &[u8]) -> io::Result<()> {
         match &mut self.pack {
             Pack::Indexed(index) => index.write(piece).map_err(|failure| noted(&self.journey, failure)),
-            Pack::Passed => {
+            Pack::Passed | Pack::Bare => {
                 self.pass(piece);
                 Ok(())
             }
@@ -121,6 +161,7 @@ impl<S: Read + Write> PackStream<S> {
 
     /// A flush: of the pack, where one was under way, else of the lines before it.
     fn end_pack(&mut self) -> io::Result<()> {
+        self.is_within_pack = false;
         if !matches!(self.pack, Pack::Indexed(_)) {
             return Ok(());
         }
@@ -129,6 +170,16 @@ impl<S: Read + Write> PackStream<S> {
         }
         self.pass(&EMPTY_PACK);
         Ok(())
+    }
+}
+
+/// What the remote's last words mean. They are a stranger's, so they are only quoted.
+fn gave_up(journey: &Journey, words: &[u8]) -> GitFailure {
+    let reason = format!("`{}` gave up: {}", journey.remote.shown(), plain(words));
+    // This is how JGit says that it does not serve a commit by its id, which no other try changes.
+    match reason.contains("not valid") {
+        true => GitFailure::permanent(reason),
+        false => GitFailure::fetch(reason),
     }
 }
 
@@ -156,7 +207,7 @@ impl<S: Read + Write> Read for PackStream<S> {
         while self.position == self.ready.len() {
             self.ready.clear();
             self.position = 0;
-            if matches!(self.pack, Pack::Passed) {
+            if matches!(self.pack, Pack::Bare) {
                 return self.inner.read(buffer);
             }
             if !self.take_line()? {

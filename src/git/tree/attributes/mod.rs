@@ -1,11 +1,13 @@
 //! What the `.gitattributes` of a tree ask for, as far as it changes what is written.
 //!
 //! Invariant: attributes come from the tree that is written, never from a folder it is written to, nor from anybody's
-//! configuration.
+//! configuration. Only how a clone keeps its line ends, where attributes leave it open, is the clone's own matter.
 
 mod pattern;
 
 mod encoding;
+
+mod habit;
 
 mod convert;
 
@@ -38,6 +40,7 @@ use crate::model::size::Size;
 
 pub(in crate::git) use convert::Conversion;
 pub(in crate::git) use foreign::filter_refusal;
+pub(in crate::git) use habit::Habit;
 pub(in crate::git) use pattern::Pattern;
 pub(in crate::git) use subst::Substitution;
 
@@ -65,6 +68,8 @@ pub(in crate::git) struct Attributes {
     pub(in crate::git) has_export_subst: bool,
     /// Somewhere a filter other than that of Git LFS would be run.
     pub(in crate::git) has_foreign_filters: bool,
+    /// How line ends are kept where none of it says so.
+    habit: Habit,
 }
 
 #[derive(Debug)]
@@ -131,11 +136,14 @@ impl Value {
 
 /// What holds for one path.
 #[derive(Debug, Default)]
-pub(in crate::git) struct Settings([Value; NAMES.len()]);
+pub(in crate::git) struct Settings {
+    values: [Value; NAMES.len()],
+    habit: Habit,
+}
 
 impl Settings {
     fn value(&self, name: Name) -> &Value {
-        &self.0[name as usize]
+        &self.values[name as usize]
     }
 
     /// Whether Git LFS keeps it.
@@ -160,19 +168,24 @@ impl Settings {
 
     /// How its file differs from its blob.
     pub(in crate::git) fn conversion(&self) -> Conversion {
-        let is_crlf = self.value(Name::Eol).is(b"crlf");
+        let (is_crlf, is_lf) = (self.value(Name::Eol).is(b"crlf"), self.value(Name::Eol).is(b"lf"));
         let mut text = self.value(Name::Text);
         let says_something = |it: &Value| matches!(it, Value::Set | Value::Unset) || it.is(b"auto") || it.is(b"input");
         if !says_something(text) {
             text = self.value(Name::Crlf);
         }
+        // What is left to the clone's own habit.
+        let (is_open, gives_crlf) = (!says_something(text) && !is_crlf, self.habit.gives_texts_crlf());
+        let is_auto = !is_lf && (text.is(b"auto") || is_open && self.habit == Habit::Crlf);
         let line_ends = match text {
             Value::Unset => LineEnds::Stay,
-            _ if !is_crlf => LineEnds::Stay,
-            Value::Word(word) if word == b"auto" => LineEnds::CrlfIfText,
-            Value::Word(_) | Value::Set | Value::Unspecified => LineEnds::Crlf,
+            _ if is_lf => LineEnds::Stay,
+            _ if is_auto && (is_crlf || gives_crlf) => LineEnds::CrlfIfText,
+            _ if is_auto => LineEnds::Stay,
+            _ if is_crlf => LineEnds::Crlf,
+            Value::Set if gives_crlf => LineEnds::Crlf,
+            Value::Word(_) | Value::Set | Value::Unspecified => LineEnds::Stay,
         };
-        let is_auto = text.is(b"auto") && !self.value(Name::Eol).is(b"lf");
         let encoding = self.value(Name::Encoding).encoding().unwrap_or_default();
         let ids = match self.value(Name::Ident) {
             Value::Set if is_auto || encoding != Encoding::Stays => Ids::InMemory,
@@ -237,6 +250,11 @@ impl Attributes {
         Ok(attributes)
     }
 
+    /// The same, in a clone that keeps its line ends like this.
+    pub(in crate::git) fn in_clone_of(self, habit: Habit) -> Self {
+        Self { has_filters: self.has_filters || habit != Habit::Lf, habit, ..self }
+    }
+
     /// Whether any of it changes what is written.
     pub(in crate::git) fn matter(&self) -> bool {
         self.has_filters || self.has_lfs || self.has_export_ignore
@@ -244,13 +262,13 @@ impl Attributes {
 
     /// What holds for a path: the last word of the nearest file.
     pub(in crate::git) fn of(&self, path: &[u8], is_folder: bool) -> Settings {
-        let mut settings = Settings::default();
+        let mut settings = Settings { habit: self.habit, ..Settings::default() };
         let slashes = path.iter().enumerate().filter(|(_, it)| **it == b'/').map(|(at, _)| at + 1);
         for start in std::iter::once(0).chain(slashes) {
             let Some(rules) = self.files.get(&path[..start]) else { continue };
             for rule in rules.iter().filter(|it| it.pattern.fits(&path[start..], is_folder)) {
                 for (name, value) in &rule.says {
-                    settings.0[*name as usize] = value.clone();
+                    settings.values[*name as usize] = value.clone();
                 }
             }
         }
