@@ -57,14 +57,20 @@ fn says(text: &[u8]) -> Says<'_> {
         let name = name.trim_start();
         return if name.starts_with("refs/") { Says::Ref(name) } else { Says::Nothing };
     }
-    match is_id(text.get(..40).unwrap_or_default()) && text.get(40).is_none_or(u8::is_ascii_whitespace) {
-        true => Says::Commit,
-        false => Says::Nothing,
+    match behind_id(text) {
+        Some(rest) if rest.first().is_none_or(u8::is_ascii_whitespace) => Says::Commit,
+        Some(_) | None => Says::Nothing,
     }
 }
 
+/// What follows the id that a text begins with, be it SHA-1 or SHA-256.
+fn behind_id(text: &[u8]) -> Option<&[u8]> {
+    let length = text.iter().take_while(|it| it.is_ascii_hexdigit()).count();
+    matches!(length, 40 | 64).then(|| &text[length..])
+}
+
 fn is_id(text: &[u8]) -> bool {
-    text.len() == 40 && text.iter().all(u8::is_ascii_hexdigit)
+    behind_id(text).is_some_and(<[u8]>::is_empty)
 }
 
 fn judge_head(repo: &Repository) -> Result<(), GitFailure> {
@@ -94,7 +100,7 @@ fn judge_packed(file: &Path) -> Result<(), GitFailure> {
     let Ok(text) = fs::read(file) else { return Ok(()) };
     let (shown, word) = (file.display(), path_word(file));
     for (number, line) in (1..).zip(text.split(|it| *it == b'\n')) {
-        let is_ref = || is_id(line.get(..40).unwrap_or_default()) && line.get(40) == Some(&b' ') && line.len() > 41;
+        let is_ref = || behind_id(line).is_some_and(|it| it.starts_with(b" ") && it.len() > 1);
         let is_peeled = || line.strip_prefix(b"^").is_some_and(is_id);
         if !line.is_empty() && !line.starts_with(b"#") && !is_ref() && !is_peeled() {
             return Err(GitFailure::permanent(format!(
@@ -158,4 +164,21 @@ fn damaged(git_dir: &Path, file: &Path, what: &str) -> GitFailure {
         None => format!("rm {word}"),
     };
     GitFailure::permanent(format!("the ref `{shown}` {what}: it is damaged. Run `{command}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Says, says};
+
+    #[test]
+    fn a_ref_says_a_commit_of_either_hash_or_another_ref_or_nothing() {
+        let (sha1, sha256) = ("ab".repeat(20), "ab".repeat(32));
+        for good in [sha1.clone(), format!("{sha1}\n"), format!("{sha256}\n"), format!("{sha1}\tbranch 'x'\n")] {
+            assert!(matches!(says(good.as_bytes()), Says::Commit), "{good}");
+        }
+        assert!(matches!(says(b"ref: refs/heads/main\n"), Says::Ref("refs/heads/main")));
+        for bad in ["", "\n", "garbage\n", "ref: \n", "ref: elsewhere", &sha1[1..], &format!("{sha1}x")] {
+            assert!(matches!(says(bad.as_bytes()), Says::Nothing), "{bad}");
+        }
+    }
 }
