@@ -266,10 +266,11 @@ pub const OLD_WINDOW: std::time::Duration = std::time::Duration::from_secs(3600)
 impl End {
     /// As the store takes it.
     pub fn outcome(self) -> Outcome {
-        let failure = |class| {
+        let failure_at = |step, class| {
             let reason = "the script said no".to_owned();
-            Failure { step: RunStep::Run, exit_code: Some(1), class, reason }
+            Failure { step, exit_code: Some(1), class, reason }
         };
+        let failure = |class| failure_at(RunStep::Run, class);
         let step = Some(RunStep::Run);
         match self {
             Self::Succeeded => Outcome::Succeeded,
@@ -285,6 +286,10 @@ impl End {
             Self::Stale => Outcome::Stale { reason: "something newer is live".into() },
             Self::Skipped => Outcome::Skipped { step: RunStep::Run, reason: "nothing to do".into() },
             Self::Interrupted => Outcome::Interrupted { step, reason: "its keeper died".into() },
+            Self::FetchFailed => Outcome::Failed(failure_at(RunStep::Fetch, FailureClass::Permanent)),
+            Self::LeftOut => Outcome::Skipped { step: RunStep::Fetch, reason: "no file of it is wanted".into() },
+            Self::CancelledAnywhere => Outcome::Cancelled { step: None, reason: "it was asked to stop".into() },
+            Self::InterruptedAnywhere => Outcome::Interrupted { step: None, reason: "its keeper died".into() },
         }
     }
 }

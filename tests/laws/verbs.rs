@@ -12,6 +12,8 @@ use proptest::{
     strategy::Union,
 };
 
+use landfall::model::run::RunStep;
+
 use crate::cast::{BRANCHES, COMMITS, HOOKS};
 
 /// A whole script. Printed, it is one short line for each step.
@@ -79,13 +81,21 @@ pub enum End {
     Stale,
     Skipped,
     Interrupted,
+    /// The commit could not be fetched, so nothing was staged.
+    FetchFailed,
+    /// The filter of the hook left it out, so nothing was staged.
+    LeftOut,
+    /// It was stopped at a step that nobody knows.
+    CancelledAnywhere,
+    /// Its keeper died at a step that nobody knows.
+    InterruptedAnywhere,
 }
 
 /// What the holder of a claim does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     Start,
-    NoteStep,
+    NoteStep(RunStep),
     Finish(End),
     /// It never began; `true`: something kept it from it.
     GiveBack(bool),
@@ -254,13 +264,22 @@ fn end() -> impl Strategy<Value = End> {
         2 => Just(End::Stale),
         1 => Just(End::Skipped),
         2 => Just(End::Interrupted),
+        4 => Just(End::FetchFailed),
+        1 => Just(End::LeftOut),
+        2 => Just(End::CancelledAnywhere),
+        1 => Just(End::InterruptedAnywhere),
     ]
+}
+
+/// Before staging, after it, and one that says nothing about it.
+fn step() -> impl Strategy<Value = RunStep> {
+    prop_oneof![Just(RunStep::Fetch), Just(RunStep::Run), Just(RunStep::Finally)]
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         6 => Just(Deed::Start),
-        1 => Just(Deed::NoteStep),
+        2 => step().prop_map(Deed::NoteStep),
         7 => end().prop_map(Deed::Finish),
         3 => any::<bool>().prop_map(Deed::GiveBack),
         1 => Just(Deed::StopLane),

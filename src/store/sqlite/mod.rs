@@ -10,6 +10,7 @@ mod readers;
 mod writer;
 
 mod again;
+mod displaced;
 mod rows;
 
 pub(super) mod accept;

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::store::sqlite::lock;
 
 /// One per version of the schema, in order. A released one is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0003.sql")];
 
 /// `LndF`: says whose database this is, in the file's header.
 const APPLICATION_ID: i64 = 0x4c6e_6446;
@@ -210,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().writer.pragma_update(None, "user_version", 99).unwrap();
         let Err(refused) = open(folder.path()) else { panic!("opened a newer one") };
-        assert!(matches!(refused, OpenError::Newer { found: 99, known: 1, .. }), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { found: 99, known: 2, .. }), "{refused}");
         assert!(refused.to_string().contains("run the newer Landfall again"), "{refused}");
     }
 

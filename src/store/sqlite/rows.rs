@@ -74,6 +74,15 @@ pub(super) fn replaces(job: &Job, delivery: Option<i64>) -> &'static str {
     }
 }
 
+/// Whether a job of the same hook takes the place of an older one with this ref.
+pub(super) fn takes_place((job, delivery): (&Job, Option<i64>), older_ref: &str) -> bool {
+    match replaces(job, delivery) {
+        "hook" => true,
+        "ref" => older_ref == ref_key(job.target.ref_name()),
+        _ => false,
+    }
+}
+
 /// A dedupe key, its kind first, so that an id never looks like a hash.
 pub(super) fn key_bytes(key: &DedupeKey) -> Vec<u8> {
     match key {

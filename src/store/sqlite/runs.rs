@@ -247,6 +247,8 @@ pub(super) struct Ending<'a> {
     outcome: &'a Outcome,
     now: Timestamp,
     facts: RunFacts,
+    /// Whether it had begun to change what it deploys to.
+    has_staged: bool,
     /// Of the claim it ended in: its fence, and when the run began, if it did.
     held: Option<(i64, Option<i64>)>,
 }
@@ -254,7 +256,12 @@ pub(super) struct Ending<'a> {
 impl<'a> Ending<'a> {
     /// Of a run that nobody had in hand.
     pub(super) fn unclaimed(run: RunId, outcome: &'a Outcome, now: Timestamp) -> Self {
-        Self { run, outcome, now, facts: RunFacts::default(), held: None }
+        Self { run, outcome, now, facts: RunFacts::default(), has_staged: false, held: None }
+    }
+
+    /// Of a run that may have begun to change what it deploys to.
+    pub(super) fn having_staged(self, has_staged: bool) -> Self {
+        Self { has_staged, ..self }
     }
 
     /// Of a run that was claimed.
@@ -267,7 +274,7 @@ impl<'a> Ending<'a> {
 pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "UPDATE run SET finished_at = ?2, outcome = ?3, commit_id = coalesce(?4, commit_id), fields = ?5,
-                        fence = ?6, started_at = ?7, has_folder = ?8, superseded_by = ?9
+                        fence = ?6, started_at = ?7, has_folder = ?8, superseded_by = ?9, has_staged = ?10
          WHERE run = ?1 AND finished_at IS NULL",
     )?;
     let facts = &ending.facts;
@@ -284,6 +291,7 @@ pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
         started_at,
         ending.held.is_some(),
         superseded_by(ending.outcome),
+        ending.has_staged,
     ])?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod deliveries;
+mod displaced;
 mod holds;
 mod letters;
 mod policies;

@@ -161,8 +161,11 @@ async fn a_newer_push_stops_a_run_under_way_and_supersedes_it_but_not_a_third_in
         assert_eq!(world.outcome(older).await, Some(Outcome::Superseded { by: newer }));
         let view = world.store.run(newer).await.expect("a read").expect("a run");
         assert_eq!(view.supersedes, [older]);
-        let waiting = world.store.cancel(newer, "for the next round", world.now).await.expect("cancelled");
-        assert_eq!(waiting, crate::store::Cancelled::Ended);
+        // For the next round: the newer one, and then the older one, which waits again.
+        for run in [newer, RunId(newer.0 + 1)] {
+            let waiting = world.store.cancel(run, "for the next round", world.now).await.expect("cancelled");
+            assert_eq!(waiting, crate::store::Cancelled::Ended);
+        }
     }
 }
 

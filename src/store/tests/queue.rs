@@ -92,38 +92,6 @@ async fn what_a_person_asks_for_takes_nobodys_place_and_gives_its_own_to_a_newer
 }
 
 #[tokio::test]
-async fn whose_place_a_stale_push_took_waits_again_unless_a_newer_one_does() {
-    let stale = || Outcome::Stale { reason: "it is older than what is live".into() };
-    let world = World::new();
-    let hook = latest("site");
-    let [newest, late, later] =
-        [world.queue(&hook, 'c').await, world.queue(&hook, 'a').await, world.queue(&hook, 'b').await];
-    assert_eq!(world.outcome(newest).await, Some(Outcome::Superseded { by: late }));
-    assert_eq!(world.outcome(late).await, Some(Outcome::Superseded { by: later }));
-    // What it took the place of is stale as well, and had taken the place of the newest.
-    assert_eq!(world.carry_out(stale()).await.0, later);
-    let (late_again, _) = world.carry_out(stale()).await;
-    let (newest_again, _) = world.carry_out(Outcome::Succeeded).await;
-    for (run, repeated) in [(late_again, late), (newest_again, newest)] {
-        let view = world.store.run(run).await.expect("a read").expect("a run");
-        assert_eq!((view.job.retry_of, view.job.attempt), (Some(repeated), 1));
-    }
-    assert_eq!(world.store.live(&hook.name, None).await.expect("a read"), Some(super::commit_id('c')));
-    let again = world.deliver("push 0", "the body of push 0", &hook, 'c').await;
-    assert_eq!(again.runs[0].0, newest_again, "it is known by what stands for it now");
-
-    let lost = world.queue(&hook, 'd').await;
-    let taker = world.queue(&hook, 'a').await;
-    let claim = world.claim().await;
-    let newer = world.queue(&hook, 'e').await;
-    world.store.start(&claim, world.now).await.expect("started");
-    assert_eq!(claim.run(), taker);
-    world.store.finish(claim, stale(), RunFacts::default(), world.now).await.expect("finished");
-    assert_eq!(world.carry_out(Outcome::Succeeded).await.0, newer);
-    assert_eq!(world.nothing_to_claim().await, None, "run {lost} is not wanted any more");
-}
-
-#[tokio::test]
 async fn an_old_claim_is_refused_after_another_took_over() {
     let world = World::new();
     world.queue(&all("site"), 'a').await;

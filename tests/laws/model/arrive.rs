@@ -156,8 +156,18 @@ impl Model {
             self.run(repeated).next = Some(run);
         }
         let lane = lane.to_owned();
-        let new =
-            Run { job: job.clone(), lane, delivery, created_at: now, next: None, vain_starts: 0, trouble: None, stage };
+        let new = Run {
+            job: job.clone(),
+            lane,
+            delivery,
+            created_at: now,
+            next: None,
+            taken_by: None,
+            has_staged: false,
+            vain_starts: 0,
+            trouble: None,
+            stage,
+        };
         self.runs.insert(run, new);
     }
 
@@ -170,6 +180,7 @@ impl Model {
             if let Some((place, _)) = run.place() {
                 taken.push((place.since, place.rank));
                 run.stage = Stage::Ended { end: End::unclaimed(Outcome::Superseded { by: RunId(by) }, now) };
+                run.taken_by = Some(by);
             }
         }
         taken
@@ -177,12 +188,19 @@ impl Model {
 
     /// The newest waiting run that takes the place of this one.
     pub(super) fn replaced_by(&self, run: i64) -> Option<i64> {
-        let old = &self.runs[&run];
-        let newer = self.runs.iter().rev().filter(|(number, it)| **number > run && it.place().is_some());
-        let mut newer = newer.filter(|(_, it)| it.hook() == old.hook());
-        newer
-            .find(|(_, it)| Replaces::of(&it.job, it.delivery).takes(it.branch().as_ref(), old))
-            .map(|(number, _)| *number)
+        self.newest_taker(run, |it| it.place().is_some())
+    }
+
+    /// The newest of such runs that takes the place of this one.
+    pub(super) fn newest_taker(&self, run: i64, is_one: impl Fn(&Run) -> bool) -> Option<i64> {
+        let newer = self.runs.iter().rev().filter(|(number, it)| **number > run && is_one(it));
+        newer.map(|(number, _)| *number).find(|it| self.takes_place(*it, run))
+    }
+
+    /// Whether a run is one that takes the place of that older one.
+    pub(super) fn takes_place(&self, newer: i64, older: i64) -> bool {
+        let (newer, older) = (&self.runs[&newer], &self.runs[&older]);
+        newer.hook() == older.hook() && Replaces::of(&newer.job, newer.delivery).takes(newer.branch().as_ref(), older)
     }
 
     fn wait_longer(&mut self, hook: &str, debounce: Duration, now: Timestamp) {

@@ -4,6 +4,7 @@
 //! does not ask it. Numbers rise by one, as those of SQLite do.
 
 mod arrive;
+mod displaced;
 mod ends;
 mod letters;
 mod line;
@@ -12,7 +13,7 @@ mod show;
 pub use self::{
     ends::{CANCEL_REASON, TROUBLE, fields},
     letters::{HAND, POST_TROUBLE},
-    line::{STEP_NOTED, STOP_REASON},
+    line::STOP_REASON,
 };
 
 use std::{collections::BTreeMap, time::Duration};
@@ -75,6 +76,10 @@ struct Run {
     created_at: Timestamp,
     /// The run that repeats it.
     next: Option<i64>,
+    /// The run that stands in its place, if one took it.
+    taken_by: Option<i64>,
+    /// Of a run that has ended: whether it had begun to change what it deploys to.
+    has_staged: bool,
     vain_starts: u32,
     trouble: Option<String>,
     stage: Stage,
@@ -112,6 +117,8 @@ struct Hand {
     fence: i64,
     started_at: Option<Timestamp>,
     step: Option<RunStep>,
+    /// Whether a step was noted that comes after staging.
+    has_staged: bool,
     cancel_asked: Option<String>,
     yields_to: Option<i64>,
 }
@@ -200,7 +207,7 @@ impl Model {
     fn deed(&mut self, right: &Right, deed: Deed, now: Timestamp) -> Answer {
         match deed {
             Deed::Start => self.start(right, now),
-            Deed::NoteStep => self.note_step(right),
+            Deed::NoteStep(step) => self.note_step(right, step),
             Deed::Finish(end) => self.finish(right, &end.outcome(), now),
             Deed::GiveBack(in_vain) => self.give_back(right, in_vain, now),
             Deed::StopLane => self.stop_lane(right, now),

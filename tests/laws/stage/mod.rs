@@ -212,6 +212,7 @@ impl<'a> Stage<'a> {
         let after = View::of(&self.store, (!looks_anew).then_some(&*before), &touched).await;
         let event = Event { act, fate, answer, is_repeat, at: self.now, before, after: Rc::new(after) };
         self.lines.push(event.to_string());
+        self.diary.note_places(&event);
         for law in self.laws {
             (law.judge)(&self.diary, &event).map_err(|why| format!("{}: {why}", law.name))?;
         }

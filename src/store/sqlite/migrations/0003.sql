@@ -1,0 +1,7 @@
+-- Whether a run had begun to change what it deploys to. If it ends without, whose place it took waits again.
+-- NULL: it has not ended, or it ended under a release that did not note it.
+ALTER TABLE run ADD COLUMN has_staged INTEGER;
+-- The same of a run under way, as far as its steps were noted.
+ALTER TABLE active ADD COLUMN has_staged INTEGER NOT NULL DEFAULT 0;
+UPDATE active SET has_staged = 1
+WHERE step IN ('stage', 'shared', 'run', 'seal', 'switch', 'activate', 'health', 'rollback');
