@@ -251,6 +251,7 @@ fn of_asking(job: &Job) -> Option<String> {
     match job.asked {
         Asked::Push => None,
         Asked::Again => Some("is a push that a person wants once more, so nothing of it is skipped as needless".into()),
+        Asked::Event => Some("came with no push, so its commit is not held against what is live".into()),
         Asked::ByHand => Some("was asked for by hand, so its commit is not held against what is live".into()),
     }
 }

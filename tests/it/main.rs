@@ -13,6 +13,8 @@ mod queueing;
 
 mod order;
 
+mod meaning;
+
 mod siblings;
 mod telling;
 

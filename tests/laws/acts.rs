@@ -212,7 +212,8 @@ impl Delivery {
             Sender::GitLab => vec![DedupeKey::Id(id.clone())],
             Sender::OldGitLab => vec![DedupeKey::BodyWithin(hash, OLD_WINDOW)],
         };
-        let ticket = |hook: &u8| by_hand(cast.hook(*hook, push.after_reload), target(push.branch, push.commit), "ana");
+        let ticket =
+            |hook: &u8| by_hand(cast.hook(*hook, push.after_reload), target(push.ref_name, push.commit), "ana");
         let name = |hook: &u8| cast.hook(*hook, push.after_reload).name.clone();
         Self {
             sender: push.sender,

@@ -13,14 +13,14 @@ use crate::{
         hook::QueuePolicy,
         job::Job,
         name::HookName,
-        push::CommitId,
+        push::{CommitId, RefName},
         run::{Outcome, RunFacts, RunId},
     },
     store::{
         StoreError,
         sqlite::{
             lanes,
-            rows::{millis, ref_key, replaces},
+            rows::{IS_NO_TAG, millis, ref_key, replaces},
         },
     },
 };
@@ -117,11 +117,11 @@ fn make_room(tx: &Connection, hook: i64, (job, delivery): (&Job, Option<i64>), r
     if job.hook.queue != QueuePolicy::Cancel {
         return Ok(());
     }
-    let mut statement = tx.prepare_cached(
+    let mut statement = tx.prepare_cached(&format!(
         "UPDATE active SET yields_to = ?2
          WHERE run IN (SELECT r.run FROM active a JOIN run r USING (run) WHERE r.hook = ?1)
-           AND (?3 = 'hook' OR ref = ?4) AND (SELECT yields FROM hook WHERE hook = ?1) < ?5",
-    )?;
+           AND ((?3 = 'hook' AND {IS_NO_TAG}) OR ref = ?4) AND (SELECT yields FROM hook WHERE hook = ?1) < ?5",
+    ))?;
     statement.execute(params![hook, run.0, replaces(job, delivery), ref_key(job.target.ref_name()), IN_A_ROW_MAX])?;
     Ok(())
 }
@@ -215,9 +215,10 @@ fn supersede(
     if replaces == "nothing" {
         return Ok(Vec::new());
     }
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since, rank",
-    )?;
+    let mut statement = tx.prepare_cached(&format!(
+        "DELETE FROM pending WHERE hook = ?1 AND ((?2 = 'hook' AND {IS_NO_TAG}) OR ref = ?3)
+         RETURNING run, lane, since, rank",
+    ))?;
     let row = |row: &Row| Ok(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
     let found = statement.query_map(params![hook, replaces, ref_key(job.target.ref_name())], row)?;
     let replaced = found.collect::<Result<Vec<_>, _>>()?;
@@ -234,10 +235,11 @@ fn supersede(
 pub(super) fn replaced_by(tx: &Connection, hook: i64, run: RunId, job: &Job) -> Result<Option<RunId>, StoreError> {
     let mut statement = tx.prepare_cached(
         "SELECT max(run) FROM pending
-         WHERE hook = ?1 AND run > ?2 AND (replaces = 'hook' OR (replaces = 'ref' AND ref = ?3))",
+         WHERE hook = ?1 AND run > ?2 AND ((replaces = 'hook' AND ?4) OR (replaces = 'ref' AND ref = ?3))",
     )?;
+    let is_no_tag = !matches!(job.target.ref_name(), Some(RefName::Tag(_)));
     let ref_key = ref_key(job.target.ref_name());
-    let newer: Option<i64> = statement.query_row(params![hook, run.0, ref_key], |row| row.get(0))?;
+    let newer: Option<i64> = statement.query_row(params![hook, run.0, ref_key, is_no_tag], |row| row.get(0))?;
     Ok(newer.map(RunId))
 }
 

@@ -170,6 +170,18 @@ async fn a_newer_push_stops_a_run_under_way_and_supersedes_it_but_not_a_third_in
 }
 
 #[tokio::test]
+async fn a_push_of_a_branch_stops_no_tag_and_a_tag_stops_no_branch() {
+    for (under_way, newer) in [("refs/tags/v1", "refs/heads/main"), ("refs/heads/main", "refs/tags/v1")] {
+        let world = World::new();
+        world.queue_of(under_way, &cancelling(), 'a').await;
+        let claim = world.claim().await;
+        world.store.start(&claim, world.now).await.expect("started");
+        world.queue_of(newer, &cancelling(), 'b').await;
+        assert_eq!(world.store.stops_asked().await.expect("a read"), [], "{newer} after {under_way}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_that_was_to_make_room_and_did_not_ends_as_it_did() {
     let world = World::new();
     let hook = cancelling();

@@ -6,6 +6,7 @@ use super::{World, all, commit_id, failed, hook, in_lane, latest};
 use crate::{
     model::{
         hook::{Hook, QueuePolicy, Retry},
+        push::RefName,
         run::{FailureClass, Outcome, RetryClass, RunFacts, RunStep},
     },
     store::{Cancelled, GivenBack, Kept, RunState, Stop, StoreError},
@@ -78,6 +79,35 @@ async fn latest_skips_only_to_a_newer_accepted_push() {
     assert_eq!(running.run(), first, "what is under way goes on");
     world.store.finish(running, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
     assert_eq!(world.claim().await.run(), third);
+}
+
+#[tokio::test]
+async fn a_branch_takes_the_place_of_a_branch_alone_and_a_tag_that_of_the_same_tag_alone() {
+    let (main, next, v1, v2) = ("refs/heads/main", "refs/heads/next", "refs/tags/v1", "refs/tags/v2");
+    let pairs =
+        [(main, main, true), (next, main, true), (v1, main, false), (main, v1, false), (v1, v1, true), (v1, v2, false)];
+    for (waiting, newer, is_taken) in pairs {
+        let world = World::new();
+        let older = world.queue_of(waiting, &latest("site"), 'a').await;
+        let by = world.queue_of(newer, &latest("site"), 'b').await;
+        let taken = is_taken.then_some(Outcome::Superseded { by });
+        assert_eq!(world.outcome(older).await, taken, "{newer} after {waiting}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_live_names_the_ref_it_came_from() {
+    let world = World::new();
+    let hook = latest("site");
+    let ref_of_live = async || world.store.ref_of_live(&hook.name, None).await.expect("a read").map(|it| it.full());
+    assert_eq!(ref_of_live().await, None);
+    for ref_name in ["refs/heads/main", "refs/tags/v1", "refs/heads/main"] {
+        world.queue_of(ref_name, &hook, 'a').await;
+        world.carry_out(Outcome::Succeeded).await;
+        assert_eq!(ref_of_live().await.as_deref(), Some(ref_name));
+    }
+    let tag = RefName::parse("refs/tags/v1");
+    assert_eq!(world.store.ref_of_live(&hook.name, tag.as_ref()).await.expect("a read"), tag);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! How lanes go on: one at a time, in order, past no one, and not while they are on hold.
 
 use landfall::{
-    model::{deploy::Strategy, hook::QueuePolicy, run::Outcome},
+    model::{deploy::Strategy, hook::QueuePolicy, push::RefName, run::Outcome},
     store::RunState,
 };
 
@@ -167,6 +167,10 @@ fn urgency(diary: &Diary, event: &Event, lane: &str) -> (i64, i64) {
     (earliest(|it| it.0), earliest(|it| it.1))
 }
 
+fn is_tag(ref_name: Option<&RefName>) -> bool {
+    matches!(ref_name, Some(RefName::Tag(_)))
+}
+
 /// Whether a run takes the place of an older one of its hook that waits.
 fn takes_place(event: &Event, newer: i64, older: i64) -> bool {
     let is_push = event.after.facts.runs[&newer].delivery.is_some();
@@ -178,5 +182,6 @@ fn takes_place(event: &Event, newer: i64, older: i64) -> bool {
     is_push
         && newer.hook.name == older.hook.name
         && newer.hook.queue != QueuePolicy::All
-        && (has_one_path || newer.target.ref_name() == older.target.ref_name())
+        && (newer.target.ref_name() == older.target.ref_name()
+            || has_one_path && !is_tag(newer.target.ref_name()) && !is_tag(older.target.ref_name()))
 }

@@ -13,7 +13,7 @@ use landfall::{
     },
 };
 
-use super::{Book, Delivery, End, Model, NotBefore, Place, Run, Stage, branch, commit, later};
+use super::{Book, Delivery, End, Model, NotBefore, Place, Run, Stage, commit, later, ref_name};
 use crate::acts::{Answer, Delivery as Parcel, Receipt};
 
 /// What a point of priority is worth.
@@ -29,8 +29,9 @@ const YIELDS_MAX: u32 = 2;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Replaces {
     Nothing,
-    SameBranch,
-    SameHook,
+    SameRef,
+    /// What comes from any branch of the hook, or from no ref that is known.
+    AnyBranch,
 }
 
 impl Replaces {
@@ -45,19 +46,25 @@ impl Replaces {
         };
         match job.hook.queue {
             QueuePolicy::All => Self::Nothing,
-            QueuePolicy::Latest | QueuePolicy::Cancel if has_one_path => Self::SameHook,
-            QueuePolicy::Latest | QueuePolicy::Cancel => Self::SameBranch,
+            QueuePolicy::Latest | QueuePolicy::Cancel if has_one_path && !is_tag(ref_name(job).as_ref()) => {
+                Self::AnyBranch
+            }
+            QueuePolicy::Latest | QueuePolicy::Cancel => Self::SameRef,
         }
     }
 
     /// Whether a job that replaces so takes the place of that run, which is of the same hook.
-    fn takes(self, branch: Option<&String>, run: &Run) -> bool {
+    fn takes(self, own: Option<&String>, run: &Run) -> bool {
         match self {
             Self::Nothing => false,
-            Self::SameBranch => branch == run.branch().as_ref(),
-            Self::SameHook => true,
+            Self::SameRef => own == run.ref_name().as_ref(),
+            Self::AnyBranch => !is_tag(run.ref_name().as_ref()),
         }
     }
+}
+
+fn is_tag(ref_name: Option<&String>) -> bool {
+    ref_name.is_some_and(|it| it.starts_with("refs/tags/"))
 }
 
 impl Model {
@@ -173,10 +180,10 @@ impl Model {
 
     /// Ends those whose place a new run takes. Gives since when they had waited, and how they ranked.
     fn supersede(&mut self, (job, delivery): (&Job, Option<i64>), by: i64, now: Timestamp) -> Vec<(Timestamp, i64)> {
-        let (replaces, branch) = (Replaces::of(job, delivery), branch(job));
+        let (replaces, own) = (Replaces::of(job, delivery), ref_name(job));
         let of_hook = self.runs.values_mut().filter(|it| it.job.hook.name == job.hook.name);
         let mut taken = Vec::new();
-        for run in of_hook.filter(|it| replaces.takes(branch.as_ref(), it)) {
+        for run in of_hook.filter(|it| replaces.takes(own.as_ref(), it)) {
             if let Some((place, _)) = run.place() {
                 taken.push((place.since, place.rank));
                 run.stage = Stage::Ended { end: End::unclaimed(Outcome::Superseded { by: RunId(by) }, now) };
@@ -200,7 +207,7 @@ impl Model {
     /// Whether a run is one that takes the place of that older one.
     pub(super) fn takes_place(&self, newer: i64, older: i64) -> bool {
         let (newer, older) = (&self.runs[&newer], &self.runs[&older]);
-        newer.hook() == older.hook() && Replaces::of(&newer.job, newer.delivery).takes(newer.branch().as_ref(), older)
+        newer.hook() == older.hook() && Replaces::of(&newer.job, newer.delivery).takes(newer.ref_name().as_ref(), older)
     }
 
     fn wait_longer(&mut self, hook: &str, debounce: Duration, now: Timestamp) {
@@ -214,9 +221,9 @@ impl Model {
     }
 
     fn make_room(&mut self, (job, delivery): (&Job, Option<i64>), to: i64) {
-        let (replaces, branch) = (Replaces::of(job, delivery), branch(job));
+        let (replaces, own) = (Replaces::of(job, delivery), ref_name(job));
         let of_hook = self.runs.values_mut().filter(|it| it.job.hook.name == job.hook.name);
-        for run in of_hook.filter(|it| replaces.takes(branch.as_ref(), it)) {
+        for run in of_hook.filter(|it| replaces.takes(own.as_ref(), it)) {
             if let Stage::InHand { hand, .. } = &mut run.stage {
                 hand.yields_to = Some(to);
             }

@@ -247,12 +247,12 @@ impl Run {
         }
     }
 
-    fn branch(&self) -> Option<String> {
-        branch(&self.job)
+    fn ref_name(&self) -> Option<String> {
+        ref_name(&self.job)
     }
 }
 
-fn branch(job: &Job) -> Option<String> {
+fn ref_name(job: &Job) -> Option<String> {
     job.target.ref_name().map(landfall::model::push::RefName::full)
 }
 

@@ -5,3 +5,6 @@ ALTER TABLE run ADD COLUMN has_staged INTEGER;
 ALTER TABLE active ADD COLUMN has_staged INTEGER NOT NULL DEFAULT 0;
 UPDATE active SET has_staged = 1
 WHERE step IN ('stage', 'shared', 'run', 'seal', 'switch', 'activate', 'health', 'rollback');
+
+-- A tag takes the place of the same tag alone.
+UPDATE pending SET replaces = 'ref' WHERE replaces = 'hook' AND substr(ref, 1, 10) = 'refs/tags/';
