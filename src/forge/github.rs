@@ -26,9 +26,9 @@ const DELIVERY: &str = "X-GitHub-Delivery";
 pub(super) fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<Admitted, Rejection>) {
     let event = headers::event(headers, EVENT);
     let id = headers::delivery_id(headers, DELIVERY).and_then(|it| it.ok_or(Rejection::MissingHeader(DELIVERY)));
-    // The signature covers the body and not the id, so a captured body must not pass under a new id.
+    // The signature covers the body and not the id, so the body alone says which delivery it is.
     let mut dedupe = vec![DedupeKey::Body(proven.body_hash())];
-    dedupe.extend(id.iter().cloned().map(DedupeKey::Id));
+    dedupe.extend(id.iter().cloned().map(DedupeKey::Named));
     let envelope = Envelope { event: event.clone().ok(), delivery_id: id.clone().ok(), dedupe };
     let verdict = event.and_then(|event| id.and_then(|_| judge(&event, proven, headers)));
     (envelope, verdict)

@@ -26,7 +26,8 @@ const EVENT: &str = "X-Gitlab-Event";
 /// GitLab 17.4 and later; the same as [`SIGNED_ID`] where both are sent. `X-Gitlab-Event-UUID` is no substitute: hooks
 /// that set off hooks share it. Nor is `X-Gitlab-Webhook-UUID`: it differs for each attempt.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-/// Equal bodies are honest at GitLab (A to B, back, and to B again), so without an id only a quick repetition counts.
+/// Equal bodies are honest at GitLab (A to B, back, and to B again), so without an id only a quick repetition counts,
+/// and only if no other push of the ref came in between.
 const SAME_BODY_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// Reads what a proven request to a GitLab source is about.

@@ -208,7 +208,7 @@ impl Delivery {
         hash[..body.len()].copy_from_slice(body.as_bytes());
         let id = format!("id-{}", push.id);
         let keys = match push.sender {
-            Sender::GitHub => vec![DedupeKey::Id(id.clone()), DedupeKey::Body(hash)],
+            Sender::GitHub => vec![DedupeKey::Named(id.clone()), DedupeKey::Body(hash)],
             Sender::GitLab => vec![DedupeKey::Id(id.clone())],
             Sender::OldGitLab => vec![DedupeKey::BodyWithin(hash, OLD_WINDOW)],
         };

@@ -42,11 +42,11 @@ pub enum Fate {
 /// Who sends a delivery, which decides by what it is known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// By its id and by its body.
+    /// By its body. Its id says nothing.
     GitHub,
     /// By its id.
     GitLab,
-    /// By its body, within an hour.
+    /// By its body, within an hour and until another push of the ref.
     OldGitLab,
 }
 

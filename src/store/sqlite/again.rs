@@ -42,6 +42,7 @@ pub(super) fn queue_retry(
 ) -> Result<RunId, StoreError> {
     let again = Prepared::new(route::again(job, run, job.attempt + 1, None).into_job());
     let retry = runs::insert(tx, &again, (held.hook, held.lane), held.delivery, now)?;
+    runs::note_first(tx, retry, runs::first_of(tx, run)?)?;
     let at = now.saturating_add(wait_before(job, run)).unwrap_or(Timestamp::MAX);
     runs::wait(tx, retry, (held.hook, held.delivery), &again.job, &held.place(Some(millis(at))))?;
     Ok(retry)

@@ -7,7 +7,7 @@
 //! ended, or it had staged something.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{
     journal,
@@ -129,7 +129,7 @@ fn wait_again(
     for it in displaced {
         let ref_key = ref_key(it.job.target.ref_name());
         let takes_its_place = |newer: &&Displaced| takes_place((&newer.job, newer.delivery), &ref_key);
-        if let Some(newer) = newer_run(tx, hook, &it, &ref_key)? {
+        if let Some(newer) = runs::unfinished_newer(tx, hook, runs::first_of(tx, it.run)?, &it.job)? {
             stand_in(tx, it.run, newer)?;
         } else if let Some(newer) = back.iter().find(takes_its_place) {
             needless.push((it.run, newer.run));
@@ -142,6 +142,7 @@ fn wait_again(
     for it in back.iter().rev() {
         let again = Prepared::new(route::again(&it.job, it.run, it.job.attempt, None).into_job());
         let new = runs::insert(tx, &again, (hook, it.lane), it.delivery, now)?;
+        runs::note_first(tx, new, runs::first_of(tx, it.run)?)?;
         let own = if is_free && it.lane == place.lane {
             is_free = false;
             Place { not_before: None, ..*place }
@@ -156,22 +157,4 @@ fn wait_again(
         }
     }
     Ok(())
-}
-
-/// The newest run that takes the place of a displaced one, and waits or is under way.
-fn newer_run(tx: &Connection, hook: i64, lost: &Displaced, ref_key: &str) -> Result<Option<RunId>, StoreError> {
-    let waiting = runs::replaced_by(tx, hook, lost.run, &lost.job)?;
-    let mut statement = tx.prepare_cached(
-        "SELECT run, delivery, job FROM active JOIN run USING (run) JOIN job USING (run)
-         WHERE run.hook = ?1 AND run > ?2 ORDER BY run DESC",
-    )?;
-    let mut rows = statement.query(params![hook, lost.run.0])?;
-    let mut newest = waiting;
-    while let Some(row) = rows.next()? {
-        let Ok(job) = journal::job::decode(&row.get::<_, String>(2)?) else { continue };
-        if takes_place((&job, row.get(1)?), ref_key) {
-            newest = newest.max(Some(RunId(row.get(0)?)));
-        }
-    }
-    Ok(newest)
 }

@@ -155,9 +155,10 @@ pub(in crate::store) fn delivery_by_id(tx: &Connection, id: &str) -> Result<Opti
     let newest = format!(
         "{DELIVERY} WHERE forge_id = ?1 AND delivery = (SELECT max(delivery) FROM (
              SELECT max(delivery) AS delivery FROM delivery WHERE forge_id = ?1 AND result <> 'queued'
-             UNION ALL SELECT max(delivery) FROM seen WHERE key = ?2))"
+             UNION ALL SELECT max(delivery) FROM seen WHERE key IN (?2, ?3)))"
     );
-    Ok(delivery_views(tx, &newest, &[&id, &key_bytes(&DedupeKey::Id(id.to_owned()))])?.pop())
+    let keys = [DedupeKey::Id(id.to_owned()), DedupeKey::Named(id.to_owned())].map(|it| key_bytes(&it));
+    Ok(delivery_views(tx, &newest, &[&id, &keys[0], &keys[1]])?.pop())
 }
 
 /// The newest deliveries that pushed a commit which begins with these digits, and made no run of it.

@@ -94,9 +94,15 @@ pub(super) fn takes_place((job, delivery): (&Job, Option<i64>), older_ref: &str)
 pub(super) fn key_bytes(key: &DedupeKey) -> Vec<u8> {
     match key {
         DedupeKey::Id(id) => [b"i", id.as_bytes()].concat(),
+        DedupeKey::Named(id) => [b"n", id.as_bytes()].concat(),
         DedupeKey::Body(hash) => [b"b", hash.as_slice()].concat(),
         DedupeKey::BodyWithin(hash, _) => [b"w", hash.as_slice()].concat(),
     }
+}
+
+/// Under which the newest accepted push of a ref is remembered, for senders that are known by their bodies alone.
+pub(super) fn ref_mark(ref_name: Option<&RefName>) -> Vec<u8> {
+    [b"r", ref_key(ref_name).as_bytes()].concat()
 }
 
 fn damaged(what: &str, text: &str) -> StoreError {

@@ -126,7 +126,7 @@ fn arrival(id: &str, body: &str, verdict: Verdict) -> Arrival {
         forge: Forge::GitHub,
         event: Some("push".into()),
         delivery_id: Some(id.into()),
-        dedupe: vec![DedupeKey::Id(id.into()), DedupeKey::Body(hash)],
+        dedupe: vec![DedupeKey::Body(hash), DedupeKey::Named(id.into())],
         body: Bytes::copy_from_slice(body.as_bytes()),
         commit: None,
         verdict,

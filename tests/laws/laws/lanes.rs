@@ -1,7 +1,7 @@
 //! How lanes go on: one at a time, in order, past no one, and not while they are on hold.
 
 use landfall::{
-    model::{deploy::Strategy, hook::QueuePolicy, push::RefName, run::Outcome},
+    model::{deploy::Strategy, hook::QueuePolicy, job::Job, push::RefName, run::Outcome},
     store::RunState,
 };
 
@@ -173,8 +173,13 @@ fn is_tag(ref_name: Option<&RefName>) -> bool {
 
 /// Whether a run takes the place of an older one of its hook that waits.
 fn takes_place(event: &Event, newer: i64, older: i64) -> bool {
+    takes_place_of(event, newer, &event.after.jobs[&older])
+}
+
+/// Whether a run takes the place of an older one with this job.
+pub(super) fn takes_place_of(event: &Event, newer: i64, older: &Job) -> bool {
     let is_push = event.after.facts.runs[&newer].delivery.is_some();
-    let (newer, older) = (&event.after.jobs[&newer], &event.after.jobs[&older]);
+    let newer = &event.after.jobs[&newer];
     let has_one_path = match newer.hook.deploy.strategy {
         Strategy::InPlace { .. } | Strategy::Releases { .. } => true,
         Strategy::Checkout { .. } | Strategy::None { .. } => false,

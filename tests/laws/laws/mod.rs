@@ -198,6 +198,16 @@ impl Diary {
 
     /// Remembers where the runs stand that the store made by itself. Laws lean on it while they judge the event.
     pub fn note_places(&mut self, event: &Event) {
+        if matches!(event.act, Act::Receive(_)) {
+            // What a redelivery queues is of the push that was accepted first.
+            for (earlier, before, after) in event.old_runs() {
+                let Some(next) = after.and_then(|it| it.repeated_by).filter(|_| before.repeated_by.is_none()) else {
+                    continue;
+                };
+                let origin = self.origin(next).min(self.origin(earlier));
+                self.origins.insert(next, origin);
+            }
+        }
         let Some(ended) = event.ended_run() else { return };
         let lane = event.after.facts.runs.get(&ended).map(|it| &it.lane);
         let mut is_free = true;

@@ -47,7 +47,8 @@ impl Model {
         let (mut back, mut needless) = (Vec::new(), Vec::new());
         for run in lost {
             let has_not_ended = |it: &super::Run| !matches!(it.stage, Stage::Ended { .. });
-            if let Some(newer) = self.newest_taker(*run, has_not_ended) {
+            let (first, job) = (self.runs[run].first, self.runs[run].job.clone());
+            if let Some(newer) = self.newest_taker((first, &job), has_not_ended) {
                 self.run(*run).taken_by = Some(newer);
             } else if let Some(newer) = back.iter().find(|it| self.takes_place(**it, *run)) {
                 needless.push((*run, *newer));
@@ -67,7 +68,9 @@ impl Model {
                 }
             };
             let stage = Stage::Waits { place, not_before: NotBefore::Now };
+            let new = self.next_run();
             self.insert(&job, &old.lane, old.delivery, now, stage);
+            self.run(new).first = old.first;
         }
         for (run, newer) in needless {
             self.run(run).taken_by = self.runs[&newer].next;

@@ -115,6 +115,7 @@ impl Model {
         let wait = old.job.hook.retry.backoff * 2_u32.pow(old.job.attempt - 1);
         let not_before = NotBefore::Within(later(now, wait), later(now, wait + wait / 10 + Duration::from_millis(1)));
         self.insert(&job, &old.lane, old.delivery, now, Stage::Waits { place, not_before });
+        self.run(retry).first = old.first;
         retry
     }
 

@@ -55,10 +55,22 @@ struct Book {
     live: Option<String>,
     began_at: Option<Timestamp>,
     yields_in_a_row: u32,
-    /// The run that was made of a key, and when.
-    seen: BTreeMap<String, (i64, Timestamp)>,
+    /// By the name of a key.
+    seen: BTreeMap<String, Seen>,
+    /// By ref: the newest delivery that was queued of those that are known by their bodies alone.
+    newest: BTreeMap<Option<String>, i64>,
     /// The run that found out, by commit.
     bad_commits: BTreeMap<String, i64>,
+}
+
+/// What was made of the newest delivery with a key.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    run: i64,
+    delivery: i64,
+    at: Timestamp,
+    /// How often deliveries with it were queued.
+    times: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -76,6 +88,8 @@ struct Run {
     created_at: Timestamp,
     /// The run that repeats it.
     next: Option<i64>,
+    /// The run by which its push was accepted first.
+    first: i64,
     /// The run that stands in its place, if one took it.
     taken_by: Option<i64>,
     /// Of a run that has ended: whether it had begun to change what it deploys to.
@@ -179,7 +193,7 @@ impl Model {
     pub fn carry_out(&mut self, act: &Act, now: Timestamp) -> Answer {
         match act {
             Act::Receive(deliveries) => Answer::Received(deliveries.iter().map(|it| self.receive(it, now)).collect()),
-            Act::Ask(ticket) => Answer::Queued(self.append(ticket.job(), None, now)),
+            Act::Ask(ticket) => Answer::Queued(self.append(ticket.job(), (None, None), now)),
             Act::Claim => self.claim(now),
             Act::Adopt => self.adopt(),
             Act::Open => {
@@ -245,10 +259,6 @@ impl Run {
             Stage::InHand { place, hand } if hand.fence == right.fence => Some((*place, hand.clone())),
             Stage::InHand { .. } | Stage::Waits { .. } | Stage::Ended { .. } => None,
         }
-    }
-
-    fn ref_name(&self) -> Option<String> {
-        ref_name(&self.job)
     }
 }
 

@@ -8,3 +8,9 @@ WHERE step IN ('stage', 'shared', 'run', 'seal', 'switch', 'activate', 'health',
 
 -- A tag takes the place of the same tag alone.
 UPDATE pending SET replaces = 'ref' WHERE replaces = 'hook' AND substr(ref, 1, 10) = 'refs/tags/';
+
+-- The run by which its push was accepted first; NULL: this one. A retry, a run that waits again and one that a
+-- redelivery queued are of an older push than their number says.
+ALTER TABLE run ADD COLUMN first_run INTEGER;
+-- How often deliveries with this key were queued.
+ALTER TABLE seen ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
