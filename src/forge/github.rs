@@ -77,7 +77,7 @@ fn read_push(core: &Core, json: &[u8]) -> Result<Admitted, Rejection> {
     };
     let facts = payload::read_optional::<Facts>(json)?;
     let head = facts.head_commit.get().filter(|_| described.is_some() && described == commit).map(Commit::facts);
-    Ok(Admitted::Push(VerifiedPush(Box::new(Push {
+    let push = Box::new(Push {
         forge: Forge::GitHub,
         repo,
         default_branch: repository.and_then(|it| facts::default_branch(&it.default_branch)),
@@ -88,7 +88,8 @@ fn read_push(core: &Core, json: &[u8]) -> Result<Admitted, Rejection> {
         compare_url: facts.compare.text().and_then(facts::url),
         commit_count: facts.commits.count,
         head,
-    }))))
+    });
+    Ok(Admitted::Push(VerifiedPush { push, repository: repository.and_then(|it| it.id.number()) }))
 }
 
 /// What can refuse a push, or changes where it goes.
@@ -114,6 +115,7 @@ impl Core {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Repository {
+    id: Scalar,
     full_name: Scalar,
     default_branch: Scalar,
 }

@@ -115,7 +115,7 @@ fn read_push(event: &str, kind: Kind, core: &Core, json: &[u8]) -> Result<Admitt
     };
     let facts = payload::read_optional::<Facts>(json)?;
     let change = facts::change(commit);
-    Ok(Admitted::Push(VerifiedPush(Box::new(Push {
+    let push = Box::new(Push {
         forge: Forge::GitLab,
         default_branch: project.and_then(|it| facts::default_branch(&it.default_branch)),
         actor: facts.actor(),
@@ -126,7 +126,8 @@ fn read_push(event: &str, kind: Kind, core: &Core, json: &[u8]) -> Result<Admitt
         ref_name,
         change,
         before,
-    }))))
+    });
+    Ok(Admitted::Push(VerifiedPush { push, repository: project.and_then(|it| it.id.number()) }))
 }
 
 /// What can refuse a push, or changes where it goes.
@@ -160,6 +161,7 @@ impl Core {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Project {
+    id: Scalar,
     path_with_namespace: Scalar,
     default_branch: Scalar,
 }

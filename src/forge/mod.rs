@@ -44,12 +44,20 @@ pub fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<Admitted
 
 /// A push whose sender knew the secret. Only [`admit`] makes one.
 #[derive(Clone, Debug)]
-pub struct VerifiedPush(Box<Push>);
+pub struct VerifiedPush {
+    push: Box<Push>,
+    repository: Option<u64>,
+}
 
 impl VerifiedPush {
     /// What was pushed.
     pub fn push(&self) -> &Push {
-        &self.0
+        &self.push
+    }
+
+    /// The forge's own number of the repository, which stays when that is renamed or transferred; `None`: it said none.
+    pub fn repository(&self) -> Option<u64> {
+        self.repository
     }
 }
 

@@ -240,6 +240,7 @@ impl Delivery {
             dedupe: self.keys.clone(),
             body: self.body.clone(),
             commit: None,
+            repository: None,
             verdict: match self.tickets.is_empty() {
                 true => Verdict::Aside { result: "ignored", message: self.why_ignored() },
                 false => Verdict::Queue { tickets: self.tickets.clone(), refused: self.refused.clone() },

@@ -18,10 +18,11 @@ use crate::{
     route,
     store::{
         StoreError,
-        arrival::{Accepted, DeliveryNo, Receipt},
+        arrival::{Accepted, DeliveryNo, Receipt, Repository},
         sqlite::{
             hold,
             press::Press,
+            repository,
             rows::{key_bytes, millis, ref_mark},
             runs::{self, Prepared},
         },
@@ -35,6 +36,7 @@ pub(in crate::store) struct Parcel {
     pub(in crate::store) event: Option<String>,
     pub(in crate::store) delivery_id: Option<String>,
     pub(in crate::store) commit: Option<CommitId>,
+    pub(in crate::store) repository: Option<Repository>,
     pub(in crate::store) dedupe: Vec<DedupeKey>,
     pub(in crate::store) body: Body,
     pub(in crate::store) wish: Wish,
@@ -97,16 +99,22 @@ impl Body {
 pub(in crate::store) fn accept(tx: &Connection, parcel: &Parcel, now: Timestamp) -> Result<Receipt, StoreError> {
     let expected = parcel.wish.expected();
     let delivery = insert(tx, parcel, &expected, now)?;
-    let (accepted, runs, message) = match &parcel.wish {
+    let (accepted, runs, mut message) = match &parcel.wish {
         Wish::Aside { result, message } => (Accepted::Aside(result), Vec::new(), message.clone()),
         Wish::Queue { jobs, refused } => queue(tx, (delivery, jobs, refused), &parcel.dedupe, now)?,
     };
+    let mut renamed = Vec::new();
+    if let Some(it) = &parcel.repository {
+        let seen = repository::see(tx, &parcel.path, it, &runs)?;
+        message.push_str(&seen.remark);
+        renamed = seen.news;
+    }
     if (accepted, &message) != (expected.0, &expected.1) {
         let mut statement =
             tx.prepare_cached("UPDATE delivery SET result = ?2, message = ?3, commit_id = ?4 WHERE delivery = ?1")?;
         statement.execute(params![delivery, accepted.word(), message, parcel.commit_of(accepted)])?;
     }
-    Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message })
+    Ok(Receipt { delivery: DeliveryNo(delivery), accepted, runs, message, renamed })
 }
 
 type Runs = Vec<(RunId, HookName)>;

@@ -18,7 +18,7 @@ use crate::{
         claims::Stop,
         history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
         sqlite::{
-            hold, live,
+            hold, live, repository,
             rows::{commit_id, hook_name, key_bytes, known, lane_name, source_path, time},
             runs,
         },
@@ -228,7 +228,8 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
 /// A hook at a glance.
 pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
     let Some(hook) = runs::known_hook(tx, name)? else {
-        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits: Vec::new() });
+        let bad_commits = Vec::new();
+        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits, renamed_to: None });
     };
     let last = format!("{RUN} WHERE r.hook = ?1 AND r.finished_at IS NOT NULL ORDER BY r.run DESC LIMIT 1");
     let active = format!("{RUN} WHERE r.run IN (SELECT run FROM active) AND r.hook = ?1 ORDER BY r.run DESC LIMIT 1");
@@ -239,6 +240,7 @@ pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result
         active: views(tx, &active, &[&hook])?.pop(),
         waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),
         bad_commits: hold::bad_commits(tx, name)?,
+        renamed_to: repository::new_name(tx, hook)?,
     })
 }
 

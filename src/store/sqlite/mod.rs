@@ -11,6 +11,7 @@ mod writer;
 
 mod again;
 mod displaced;
+mod repository;
 mod rows;
 
 pub(super) mod accept;

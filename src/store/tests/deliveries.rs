@@ -5,8 +5,11 @@ use std::time::Duration;
 use super::{World, all, arrival, failed, latest, ticket, ticket_of};
 use crate::{
     forge::DedupeKey,
-    model::run::{FailureClass, Outcome},
-    store::{Accepted, DeliveryFilter, Verdict},
+    model::{
+        push::RepoName,
+        run::{FailureClass, Outcome},
+    },
+    store::{Accepted, Arrival, DeliveryFilter, Repository, Verdict},
 };
 
 #[tokio::test]
@@ -93,6 +96,38 @@ async fn a_body_without_an_id_is_new_if_the_ref_was_pushed_to_in_between() {
     assert_eq!(deliver("B to A", main).await, Accepted::Queued);
     assert_eq!(deliver("A to B", main).await, Accepted::Queued, "a third push");
     assert_eq!(deliver("A to B", main).await, Accepted::Duplicate);
+}
+
+#[tokio::test]
+async fn a_repository_is_known_by_its_number_when_its_name_has_changed_and_that_is_news_once() {
+    let world = World::new();
+    let hook = all("site");
+    let of = |number, name: &str, is_named| {
+        let name = RepoName::parse(name).expect("a name");
+        Some(Repository { number, name, is_named })
+    };
+    let receive = async |id: &str, repository, verdict| {
+        let arrival = Arrival { repository, ..arrival(id, id, verdict) };
+        world.store.accept(arrival, world.now).await.expect("accepted")
+    };
+    let queue = || Verdict::Queue { tickets: vec![ticket(&hook, 'a')], refused: Vec::new() };
+    let aside = || Verdict::Aside { result: "ignored", message: "it is another repository".into() };
+    let new_name = async || {
+        let summary = world.store.hook_summary(&hook.name).await.expect("a read");
+        summary.renamed_to.map(|it| it.to_string())
+    };
+    receive("id-1", of(7, "acme/site", true), queue()).await;
+    let other = receive("id-2", of(8, "acme/other", false), aside()).await;
+    assert_eq!((other.renamed.len(), new_name().await), (0, None));
+    assert_eq!(other.message, "it is another repository");
+    for (id, news) in [("id-3", 1), ("id-4", 0)] {
+        let receipt = receive(id, of(7, "acme/new", false), aside()).await;
+        assert_eq!(receipt.renamed.len(), news, "{id}");
+        assert!(receipt.message.ends_with("of `site` under a new name: write `acme/new` in hooks.yaml"));
+        assert_eq!(new_name().await.as_deref(), Some("acme/new"));
+    }
+    receive("id-5", of(7, "acme/new", true), queue()).await;
+    assert_eq!(new_name().await, None, "hooks.yaml has it now");
 }
 
 #[tokio::test]

@@ -129,6 +129,7 @@ fn arrival(id: &str, body: &str, verdict: Verdict) -> Arrival {
         dedupe: vec![DedupeKey::Body(hash), DedupeKey::Named(id.into())],
         body: Bytes::copy_from_slice(body.as_bytes()),
         commit: None,
+        repository: None,
         verdict,
     }
 }

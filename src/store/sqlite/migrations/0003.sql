@@ -14,3 +14,9 @@ UPDATE pending SET replaces = 'ref' WHERE replaces = 'hook' AND substr(ref, 1, 1
 ALTER TABLE run ADD COLUMN first_run INTEGER;
 -- How often deliveries with this key were queued.
 ALTER TABLE seen ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
+
+-- The address its pushes come to, and the forge's own number of its repository; NULL: no push has told it.
+ALTER TABLE hook ADD COLUMN repository TEXT;
+-- What the forge calls that repository by now; NULL: as hooks.yaml did at the last push that was queued.
+ALTER TABLE hook ADD COLUMN renamed_to TEXT;
+CREATE INDEX hook_of_repository ON hook (repository) WHERE repository IS NOT NULL;
