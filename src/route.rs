@@ -49,8 +49,9 @@ pub enum Routed {
         /// The rule, as a sentence without a full stop.
         reason: String,
     },
-    /// To another door: it was posted to a hook's own address, and is about another repository.
-    RepoMismatch {
+    /// Nowhere: no hook of that address deploys the repository. A group's hook that was given a hook's own address sends
+    /// the pushes of every project there.
+    OtherRepo {
         /// Both repositories, as a sentence without a full stop.
         reason: String,
     },
@@ -58,14 +59,14 @@ pub enum Routed {
 
 /// Decides which hooks a push that was posted to `path` starts.
 ///
-/// At a hook's own address a foreign repository is an error of whoever entered the address. At a shared one, which
-/// hears of every repository of an organisation, it is everyday business.
+/// Another repository than a hook's own is no error of the sender, also at the hook's own address: GitLab disables a hook
+/// after four refusals, and a group's hook hears of every project.
 pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
     let push = push.push();
     match path {
         SourcePath::Hook(name) => match hooks.hook(name) {
             None => Routed::Ignored { reason: format!("there is no hook `{name}`") },
-            Some(hook) if hook.repo != push.repo => Routed::RepoMismatch {
+            Some(hook) if hook.repo != push.repo => Routed::OtherRepo {
                 reason: format!("hook `{name}` deploys repository `{}`, and this is `{}`", hook.repo, push.repo),
             },
             Some(hook) => judge(push, std::slice::from_ref(hook)),
@@ -73,7 +74,7 @@ pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
         SourcePath::Shared(source) => {
             let of_repo = hooks.hooks_of(source, &push.repo);
             match of_repo.is_empty() {
-                true => Routed::Ignored {
+                true => Routed::OtherRepo {
                     reason: format!("no hook of source `{source}` deploys repository `{}`", push.repo),
                 },
                 false => judge(push, of_repo),

@@ -24,7 +24,7 @@ use crate::daemon::PROGRAM;
 /// The order that brings a commit of a branch from its remote.
 pub fn fetch(remote: &str, branch: &str, commit: &CommitId, into: Into, live: Option<&CommitId>) -> Order {
     let filter = Filter { paths: Vec::new(), skip_markers: vec!["[skip deploy]".into()] };
-    let against = Against { live: live.cloned(), is_disturbed: false, asked: Asked::Push, filter };
+    let against = Against { live: live.cloned(), filter, ..Against::nothing(Asked::Push) };
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(RefName::Branch(branch.into())) };
     let (Into::Mirror(place) | Into::WorkTree(place)) = &into;
     let mirrors = place.with_file_name("mirrors");

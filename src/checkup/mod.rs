@@ -16,7 +16,7 @@ use crate::{
     hooks::{Environment, Outline, Problem, Refused, Server, Severity, outline},
     process::user::Account,
     store,
-    web::views::Status,
+    web::views::{HookStatus, Status},
 };
 
 pub use self::unit::Unit;
@@ -114,6 +114,7 @@ pub fn look(
         findings.extend(records::look(state));
     }
     findings.push(holding::look(daemon));
+    findings.extend(renamed(daemon));
     findings.extend(unit.into_iter().flat_map(unit::look));
     if let Ok(outline) = &outlined {
         findings.extend(address(&outline.server));
@@ -232,6 +233,17 @@ fn address(server: &Server) -> Option<Finding> {
     }
     let help = "set `server.public_url` to the address by which forges reach you";
     Some(Finding::warn("public_url", format!("{url} leads to this machine alone, and no forge is on it"), help))
+}
+
+/// The hooks whose repository has another name at its forge than in hooks.yaml.
+fn renamed(daemon: &Daemon) -> Vec<Finding> {
+    let Daemon::Answers(status) = daemon else { return Vec::new() };
+    let of_hook = |hook: &HookStatus| {
+        let new = hook.renamed_to.as_ref()?;
+        let message = format!("the forge now calls `{}` `{new}`, so its pushes start nothing", hook.repo);
+        Some(Finding::fail(&format!("hook {}", hook.hook), message, format!("write `{new}` in hooks.yaml")))
+    };
+    status.hooks.iter().filter_map(of_hook).collect()
 }
 
 fn hooks(outline: &Outline, state: Option<&Path>, daemon: &Account) -> Vec<Finding> {

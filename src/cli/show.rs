@@ -226,6 +226,14 @@ fn print_status(status: &Status) {
         if let Some(hold) = &hook.hold {
             print_hold(&format!("{} is", hook.hook), hold);
         }
+        if let Some(new) = &hook.renamed_to {
+            let (red, new) = (colour("failed"), clean(new));
+            println!(
+                "{red}  {}: the forge now calls its repository {new}:{red:#} write that for {} in hooks.yaml, until then \
+                 its pushes start nothing",
+                hook.hook, hook.repo
+            );
+        }
         for bad in &hook.bad_commits {
             let sha = short(Some(&bad.sha));
             println!(

@@ -26,9 +26,9 @@ const DELIVERY: &str = "X-GitHub-Delivery";
 pub(super) fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<Admitted, Rejection>) {
     let event = headers::event(headers, EVENT);
     let id = headers::delivery_id(headers, DELIVERY).and_then(|it| it.ok_or(Rejection::MissingHeader(DELIVERY)));
-    // The signature covers the body and not the id, so a captured body must not pass under a new id.
+    // The signature covers the body and not the id, so the body alone says which delivery it is.
     let mut dedupe = vec![DedupeKey::Body(proven.body_hash())];
-    dedupe.extend(id.iter().cloned().map(DedupeKey::Id));
+    dedupe.extend(id.iter().cloned().map(DedupeKey::Named));
     let envelope = Envelope { event: event.clone().ok(), delivery_id: id.clone().ok(), dedupe };
     let verdict = event.and_then(|event| id.and_then(|_| judge(&event, proven, headers)));
     (envelope, verdict)
@@ -77,7 +77,7 @@ fn read_push(core: &Core, json: &[u8]) -> Result<Admitted, Rejection> {
     };
     let facts = payload::read_optional::<Facts>(json)?;
     let head = facts.head_commit.get().filter(|_| described.is_some() && described == commit).map(Commit::facts);
-    Ok(Admitted::Push(VerifiedPush(Box::new(Push {
+    let push = Box::new(Push {
         forge: Forge::GitHub,
         repo,
         default_branch: repository.and_then(|it| facts::default_branch(&it.default_branch)),
@@ -88,7 +88,8 @@ fn read_push(core: &Core, json: &[u8]) -> Result<Admitted, Rejection> {
         compare_url: facts.compare.text().and_then(facts::url),
         commit_count: facts.commits.count,
         head,
-    }))))
+    });
+    Ok(Admitted::Push(VerifiedPush { push, repository: repository.and_then(|it| it.id.number()) }))
 }
 
 /// What can refuse a push, or changes where it goes.
@@ -114,6 +115,7 @@ impl Core {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Repository {
+    id: Scalar,
     full_name: Scalar,
     default_branch: Scalar,
 }

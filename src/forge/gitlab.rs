@@ -26,7 +26,8 @@ const EVENT: &str = "X-Gitlab-Event";
 /// GitLab 17.4 and later; the same as [`SIGNED_ID`] where both are sent. `X-Gitlab-Event-UUID` is no substitute: hooks
 /// that set off hooks share it. Nor is `X-Gitlab-Webhook-UUID`: it differs for each attempt.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-/// Equal bodies are honest at GitLab (A to B, back, and to B again), so without an id only a quick repetition counts.
+/// Equal bodies are honest at GitLab (A to B, back, and to B again), so without an id only a quick repetition counts,
+/// and only if no other push of the ref came in between.
 const SAME_BODY_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// Reads what a proven request to a GitLab source is about.
@@ -114,7 +115,7 @@ fn read_push(event: &str, kind: Kind, core: &Core, json: &[u8]) -> Result<Admitt
     };
     let facts = payload::read_optional::<Facts>(json)?;
     let change = facts::change(commit);
-    Ok(Admitted::Push(VerifiedPush(Box::new(Push {
+    let push = Box::new(Push {
         forge: Forge::GitLab,
         default_branch: project.and_then(|it| facts::default_branch(&it.default_branch)),
         actor: facts.actor(),
@@ -125,7 +126,8 @@ fn read_push(event: &str, kind: Kind, core: &Core, json: &[u8]) -> Result<Admitt
         ref_name,
         change,
         before,
-    }))))
+    });
+    Ok(Admitted::Push(VerifiedPush { push, repository: project.and_then(|it| it.id.number()) }))
 }
 
 /// What can refuse a push, or changes where it goes.
@@ -159,6 +161,7 @@ impl Core {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Project {
+    id: Scalar,
     path_with_namespace: Scalar,
     default_branch: Scalar,
 }

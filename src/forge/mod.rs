@@ -44,12 +44,20 @@ pub fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<Admitted
 
 /// A push whose sender knew the secret. Only [`admit`] makes one.
 #[derive(Clone, Debug)]
-pub struct VerifiedPush(Box<Push>);
+pub struct VerifiedPush {
+    push: Box<Push>,
+    repository: Option<u64>,
+}
 
 impl VerifiedPush {
     /// What was pushed.
     pub fn push(&self) -> &Push {
-        &self.0
+        &self.push
+    }
+
+    /// The forge's own number of the repository, which stays when that is renamed or transferred; `None`: it said none.
+    pub fn repository(&self) -> Option<u64> {
+        self.repository
     }
 }
 
@@ -81,11 +89,15 @@ pub struct Envelope {
 /// A mark by which a delivery is known again. The same mark at the same path is the same delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DedupeKey {
-    /// The sender's own id of the delivery.
+    /// The sender's own id of the delivery, which its proof covers.
     Id(String),
+    /// An id that the proof does not cover. People find the delivery by it, and it makes nothing a duplicate: whoever
+    /// recorded a signed body could send that under the id of a delivery that is still to come.
+    Named(String),
     /// SHA-256 of the body, for senders whose signature covers the body but not the id.
     Body([u8; 32]),
-    /// SHA-256 of the body, for senders without an id: the same only if it comes again within this time.
+    /// SHA-256 of the body, for senders without an id: the same only if it comes again within this time, and no other
+    /// push of its ref came in between.
     BodyWithin([u8; 32], Duration),
 }
 

@@ -1,7 +1,7 @@
 //! Holds a commit against what is live, so that an older one never overwrites a newer one by accident of order.
 //!
-//! Invariant: what was pushed goes on only if it comes after what is live, or if the remote has it now. History is
-//! asked for that, never a clock.
+//! Invariant: what was pushed goes on only if it comes after what is live, or if the remote has it now. A new tag on
+//! an older commit never does. History is asked for that, never a clock.
 
 use git2::Oid;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use super::{
     Cause, Filter, GitFailure,
     history::{Reach, Told},
     mirror::{commits, repository::LocalRepo},
+    shell,
 };
 use crate::{
     model::{
@@ -25,6 +26,11 @@ pub struct Against {
     /// What is live; `None`: nothing yet.
     #[serde(with = "text_form")]
     pub live: Option<CommitId>,
+    /// The ref that `live` came from; `None`: that is not known.
+    #[serde(with = "text_form")]
+    pub live_ref: Option<RefName>,
+    /// Whether the commit comes with a tag that was not there before.
+    pub is_new_tag: bool,
     /// Whether a run since then may have changed what is there, so that bringing `live` again would change something.
     pub is_disturbed: bool,
     /// How much of it a person asked for.
@@ -32,6 +38,13 @@ pub struct Against {
     pub asked: Asked,
     /// What is left out.
     pub filter: Filter,
+}
+
+impl Against {
+    /// Nothing is live, and nothing is left out.
+    pub fn nothing(asked: Asked) -> Self {
+        Self { live: None, live_ref: None, is_new_tag: false, is_disturbed: false, asked, filter: Filter::default() }
+    }
 }
 
 /// What came of it.
@@ -46,6 +59,8 @@ pub enum Verdict {
     Stale {
         /// How the two stand to one another, as a sentence without a full stop.
         reason: String,
+        /// The options with which `landfall deploy` deploys it all the same.
+        options: String,
     },
     /// Going on would change nothing.
     Skipped {
@@ -80,10 +95,10 @@ pub(super) fn judge(
     let relation = relate(mirror, reach, commit, live)?;
     let stands = match relation {
         Relation::Newer => return Ok(goes_ahead),
-        Relation::Same => return Ok(Told::Now(again(commit, against))),
+        Relation::Same => return Ok(Told::Now(again(commit, ref_name, against))),
         Relation::OutOfReach => {
             // Who asked for it, or what the remote has now, needs no history.
-            let is_by_hand = matches!(against.asked, Asked::ByHand);
+            let is_wanted = matches!(against.asked, Asked::ByHand | Asked::Event);
             // A branch is where its people want it. A tag may be a new one on an old commit.
             let is_there = || match ref_name {
                 Some(branch @ RefName::Branch(_)) => {
@@ -91,7 +106,7 @@ pub(super) fn judge(
                 }
                 Some(RefName::Tag(_)) | None => Ok(false),
             };
-            return Ok(if is_by_hand || is_there()? { goes_ahead } else { Told::WithMoreHistory });
+            return Ok(if is_wanted || is_there()? { goes_ahead } else { Told::WithMoreHistory });
         }
         Relation::Older => format!("{} is older than {}, which is live", commit.short(), live.short()),
         Relation::Diverged => format!("{} does not come after {}, which is live", commit.short(), live.short()),
@@ -101,14 +116,24 @@ pub(super) fn judge(
             live.short()
         ),
     };
-    match against.asked {
-        Asked::Push | Asked::Again => (),
-        Asked::ByHand => {
-            let remark = format!("{stands}; it is deployed all the same, as a person asked for it");
-            return Ok(Told::Now(Verdict::GoAhead { remark: Some(remark) }));
-        }
+    let why = match against.asked {
+        Asked::Push | Asked::Again => None,
+        Asked::ByHand => Some("as a person asked for it"),
+        Asked::Event => Some("as what changed is outside of the repository"),
+    };
+    if let Some(why) = why {
+        let remark = format!("{stands}; it is deployed all the same, {why}");
+        return Ok(Told::Now(Verdict::GoAhead { remark: Some(remark) }));
     }
-    let Some(ref_name) = ref_name else { return Ok(Told::Now(Verdict::Stale { reason: stands })) };
+    let by_commit = || format!("--sha {commit}");
+    let Some(ref_name) = ref_name else {
+        return Ok(Told::Now(Verdict::Stale { reason: stands, options: by_commit() }));
+    };
+    // Who puts a tag on an old commit gives it a name, and does not ask for a way back.
+    if let (RefName::Tag(tag), Relation::Older, true) = (ref_name, relation, against.is_new_tag) {
+        let options = format!("--ref {}", shell::word(&ref_name.full()));
+        return Ok(Told::Now(Verdict::Stale { reason: format!("tag `{tag}` is new, and {stands}"), options }));
+    }
     let kind = match ref_name {
         RefName::Branch(_) => "branch",
         RefName::Tag(_) => "tag",
@@ -120,22 +145,38 @@ pub(super) fn judge(
         }
         Some(now) => Verdict::Stale {
             reason: format!("{stands}, and {of_remote} is at {} by now", now.get(..7).unwrap_or(&now)),
+            options: by_commit(),
         },
-        None => Verdict::Stale { reason: format!("{stands}, and {of_remote} is gone") },
+        None => Verdict::Stale { reason: format!("{stands}, and {of_remote} is gone"), options: by_commit() },
     }))
 }
 
-/// The verdict on the very commit that is live.
-fn again(commit: &CommitId, against: &Against) -> Verdict {
+/// The verdict on the very commit that is live. From another ref it is another deploy: scripts see the name of the ref.
+fn again(commit: &CommitId, ref_name: Option<&RefName>, against: &Against) -> Verdict {
     let short = commit.short();
-    match (against.asked, against.is_disturbed) {
-        (Asked::Push, false) => Verdict::Skipped { reason: format!("{short} is already live") },
-        (Asked::Push, true) => Verdict::GoAhead {
-            remark: Some(format!("{short} is live, but what is there may have been changed by a run since: once more")),
-        },
-        (Asked::Again | Asked::ByHand, _) => {
-            Verdict::GoAhead { remark: Some(format!("{short} is already live: once more, as a person asked for it")) }
+    let remark = match (against.asked, other_ref(against, ref_name)) {
+        (Asked::Push, None) if !against.is_disturbed => {
+            return Verdict::Skipped { reason: format!("{short} is already live") };
         }
+        (Asked::Push, None) => {
+            format!("{short} is live, but what is there may have been changed by a run since: once more")
+        }
+        (Asked::Push, Some(from)) => format!("{short} is live{from}: once more, as this is another ref"),
+        (Asked::Again | Asked::ByHand, _) => format!("{short} is already live: once more, as a person asked for it"),
+        (Asked::Event, _) => {
+            format!("{short} is already live: once more, as what changed is outside of the repository")
+        }
+    };
+    Verdict::GoAhead { remark: Some(remark) }
+}
+
+/// If what is live came from another ref than this one: from which, as far as that is known. No tag is taken for a ref
+/// that is not known, so that a tag is never passed over.
+fn other_ref(against: &Against, ref_name: Option<&RefName>) -> Option<String> {
+    match (ref_name, &against.live_ref) {
+        (Some(this), Some(live)) if this != live => Some(format!(" from `{}`", live.short())),
+        (Some(RefName::Tag(_)), None) => Some(String::new()),
+        (Some(RefName::Branch(_)), None) | (Some(_), Some(_)) | (None, _) => None,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::{cell::Cell, path::Path};
 
 use super::{
-    Against, Fetch, Fetched, Filter, GitFailure, Into, Verdict,
+    Against, Fetch, Fetched, GitFailure, Into, Verdict,
     entries::as_path,
     fetch::{Home, fetch_one},
     in_place,
@@ -77,7 +77,7 @@ fn fetch_within(
             scope: submodules::scope_within(&order.scope),
             silence: order.silence,
             // That the outer commit has it is all that counts.
-            against: Against { live: None, is_disturbed: false, asked: Asked::ByHand, filter: Filter::default() },
+            against: Against::nothing(Asked::ByHand),
         };
         let brought = inner_home(home, git_dir, &within).and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
         brought.map_err(|failure| submodules::failed(path, failure))?;

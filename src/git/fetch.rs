@@ -115,7 +115,7 @@ fn judge(
     if !matches!(verdict, Told::Now(Verdict::GoAhead { .. })) {
         return Ok(verdict);
     }
-    Ok(match filter::left_out(mirror, reach, &order.against, &fetched.commit)? {
+    Ok(match filter::left_out(mirror, reach, &order.against, about)? {
         Told::Now(Some(reason)) => Told::Now(Verdict::Skipped { reason }),
         Told::Now(None) => verdict,
         Told::WithMoreHistory => Told::WithMoreHistory,

@@ -1,5 +1,9 @@
 //! Leaves out what the hook does not want deployed: changes to other files, and commits that say so themselves.
 //!
+//! Both are about branches: a tag is put on a commit to have just that one deployed. GitHub's path filters are not
+//! evaluated for tags either
+//! (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax#onpushpathspaths-ignore>).
+//!
 //! Invariant: files and messages are those of git's history since what is live, never the lists of a payload, which
 //! forges cut short.
 
@@ -11,7 +15,11 @@ use super::{
     history::{Reach, Told},
     mirror::repository::LocalRepo,
 };
-use crate::model::{hook::Patterns, job::Asked, push::CommitId};
+use crate::model::{
+    hook::Patterns,
+    job::Asked,
+    push::{CommitId, RefName},
+};
 
 /// What a hook wants to be left out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,11 +35,13 @@ pub(super) fn left_out(
     mirror: &LocalRepo,
     reach: Reach,
     against: &Against,
-    commit: &CommitId,
+    (commit, ref_name): (&CommitId, Option<&RefName>),
 ) -> Result<Told<Option<String>>, GitFailure> {
-    match against.asked {
-        Asked::Push => (),
-        Asked::Again | Asked::ByHand => return Ok(Told::Now(None)),
+    match (against.asked, ref_name) {
+        (Asked::Push, Some(RefName::Branch(_)) | None) => (),
+        (Asked::Push, Some(RefName::Tag(_))) | (Asked::Again | Asked::ByHand | Asked::Event, _) => {
+            return Ok(Told::Now(None));
+        }
     }
     let repo = &mirror.repo;
     let find = |it: &CommitId| Oid::from_str(it.as_str()).and_then(|id| repo.find_commit(id));

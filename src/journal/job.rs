@@ -222,7 +222,7 @@ mod tests {
             job::{Asked, Job, Target, Trigger},
             letter::{Channel, Notification, Occasion},
             name::HookName,
-            push::{CommitId, RefName, RepoName},
+            push::{CommitId, Push, RefChange, RefName, RepoName},
             release::ReleaseName,
             remote::WrittenRemote,
             run::{RetryClass, RunId},
@@ -310,6 +310,53 @@ mod tests {
     fn a_job_of_a_newer_version_is_refused_as_such() {
         let err = decode(&format!(r#"{{"version": {}}}"#, VERSION + 1)).expect_err("newer");
         assert!(matches!(err, Unreadable::Newer { known: VERSION, .. }), "{err}");
+    }
+
+    #[test]
+    fn a_stored_push_says_whether_its_tag_is_new_also_where_an_earlier_release_wrote_it() {
+        let commit = CommitId::parse(&"a1".repeat(20)).expect("an id");
+        let push = |ref_name: &RefName, before: Option<&CommitId>| Push {
+            forge: Forge::GitHub,
+            repo: RepoName::parse("a/b").expect("a name"),
+            default_branch: None,
+            ref_name: ref_name.clone(),
+            change: RefChange::Moved(commit.clone()),
+            before: before.cloned(),
+            actor: "ana".into(),
+            compare_url: None,
+            commit_count: None,
+            head: None,
+        };
+        let (hook, tag, branch) = (Arc::new(hook()), RefName::Tag("v1".into()), RefName::Branch("main".into()));
+        let cases = [(&tag, None, true), (&tag, Some(&commit), false), (&branch, None, false)];
+        for (ref_name, before, is_new) in cases {
+            let job = Job {
+                hook: Arc::clone(&hook),
+                trigger: Trigger::Tag,
+                asked: Asked::Push,
+                actor: "ana".into(),
+                target: Target::Commit { commit: commit.clone(), ref_name: Some(ref_name.clone()) },
+                push: Some(push(ref_name, before)),
+                attempt: 1,
+                retry_of: None,
+            };
+            let text = encode(&job);
+            // So it has been written since the first release.
+            assert_eq!(text.contains(r#""before":null"#), before.is_none());
+            assert_eq!(decode(&text).expect("readable").brings_new_tag(), is_new, "{ref_name:?} {before:?}");
+        }
+        let by_hand = Target::Ref(tag.clone());
+        let text = encode(&Job {
+            hook,
+            trigger: Trigger::Manual,
+            asked: Asked::ByHand,
+            actor: "ana".into(),
+            target: by_hand,
+            push: None,
+            attempt: 1,
+            retry_of: None,
+        });
+        assert!(!decode(&text).expect("readable").brings_new_tag(), "nobody pushed it");
     }
 
     #[test]

@@ -9,7 +9,11 @@ use serde_json::Value;
 
 use crate::{
     journal::{Unreadable, job},
-    model::{job::Job, push::CommitId, run::RunId},
+    model::{
+        job::Job,
+        push::{CommitId, RefName},
+        run::RunId,
+    },
 };
 
 /// Raised when a reader of the old form would misunderstand the new one.
@@ -30,6 +34,8 @@ pub struct Spec {
     pub run_url: String,
     /// What was live when the run was claimed.
     pub live: Option<CommitId>,
+    /// The ref that it came from; `None`: that is not known.
+    pub live_ref: Option<RefName>,
     /// Whether a run since then may have changed what it deploys to, and did not succeed.
     pub is_disturbed: bool,
     /// Whether the folder holds the body of a delivery.
@@ -74,6 +80,7 @@ pub fn encode(spec: &Spec) -> String {
         state: spec.state.clone(),
         run_url: spec.run_url.clone(),
         live: spec.live.as_ref().map(CommitId::to_string),
+        live_ref: spec.live_ref.as_ref().map(RefName::full),
         is_disturbed: spec.is_disturbed,
         has_payload: spec.has_payload,
     };
@@ -99,6 +106,7 @@ pub fn decode(text: &str) -> Result<Spec, Unreadable> {
         state: stored.state,
         run_url: stored.run_url,
         live,
+        live_ref: stored.live_ref.as_deref().and_then(RefName::parse),
         is_disturbed: stored.is_disturbed,
         has_payload: stored.has_payload,
     })
@@ -118,6 +126,9 @@ struct Stored {
     state: PathBuf,
     run_url: String,
     live: Option<String>,
+    /// Missing in what an earlier release wrote.
+    #[serde(default)]
+    live_ref: Option<String>,
     is_disturbed: bool,
     has_payload: bool,
 }

@@ -70,7 +70,8 @@ fn against(run: &Run) -> Against {
     let hook = &spec.job.hook;
     let paths = hook.paths.as_ref().map_or_else(Vec::new, |it| it.texts().to_vec());
     let filter = Filter { paths, skip_markers: hook.skip_markers.clone() };
-    Against { live, is_disturbed, asked: spec.job.asked, filter }
+    let (live_ref, is_new_tag) = (spec.live_ref.clone(), spec.job.brings_new_tag());
+    Against { live, live_ref, is_new_tag, is_disturbed, asked: spec.job.asked, filter }
 }
 
 fn obey(run: &mut Run, verdict: Verdict) -> Result<(), Outcome> {
@@ -81,10 +82,9 @@ fn obey(run: &mut Run, verdict: Verdict) -> Result<(), Outcome> {
             return run.note(RunStep::Fetch, &remark);
         }
         Verdict::Skipped { reason } => Outcome::Skipped { step: RunStep::Fetch, reason },
-        Verdict::Stale { reason } => {
-            let (hook, commit) = (&run.spec.job.hook.name, run.facts.commit.as_ref());
-            let sha = commit.map_or("SHA", |it| it.as_str());
-            let reason = format!("{reason}; `landfall deploy {hook} --sha {sha}` deploys it all the same");
+        Verdict::Stale { reason, options } => {
+            let hook = &run.spec.job.hook.name;
+            let reason = format!("{reason}; `landfall deploy {hook} {options}` deploys it all the same");
             Outcome::Stale { reason }
         }
     };

@@ -43,6 +43,17 @@ words! {
         Again = "again",
         /// Just this commit or ref. Nothing that is live speaks against it.
         ByHand = "by_hand",
+        /// Nothing: an event that is no push brought it. What changed is outside of the repository, so nothing is
+        /// skipped and no commit is too old.
+        Event = "event",
+    }
+}
+
+impl Job {
+    /// Whether it came with a tag that was not there before. One that was moved had a commit before.
+    pub fn brings_new_tag(&self) -> bool {
+        let is_tag = matches!(self.target.ref_name(), Some(RefName::Tag(_)));
+        is_tag && self.push.as_ref().is_some_and(|it| it.before.is_none())
     }
 }
 

@@ -68,6 +68,12 @@ impl RunStep {
         Self::Cleanup,
     ];
 
+    /// Whether a run in this step has begun to change what it deploys to. `on_failure`, `finally` and `cleanup` come
+    /// after every end, so they say nothing about that.
+    pub fn changes_target(self) -> bool {
+        (Self::Stage..=Self::Rollback).contains(&self)
+    }
+
     /// The word of logs, JSON and `DEPLOY_STEP`.
     pub fn word(self) -> &'static str {
         match self {
@@ -281,6 +287,22 @@ impl Outcome {
         }
     }
 
+    /// Whether a run that ended so had begun to change what it deploys to. Where the end does not say at which step it
+    /// came, `is_noted` decides: whether such a step was noted while the run was under way.
+    pub fn has_staged(&self, is_noted: bool) -> bool {
+        match self {
+            Self::Succeeded | Self::RolledBack(_) | Self::RollbackFailed { .. } => true,
+            Self::Stale { .. } => false,
+            Self::Failed(Failure { step, .. }) | Self::TimedOut(Failure { step, .. }) | Self::Skipped { step, .. } => {
+                step.changes_target()
+            }
+            Self::Cancelled { step, .. } | Self::Interrupted { step, .. } => {
+                is_noted || step.is_some_and(RunStep::changes_target)
+            }
+            Self::Superseded { .. } => is_noted,
+        }
+    }
+
     /// What it means for people who watch the hook.
     pub fn mood(&self) -> Mood {
         match self {
@@ -358,6 +380,19 @@ mod tests {
         assert!(failed(FailureClass::Other).may_have_changed());
         assert!(Outcome::Interrupted { step: None, reason: "x".into() }.may_have_changed());
         assert!(!Outcome::Cancelled { step: None, reason: "x".into() }.may_have_changed());
+    }
+
+    #[test]
+    fn a_run_has_staged_something_only_if_its_end_or_a_step_noted_before_says_so() {
+        let cancelled = |step| Outcome::Cancelled { step, reason: "x".into() };
+        assert!(failed(FailureClass::Other).has_staged(false));
+        assert!(!Outcome::Skipped { step: RunStep::Fetch, reason: "x".into() }.has_staged(false));
+        assert!(!cancelled(None).has_staged(false) && cancelled(None).has_staged(true));
+        assert!(cancelled(Some(RunStep::Stage)).has_staged(false));
+        for after_every_end in [RunStep::OnFailure, RunStep::Finally, RunStep::Cleanup] {
+            assert!(!cancelled(Some(after_every_end)).has_staged(false));
+            assert!(cancelled(Some(after_every_end)).has_staged(true));
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     forge::DedupeKey,
     model::{
         name::HookName,
-        push::CommitId,
+        push::{CommitId, RepoName},
         run::RunId,
         source::{Forge, SourcePath},
     },
@@ -44,8 +44,21 @@ pub struct Arrival {
     pub body: Bytes,
     /// The commit that was pushed, if one was.
     pub commit: Option<CommitId>,
+    /// The repository that was pushed to, if the forge gave its number.
+    pub repository: Option<Repository>,
     /// What was made of it.
     pub verdict: Verdict,
+}
+
+/// A repository as a forge tells of it.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    /// The forge's own number of it, which it keeps when it is renamed or transferred.
+    pub number: u64,
+    /// What it is called now.
+    pub name: RepoName,
+    /// Whether a hook of the address names it so.
+    pub is_named: bool,
 }
 
 /// What was made of a delivery.
@@ -78,6 +91,8 @@ pub struct Receipt {
     pub runs: Vec<(RunId, HookName)>,
     /// One sentence for the sender, as stored.
     pub message: String,
+    /// Hooks whose repository turned out to have a new name, which was not known before.
+    pub renamed: Vec<(HookName, RepoName)>,
 }
 
 /// Whether a delivery made runs.

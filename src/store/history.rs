@@ -11,7 +11,7 @@ use crate::{
         job::Job,
         letter::{Address, LetterId, Occasion},
         name::{HookName, LaneName},
-        push::CommitId,
+        push::{CommitId, RepoName},
         run::{Outcome, RunId, RunStep},
         source::{Forge, SourcePath},
     },
@@ -243,6 +243,8 @@ pub struct HookSummary {
     pub waiting: u64,
     /// Its commits that did not come up and are not queued again, newest first.
     pub bad_commits: Vec<BadCommit>,
+    /// What the forge calls its repository by now, if a push told of a new name since the last one that was queued.
+    pub renamed_to: Option<RepoName>,
 }
 
 /// What a person has put on hold: its jobs wait, and newer ones take their places as ever.

@@ -37,7 +37,7 @@ use crate::{
 };
 
 pub use self::{
-    arrival::{Accepted, Arrival, DeliveryNo, Receipt, Verdict},
+    arrival::{Accepted, Arrival, DeliveryNo, Receipt, Repository, Verdict},
     claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
         BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, Pruned,
@@ -157,6 +157,7 @@ fn pack(arrival: Arrival, engine: &Engine) -> Result<Parcel, StoreError> {
         forge: arrival.forge,
         event: arrival.event,
         commit: arrival.commit,
+        repository: arrival.repository,
         delivery_id: arrival.delivery_id,
         dedupe: arrival.dedupe,
         body: Body::compress(&arrival.body, &engine.press)?,

@@ -74,6 +74,16 @@ impl Store {
         self.engine.read(move |tx| live::live(tx, &hook, ref_name.as_ref())).await
     }
 
+    /// The ref that what is live came from, if that is known.
+    pub async fn ref_of_live(
+        &self,
+        hook: &HookName,
+        ref_name: Option<&RefName>,
+    ) -> Result<Option<RefName>, StoreError> {
+        let (hook, ref_name) = (hook.clone(), ref_name.cloned());
+        self.engine.read(move |tx| live::ref_of_live(tx, &hook, ref_name.as_ref())).await
+    }
+
     /// Whether a run after the one that brought what is live may have changed that, and did not succeed.
     pub async fn is_disturbed(&self, hook: &HookName, ref_name: Option<&RefName>) -> Result<bool, StoreError> {
         let (hook, ref_name) = (hook.clone(), ref_name.cloned());

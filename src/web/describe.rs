@@ -12,7 +12,7 @@ use crate::{
     model::{
         hook::Hook,
         job::Target,
-        push::{CommitId, RefName},
+        push::{CommitId, RefName, RepoName},
     },
     store::{
         BadCommit, Counts, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, RunStage, RunState, RunView,
@@ -146,11 +146,17 @@ pub(super) fn hook(
         lane_stopped: stopped.iter().find(|it| it.lane == hook.lane).map(|it| it.reason.clone()),
         hold: holds.iter().find(|it| it.hook.as_ref() == Some(&hook.name)).map(hold),
         bad_commits: summary.bad_commits.iter().map(bad_commit).collect(),
+        renamed_to: new_name(hook, summary).map(ToString::to_string),
     }
 }
 
 /// So long people are told that the store did not know runs of which there were folders.
 const LOSS_IS_TOLD_FOR: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// The new name of a hook's repository, as long as hooks.yaml has another one.
+pub(super) fn new_name<'a>(hook: &Hook, summary: &'a HookSummary) -> Option<&'a RepoName> {
+    summary.renamed_to.as_ref().filter(|it| **it != hook.repo)
+}
 
 /// A hold, as the API tells it.
 pub(super) fn hold(hold: &Hold) -> views::Hold {

@@ -11,7 +11,12 @@ use crate::{
         run::{Outcome, RunId},
     },
     store::{BadCommit, DeliveryFilter, DeliveryNo, DeliveryView, RunFilter, RunStage, RunState, RunView},
-    web::{api::Api, describe::time, reply::Refused, views::Explanation},
+    web::{
+        api::Api,
+        describe::{self, time},
+        reply::Refused,
+        views::Explanation,
+    },
 };
 
 /// The newest runs or deliveries that are worth a sentence.
@@ -88,6 +93,15 @@ async fn explain_delivery(api: &Api, about: &str, delivery: &DeliveryView) -> Re
 async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused> {
     let summary = api.store.hook_summary(name).await?;
     let mut sentences = obstacles(api, name).await?;
+    let hooks = api.hooks.borrow().clone();
+    if let Some(hook) = hooks.hook(name)
+        && let Some(new) = describe::new_name(hook, &summary)
+    {
+        let (forge, old) = (hook.forge, &hook.repo);
+        sentences.push(format!(
+            "{forge} now calls its repository `{new}`, and hooks.yaml `{old}`: its pushes start nothing"
+        ));
+    }
     sentences.push(match &summary.live {
         Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
         None => "nothing has been deployed yet".into(),
@@ -109,7 +123,6 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
     if let Some(view) = &summary.last {
         sentences.extend(of_run(api, view).await?);
     }
-    let hooks = api.hooks.borrow().clone();
     if let Some(hook) = hooks.hook(name) {
         let filter = DeliveryFilter { path: Some(hooks.path_of(hook)), before: None, limit: RECENT };
         let newest = api.store.deliveries(filter).await?;
@@ -251,6 +264,7 @@ fn of_asking(job: &Job) -> Option<String> {
     match job.asked {
         Asked::Push => None,
         Asked::Again => Some("is a push that a person wants once more, so nothing of it is skipped as needless".into()),
+        Asked::Event => Some("came with no push, so its commit is not held against what is live".into()),
         Asked::ByHand => Some("was asked for by hand, so its commit is not held against what is live".into()),
     }
 }

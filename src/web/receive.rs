@@ -28,7 +28,7 @@ use crate::{
         source::{Source, SourcePath},
     },
     route::{Routed, route},
-    store::{Arrival, Store, Verdict},
+    store::{Arrival, Repository, Store, Verdict},
     web::{
         address,
         limits::{Budget, Failures, Log, Share, Tally},
@@ -208,6 +208,9 @@ impl Reception {
                 let (word, number) = (receipt.accepted.word(), receipt.delivery);
                 Span::current().record("number", number.0);
                 info!("delivery {number}: {word}: {}; proven by {fitted}", receipt.message);
+                for (hook, name) in &receipt.renamed {
+                    warn!(hook.name = %hook, "the forge now calls the repository of hook `{hook}` `{name}`: {NEW_NAME}");
+                }
                 Reply::Stored { accepted: receipt.accepted, aside, runs: receipt.runs, message: receipt.message }
             }
             Err(err) => {
@@ -217,6 +220,9 @@ impl Reception {
         }
     }
 }
+
+/// What an operator has to do about it.
+const NEW_NAME: &str = "its pushes start nothing until hooks.yaml has that name";
 
 /// Why there is no proof.
 enum Unproven {
@@ -269,12 +275,18 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
         Ok(Admitted::Push(push)) => push.push().commit().cloned(),
         Ok(Admitted::Ping | Admitted::Other { .. }) | Err(_) => None,
     };
+    let mut repository = None;
     let (verdict, aside) = match admitted {
-        Ok(Admitted::Push(push)) => match route(&push, &path, hooks) {
-            Routed::Tickets { tickets, refused } => (Verdict::Queue { tickets, refused }, None),
-            Routed::Ignored { reason } => set_aside(Aside::Ignored, reason),
-            Routed::RepoMismatch { reason } => set_aside(Aside::RepoMismatch, reason),
-        },
+        Ok(Admitted::Push(push)) => {
+            let routed = route(&push, &path, hooks);
+            let is_named = !matches!(routed, Routed::OtherRepo { .. });
+            let name = push.push().repo.clone();
+            repository = push.repository().map(|number| Repository { number, name, is_named });
+            match routed {
+                Routed::Tickets { tickets, refused } => (Verdict::Queue { tickets, refused }, None),
+                Routed::Ignored { reason } | Routed::OtherRepo { reason } => set_aside(Aside::Ignored, reason),
+            }
+        }
         Ok(Admitted::Ping) => set_aside(Aside::Pong, "the address works".into()),
         Ok(Admitted::Other { reason }) => set_aside(Aside::Ignored, reason),
         Err(rejection) => {
@@ -290,6 +302,7 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
         dedupe: envelope.dedupe,
         body: proven.body().clone(),
         commit,
+        repository,
         verdict,
     };
     (arrival, aside)

@@ -27,8 +27,6 @@ pub(super) enum Aside {
     Pong,
     /// True, and not for any hook.
     Ignored,
-    /// Proven, and of another repository than the hook's own.
-    RepoMismatch,
     /// Proven, and not what such a sender sends.
     Rejected(Rejection),
 }
@@ -39,7 +37,6 @@ impl Aside {
         match self {
             Self::Pong => "pong",
             Self::Ignored => "ignored",
-            Self::RepoMismatch => "repo_mismatch",
             Self::Rejected(rejection) => rejection.word(),
         }
     }
@@ -47,7 +44,6 @@ impl Aside {
     fn status(&self) -> StatusCode {
         match self {
             Self::Pong | Self::Ignored => StatusCode::OK,
-            Self::RepoMismatch => StatusCode::FORBIDDEN,
             Self::Rejected(_) => StatusCode::BAD_REQUEST,
         }
     }
@@ -200,6 +196,7 @@ pub(super) fn status_of(word: &str) -> u16 {
     let status = match word {
         "queued" => StatusCode::ACCEPTED,
         "pong" | "ignored" | "duplicate" | "held" => StatusCode::OK,
+        // Of an earlier release.
         "repo_mismatch" => StatusCode::FORBIDDEN,
         _ => StatusCode::BAD_REQUEST,
     };

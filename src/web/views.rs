@@ -201,6 +201,9 @@ pub struct HookStatus {
     pub hold: Option<Hold>,
     /// Commits that did not come up; pushes of them are not queued.
     pub bad_commits: Vec<BadCommit>,
+    /// What the forge calls its repository by now, where hooks.yaml has an earlier name.
+    #[serde(default)]
+    pub renamed_to: Option<String>,
 }
 
 /// What a person has put on hold.

@@ -146,6 +146,7 @@ async fn spec(place: &Workplace, hooks: &Hooks, claim: &Claim, has_payload: bool
         state: place.state.clone(),
         run_url: format!("{}/runs/{}", hooks.server.admin_url.trim_end_matches('/'), claim.run()),
         live: live.map_err(unknown)?,
+        live_ref: place.store.ref_of_live(&job.hook.name, live_ref(job)).await.map_err(unknown)?,
         is_disturbed: is_disturbed.map_err(unknown)?,
         has_payload,
         job: job.as_ref().clone(),

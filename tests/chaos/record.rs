@@ -22,6 +22,8 @@ pub struct Run {
     pub finished_at: Option<String>,
     pub attempt: u32,
     pub retry_of: Option<i64>,
+    /// The runs in whose place it stands, and those in whose place these stood.
+    pub supersedes: Vec<i64>,
     /// Of its last claim; nothing if it never was claimed.
     pub fence: Option<i64>,
     pub letters: Vec<Letter>,
@@ -72,13 +74,26 @@ impl Record {
         self.runs.binary_search_by_key(&id, |it| it.id).ok().map(|at| &self.runs[at])
     }
 
-    /// The place of a run in its lane: the number of the run it repeats, in the end.
+    /// The place of a run in its lane, as the number of the run that was given it: a retry has the place of what it
+    /// tries again, and a run that waits again has that of the run that had taken its place in vain.
     pub fn place(&self, id: i64) -> i64 {
-        let mut place = id;
-        while let Some(earlier) = self.run(place).and_then(|it| it.retry_of) {
-            place = earlier;
+        let Some(run) = self.run(id) else { return id };
+        let Some(earlier) = run.retry_of.and_then(|it| self.run(it)) else { return id };
+        let taker = self.runs.iter().find(|it| it.supersedes.contains(&earlier.id));
+        match taker.filter(|_| earlier.ended("superseded")) {
+            // Who had made room for it may have ended later; then the place was its own.
+            Some(taker) if taker.finished_at >= earlier.finished_at => self.place(taker.id),
+            Some(_) | None => self.place(earlier.id),
         }
-        place
+    }
+
+    /// The run by which the push of a run was accepted.
+    pub fn origin(&self, id: i64) -> i64 {
+        let mut origin = id;
+        while let Some(earlier) = self.run(origin).and_then(|it| it.retry_of) {
+            origin = earlier;
+        }
+        origin
     }
 
     /// The run, and those that try it again, in order.

@@ -14,6 +14,8 @@ mod queueing;
 
 mod order;
 
+mod meaning;
+
 mod siblings;
 mod telling;
 

@@ -208,11 +208,12 @@ impl Delivery {
         hash[..body.len()].copy_from_slice(body.as_bytes());
         let id = format!("id-{}", push.id);
         let keys = match push.sender {
-            Sender::GitHub => vec![DedupeKey::Id(id.clone()), DedupeKey::Body(hash)],
+            Sender::GitHub => vec![DedupeKey::Named(id.clone()), DedupeKey::Body(hash)],
             Sender::GitLab => vec![DedupeKey::Id(id.clone())],
             Sender::OldGitLab => vec![DedupeKey::BodyWithin(hash, OLD_WINDOW)],
         };
-        let ticket = |hook: &u8| by_hand(cast.hook(*hook, push.after_reload), target(push.branch, push.commit), "ana");
+        let ticket =
+            |hook: &u8| by_hand(cast.hook(*hook, push.after_reload), target(push.ref_name, push.commit), "ana");
         let name = |hook: &u8| cast.hook(*hook, push.after_reload).name.clone();
         Self {
             sender: push.sender,
@@ -239,6 +240,7 @@ impl Delivery {
             dedupe: self.keys.clone(),
             body: self.body.clone(),
             commit: None,
+            repository: None,
             verdict: match self.tickets.is_empty() {
                 true => Verdict::Aside { result: "ignored", message: self.why_ignored() },
                 false => Verdict::Queue { tickets: self.tickets.clone(), refused: self.refused.clone() },
@@ -266,10 +268,11 @@ pub const OLD_WINDOW: std::time::Duration = std::time::Duration::from_secs(3600)
 impl End {
     /// As the store takes it.
     pub fn outcome(self) -> Outcome {
-        let failure = |class| {
+        let failure_at = |step, class| {
             let reason = "the script said no".to_owned();
-            Failure { step: RunStep::Run, exit_code: Some(1), class, reason }
+            Failure { step, exit_code: Some(1), class, reason }
         };
+        let failure = |class| failure_at(RunStep::Run, class);
         let step = Some(RunStep::Run);
         match self {
             Self::Succeeded => Outcome::Succeeded,
@@ -285,6 +288,10 @@ impl End {
             Self::Stale => Outcome::Stale { reason: "something newer is live".into() },
             Self::Skipped => Outcome::Skipped { step: RunStep::Run, reason: "nothing to do".into() },
             Self::Interrupted => Outcome::Interrupted { step, reason: "its keeper died".into() },
+            Self::FetchFailed => Outcome::Failed(failure_at(RunStep::Fetch, FailureClass::Permanent)),
+            Self::LeftOut => Outcome::Skipped { step: RunStep::Fetch, reason: "no file of it is wanted".into() },
+            Self::CancelledAnywhere => Outcome::Cancelled { step: None, reason: "it was asked to stop".into() },
+            Self::InterruptedAnywhere => Outcome::Interrupted { step: None, reason: "its keeper died".into() },
         }
     }
 }

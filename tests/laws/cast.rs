@@ -17,8 +17,8 @@ pub const HOOKS: [&str; 6] = ["site", "shop", "api", "busy", "docs", "slow"];
 /// Commits, by which verbs choose.
 pub const COMMITS: [char; 3] = ['a', 'b', 'c'];
 
-/// Branches, by which verbs choose.
-pub const BRANCHES: [&str; 2] = ["main", "next"];
+/// Refs, by which verbs choose.
+pub const REFS: [&str; 4] = ["heads/main", "heads/next", "tags/v1", "tags/v2"];
 
 const BEFORE: &str = "
   site: {queue: latest, deploy: {path: /srv/site}, retry: {max: 2, on: [tempfail], backoff: 10s}, notify: *all}
@@ -81,9 +81,9 @@ fn edition(hooks: &str) -> Vec<Arc<Hook>> {
 }
 
 /// What a push or a person asks for.
-pub fn target(branch: u8, commit: u8) -> Target {
-    let branch = BRANCHES[usize::from(branch) % BRANCHES.len()];
-    Target::Commit { commit: commit_id(commit), ref_name: RefName::parse(&format!("refs/heads/{branch}")) }
+pub fn target(ref_name: u8, commit: u8) -> Target {
+    let ref_name = REFS[usize::from(ref_name) % REFS.len()];
+    Target::Commit { commit: commit_id(commit), ref_name: RefName::parse(&format!("refs/{ref_name}")) }
 }
 
 /// A commit.

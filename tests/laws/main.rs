@@ -117,6 +117,12 @@ fn a_run_gives_way_only_to_a_newer_push_and_says_to_which() {
 }
 
 #[test]
+fn whose_place_was_taken_in_vain_waits_again() {
+    let laws = [laws::NOBODY_GIVES_WAY_IN_VAIN, laws::IN_ORDER];
+    hold(&laws, Mix { pushes: 50, people: 14, work: 50, letters: 0, holds: 2, trouble: 6, ..EVERYTHING });
+}
+
+#[test]
 fn fences_rise_and_a_void_claim_is_refused() {
     hold(
         &[laws::FENCES_RISE, laws::VOID_CLAIMS_CHANGE_NOTHING],

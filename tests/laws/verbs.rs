@@ -12,7 +12,9 @@ use proptest::{
     strategy::Union,
 };
 
-use crate::cast::{BRANCHES, COMMITS, HOOKS};
+use landfall::model::run::RunStep;
+
+use crate::cast::{COMMITS, HOOKS, REFS};
 
 /// A whole script. Printed, it is one short line for each step.
 #[derive(Clone)]
@@ -40,11 +42,11 @@ pub enum Fate {
 /// Who sends a delivery, which decides by what it is known again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sender {
-    /// By its id and by its body.
+    /// By its body. Its id says nothing.
     GitHub,
     /// By its id.
     GitLab,
-    /// By its body, within an hour.
+    /// By its body, within an hour and until another push of the ref.
     OldGitLab,
 }
 
@@ -58,7 +60,7 @@ pub struct Push {
     pub wanted: BTreeSet<u8>,
     /// The hooks that do not, where they are not among those that do.
     pub refused: BTreeSet<u8>,
-    pub branch: u8,
+    pub ref_name: u8,
     pub commit: u8,
     /// Whether it came after hooks.yaml was changed.
     pub after_reload: bool,
@@ -79,13 +81,21 @@ pub enum End {
     Stale,
     Skipped,
     Interrupted,
+    /// The commit could not be fetched, so nothing was staged.
+    FetchFailed,
+    /// The filter of the hook left it out, so nothing was staged.
+    LeftOut,
+    /// It was stopped at a step that nobody knows.
+    CancelledAnywhere,
+    /// Its keeper died at a step that nobody knows.
+    InterruptedAnywhere,
 }
 
 /// What the holder of a claim does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     Start,
-    NoteStep,
+    NoteStep(RunStep),
     Finish(End),
     /// It never began; `true`: something kept it from it.
     GiveBack(bool),
@@ -109,7 +119,7 @@ pub enum Verb {
     /// A person asks for a deploy.
     Ask {
         hook: u8,
-        branch: u8,
+        ref_name: u8,
         commit: u8,
         after_reload: bool,
     },
@@ -205,6 +215,11 @@ fn hook() -> impl Strategy<Value = u8> {
     0..u8::try_from(HOOKS.len()).expect("few hooks")
 }
 
+/// Branches more often than tags.
+fn ref_name() -> impl Strategy<Value = u8> {
+    prop_oneof![6 => 0..2_u8, 2 => Just(2_u8), 1 => Just(3_u8)]
+}
+
 fn seconds() -> BoxedStrategy<u16> {
     prop_oneof![6 => 1..15_u16, 3 => 55..70_u16, 1 => 3000..8000_u16].boxed()
 }
@@ -212,11 +227,11 @@ fn seconds() -> BoxedStrategy<u16> {
 fn push() -> impl Strategy<Value = Push> {
     let sender = prop_oneof![4 => Just(Sender::GitHub), 2 => Just(Sender::GitLab), 1 => Just(Sender::OldGitLab)];
     let after_reload = prop_oneof![4 => Just(false), 1 => Just(true)];
-    let what = (0..2_u8, 0..3_u8, after_reload);
+    let what = (ref_name(), 0..3_u8, after_reload);
     (sender, 0..7_u8, 0..7_u8, btree_set(hook(), 0..=3), btree_set(hook(), 0..=2), what).prop_map(
-        |(sender, id, body, wanted, refused, (branch, commit, after_reload))| {
+        |(sender, id, body, wanted, refused, (ref_name, commit, after_reload))| {
             let refused = refused.difference(&wanted).copied().collect();
-            Push { sender, id, body, wanted, refused, branch, commit, after_reload }
+            Push { sender, id, body, wanted, refused, ref_name, commit, after_reload }
         },
     )
 }
@@ -226,12 +241,8 @@ fn pushes() -> BoxedStrategy<Verb> {
 }
 
 fn people() -> BoxedStrategy<Verb> {
-    let ask = (hook(), 0..2_u8, 0..3_u8, any::<bool>()).prop_map(|(hook, branch, commit, after_reload)| Verb::Ask {
-        hook,
-        branch,
-        commit,
-        after_reload,
-    });
+    let ask = (hook(), ref_name(), 0..3_u8, any::<bool>())
+        .prop_map(|(hook, ref_name, commit, after_reload)| Verb::Ask { hook, ref_name, commit, after_reload });
     prop_oneof![
         3 => ask,
         2 => number().prop_map(Verb::Repeat),
@@ -254,13 +265,22 @@ fn end() -> impl Strategy<Value = End> {
         2 => Just(End::Stale),
         1 => Just(End::Skipped),
         2 => Just(End::Interrupted),
+        4 => Just(End::FetchFailed),
+        1 => Just(End::LeftOut),
+        2 => Just(End::CancelledAnywhere),
+        1 => Just(End::InterruptedAnywhere),
     ]
+}
+
+/// Before staging, after it, and one that says nothing about it.
+fn step() -> impl Strategy<Value = RunStep> {
+    prop_oneof![Just(RunStep::Fetch), Just(RunStep::Run), Just(RunStep::Finally)]
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         6 => Just(Deed::Start),
-        1 => Just(Deed::NoteStep),
+        2 => step().prop_map(Deed::NoteStep),
         7 => end().prop_map(Deed::Finish),
         3 => any::<bool>().prop_map(Deed::GiveBack),
         1 => Just(Deed::StopLane),
@@ -316,9 +336,9 @@ impl fmt::Display for Verb {
                 let pushes: Vec<_> = pushes.iter().map(Push::to_string).collect();
                 write!(out, "at once: push {}", pushes.join(" | push "))
             }
-            Self::Ask { hook, branch, commit, after_reload } => {
-                let (hook, branch) = (HOOKS[usize::from(*hook)], BRANCHES[usize::from(*branch)]);
-                write!(out, "ask {hook} {branch} {}{}", COMMITS[usize::from(*commit)], reloaded(*after_reload))
+            Self::Ask { hook, ref_name, commit, after_reload } => {
+                let (hook, ref_name) = (HOOKS[usize::from(*hook)], REFS[usize::from(*ref_name)]);
+                write!(out, "ask {hook} {ref_name} {}{}", COMMITS[usize::from(*commit)], reloaded(*after_reload))
             }
             Self::Repeat(run) => write!(out, "repeat ended run #{run}"),
             Self::Claim => out.write_str("claim"),
@@ -351,10 +371,10 @@ impl fmt::Display for Push {
             let names: Vec<_> = hooks.iter().map(|it| HOOKS[usize::from(*it)]).collect();
             if names.is_empty() { "nobody".to_owned() } else { names.join("+") }
         };
-        let (branch, commit) = (BRANCHES[usize::from(self.branch)], COMMITS[usize::from(self.commit)]);
+        let (ref_name, commit) = (REFS[usize::from(self.ref_name)], COMMITS[usize::from(self.commit)]);
         write!(
             out,
-            "{:?} id {} body {} {branch} {commit} to {}",
+            "{:?} id {} body {} {ref_name} {commit} to {}",
             self.sender,
             self.id,
             self.body,

@@ -209,6 +209,6 @@ fn the_envelope_is_judged_after_the_proof() {
 fn a_delivery_is_known_again_by_its_id_and_by_its_body() {
     let (envelope, _) = from_github("push", PUSH.as_bytes(), "application/json");
     assert_eq!(envelope.delivery_id.as_deref(), Some("guid-1"));
-    let [DedupeKey::Body(_), DedupeKey::Id(id)] = &envelope.dedupe[..] else { panic!("{envelope:?}") };
+    let [DedupeKey::Body(_), DedupeKey::Named(id)] = &envelope.dedupe[..] else { panic!("{envelope:?}") };
     assert_eq!(id, "guid-1");
 }

@@ -8,7 +8,7 @@ use super::{
     server::{GitServer, Sshd, everyone},
 };
 use crate::{
-    git::{Against, Fetch, Filter, GitFailure, Verdict, bring::fetch},
+    git::{Against, Fetch, GitFailure, Verdict, bring::fetch},
     model::{
         job::{Asked, Target},
         push::{CommitId, RefName},
@@ -33,14 +33,27 @@ fn judged(
     live: &CommitId,
     asked: Asked,
 ) -> Result<Verdict, GitFailure> {
+    judged_against(room, remote, (commit, ref_name), Against { live_ref: Some(ref_name.clone()), ..since(live, asked) })
+}
+
+/// This is live, from a ref that is not known.
+fn since(live: &CommitId, asked: Asked) -> Against {
+    Against { live: Some(live.clone()), ..Against::nothing(asked) }
+}
+
+fn judged_against(
+    room: &Room,
+    remote: &str,
+    (commit, ref_name): (&CommitId, &RefName),
+    against: Against,
+) -> Result<Verdict, GitFailure> {
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(ref_name.clone()) };
-    let against = Against { live: Some(live.clone()), is_disturbed: false, asked, filter: Filter::default() };
     fetch(&Fetch { against, ..room.order(remote, Vec::new(), target) }).map(|it| it.verdict)
 }
 
 fn stale(verdict: Verdict) -> String {
     match verdict {
-        Verdict::Stale { reason } => reason,
+        Verdict::Stale { reason, .. } => reason,
         Verdict::GoAhead { .. } | Verdict::Skipped { .. } => panic!("not stale: {verdict:?}"),
     }
 }
@@ -116,8 +129,7 @@ fn the_commit_that_is_live_is_skipped_unless_a_run_since_then_or_a_person_gives_
     for asks in [Asked::Again, Asked::ByHand] {
         assert!(remark(asked(&room, &live, &live, asks)).ends_with("as a person asked for it"));
     }
-    let against =
-        Against { live: Some(live.clone()), is_disturbed: true, asked: Asked::Push, filter: Filter::default() };
+    let against = Against { is_disturbed: true, ..since(&live, Asked::Push) };
     let order = room.order(&room.source().display().to_string(), Vec::new(), Target::Ref(main_branch()));
     let disturbed = fetch(&Fetch { against, ..order }).expect("fetched").verdict;
     assert!(remark(disturbed).contains("may have been changed by a run since"));
@@ -150,6 +162,66 @@ fn a_tag_is_compared_by_the_commit_it_leads_to() {
 }
 
 #[test]
+fn a_new_tag_on_an_older_commit_is_stale_and_the_command_that_deploys_it_is_named() {
+    let room = Room::new();
+    let (first, second) = (room.commit(&[("a", "1")]), room.commit(&[("a", "2")]));
+    for (name, options) in [("v1", "--ref refs/tags/v1"), ("v1;id", "--ref 'refs/tags/v1;id'")] {
+        let tag = RefName::Tag(name.into());
+        room.git(&["tag", name, first.as_str()]);
+        let judged = |is_new_tag| {
+            let against = Against { is_new_tag, ..since(&second, Asked::Push) };
+            judged_against(&room, &room.remote, (&first, &tag), against).expect("judged")
+        };
+        let (short, live) = (first.short(), second.short());
+        let reason = format!("tag `{name}` is new, and {short} is older than {live}, which is live");
+        assert_eq!(judged(true), Verdict::Stale { reason, options: options.into() });
+        assert!(remark(judged(false)).contains("points at it now, so it is meant"), "a tag that was moved");
+    }
+}
+
+#[test]
+fn a_new_tag_on_a_commit_of_another_line_goes_ahead_with_a_remark() {
+    let room = Room::new();
+    room.commit(&[("a", "1")]);
+    let live = room.commit(&[("a", "2")]);
+    room.git(&["checkout", "-q", "-b", "side", "HEAD~1"]);
+    let aside = room.commit(&[("a", "3")]);
+    room.git(&["tag", "v1"]);
+    let against = Against { is_new_tag: true, ..since(&live, Asked::Push) };
+    let verdict = judged_against(&room, &room.remote, (&aside, &RefName::Tag("v1".into())), against);
+    assert!(remark(verdict.expect("judged")).contains("does not come after"));
+}
+
+#[test]
+fn the_commit_that_is_live_is_deployed_once_more_for_another_ref() {
+    let room = Room::new();
+    let live = room.commit(&[("a", "1")]);
+    room.git(&["tag", "v1"]);
+    room.git(&["branch", "release/1"]);
+    let (main, tag, branch) = (main_branch(), RefName::Tag("v1".into()), RefName::Branch("release/1".into()));
+    let judged = |ref_name: &RefName, live_ref: Option<&RefName>| {
+        let against = Against { live_ref: live_ref.cloned(), ..since(&live, Asked::Push) };
+        judged_against(&room, &room.remote, (&live, ref_name), against).expect("judged")
+    };
+    for (ref_name, live_ref) in [(&tag, &main), (&branch, &main), (&main, &tag)] {
+        let said = remark(judged(ref_name, Some(live_ref)));
+        assert!(said.contains(&format!("is live from `{}`: once more", live_ref.short())), "{said}");
+    }
+    assert!(remark(judged(&tag, None)).contains("once more, as this is another ref"));
+    for (ref_name, live_ref) in [(&tag, Some(&tag)), (&main, Some(&main)), (&main, None)] {
+        assert!(matches!(judged(ref_name, live_ref), Verdict::Skipped { .. }), "{ref_name:?} {live_ref:?}");
+    }
+}
+
+#[test]
+fn an_event_that_is_no_push_is_never_already_live_or_too_old() {
+    let room = Room::new();
+    let (first, second) = (room.commit(&[("a", "1")]), room.commit(&[("a", "2")]));
+    assert!(remark(asked(&room, &second, &second, Asked::Event)).ends_with("is outside of the repository"));
+    assert!(remark(asked(&room, &first, &second, Asked::Event)).ends_with("is outside of the repository"));
+}
+
+#[test]
 fn the_remote_is_asked_over_http_and_ssh_and_only_where_that_decides() {
     let room = Room::new();
     let (first, second) = (room.commit(&[("a", "1")]), room.commit(&[("a", "2")]));
@@ -168,8 +240,7 @@ fn the_remote_is_asked_over_http_and_ssh_and_only_where_that_decides() {
     let door = ssh_login(sshd.key.clone(), room.path("known"));
     let remote = format!("ssh://127.0.0.1:{}{}", sshd.port, room.source().display());
     let target = Target::Commit { commit: first.clone(), ref_name: Some(main_branch()) };
-    let against =
-        Against { live: Some(second.clone()), is_disturbed: false, asked: Asked::Push, filter: Filter::default() };
+    let against = since(&second, Asked::Push);
     let fetched = fetch(&Fetch { against, ..room.order(&remote, door, target) }).expect("over ssh");
     assert!(remark(fetched.verdict).contains("is meant"));
 }

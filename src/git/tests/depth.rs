@@ -38,7 +38,7 @@ fn is_shallow(room: &Room, folder: &str) -> bool {
 /// What becomes of a push of `commit` while `live` is live.
 fn pushed(room: &Room, commit: &CommitId, live: Option<&CommitId>, filter: Filter) -> Fetched {
     let target = Target::Commit { commit: commit.clone(), ref_name: Some(main_branch()) };
-    let against = Against { live: live.cloned(), is_disturbed: false, asked: Asked::Push, filter };
+    let against = Against { live: live.cloned(), filter, ..Against::nothing(Asked::Push) };
     fetch(&Fetch { against, ..room.order(&room.remote, Vec::new(), target) }).expect("fetched")
 }
 

@@ -5,7 +5,7 @@ use crate::{
     git::{Against, Fetch, Filter, Verdict, bring::fetch},
     model::{
         job::{Asked, Target},
-        push::CommitId,
+        push::{CommitId, RefName},
     },
 };
 
@@ -17,11 +17,20 @@ struct Pushed<'a> {
     markers: &'a [&'a str],
     asked: Asked,
     is_disturbed: bool,
+    ref_name: RefName,
 }
 
 impl<'a> Pushed<'a> {
     fn after(room: &'a Room, live: &'a CommitId) -> Self {
-        Self { room, live: Some(live), paths: &[], markers: &[], asked: Asked::Push, is_disturbed: false }
+        Self {
+            room,
+            live: Some(live),
+            paths: &[],
+            markers: &[],
+            asked: Asked::Push,
+            is_disturbed: false,
+            ref_name: main_branch(),
+        }
     }
 
     /// The rule that leaves it out.
@@ -29,13 +38,13 @@ impl<'a> Pushed<'a> {
         let texts = |them: &[&str]| them.iter().map(|it| (*it).to_owned()).collect();
         let filter = Filter { paths: texts(self.paths), skip_markers: texts(self.markers) };
         let (live, is_disturbed, asked) = (self.live.cloned(), self.is_disturbed, self.asked);
-        let against = Against { live, is_disturbed, asked, filter };
-        let target = Target::Commit { commit: self.room.head(), ref_name: Some(main_branch()) };
+        let against = Against { live, is_disturbed, filter, ..Against::nothing(asked) };
+        let target = Target::Commit { commit: self.room.head(), ref_name: Some(self.ref_name.clone()) };
         let order = self.room.order(&self.room.source().display().to_string(), Vec::new(), target);
         match fetch(&Fetch { against, ..order }).expect("fetched").verdict {
             Verdict::Skipped { reason } => Some(reason),
             Verdict::GoAhead { .. } => None,
-            Verdict::Stale { reason } => panic!("stale: {reason}"),
+            Verdict::Stale { reason, .. } => panic!("stale: {reason}"),
         }
     }
 }
@@ -76,16 +85,31 @@ fn an_excluded_path_does_not_count_and_a_removed_or_moved_file_does() {
 }
 
 #[test]
+fn neither_paths_nor_markers_leave_a_tag_out() {
+    let room = Room::new();
+    let live = room.commit(&[("docs/page", "1")]);
+    room.commit(&[("docs/page", "2")]);
+    say(&room, "words [skip deploy]");
+    room.git(&["tag", "v1"]);
+    let tag = RefName::Tag("v1".into());
+    for (paths, markers) in [(&["web/**"][..], &[][..]), (&[], &["[skip deploy]", "change things"])] {
+        let pushed = |ref_name| Pushed { paths, markers, ref_name, ..Pushed::after(&room, &live) }.rule();
+        assert!(pushed(main_branch()).is_some(), "{paths:?} {markers:?}");
+        assert_eq!(pushed(tag.clone()), None, "{paths:?} {markers:?}");
+    }
+}
+
+#[test]
 fn where_the_difference_is_not_known_nothing_is_left_out_by_paths() {
     let room = Room::new();
     let live = room.commit(&[("docs/page", "1")]);
     room.commit(&[("docs/page", "2")]);
-    let pushed = Pushed { paths: &["web/**"], ..Pushed::after(&room, &live) };
-    assert!(pushed.rule().is_some());
-    assert_eq!(Pushed { live: None, ..pushed }.rule(), None, "a first deploy");
+    let pushed = || Pushed { paths: &["web/**"], ..Pushed::after(&room, &live) };
+    assert!(pushed().rule().is_some());
+    assert_eq!(Pushed { live: None, ..pushed() }.rule(), None, "a first deploy");
     let gone = super::id(&"ab".repeat(20));
-    assert_eq!(Pushed { live: Some(&gone), ..pushed }.rule(), None, "what is live is gone");
-    assert_eq!(Pushed { is_disturbed: true, ..pushed }.rule(), None, "a run since then failed half-way");
+    assert_eq!(Pushed { live: Some(&gone), ..pushed() }.rule(), None, "what is live is gone");
+    assert_eq!(Pushed { is_disturbed: true, ..pushed() }.rule(), None, "a run since then failed half-way");
 }
 
 #[test]

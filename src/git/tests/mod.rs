@@ -66,8 +66,8 @@ use tempfile::TempDir;
 
 use self::ssh::SshRoom;
 use crate::git::{
-    Against, Answer, Fetch, Fetched, Filter, GitFailure, Into, Login, LoginProof, Order, Place, SILENCE, Scope, Stage,
-    Staged, serve,
+    Against, Answer, Fetch, Fetched, GitFailure, Into, Login, LoginProof, Order, Place, SILENCE, Scope, Stage, Staged,
+    serve,
 };
 use crate::{
     model::{
@@ -182,8 +182,7 @@ impl Room {
     }
 
     fn order(&self, remote: &str, logins: Vec<Login>, target: Target) -> Fetch {
-        let (filter, scope) = (Filter::default(), self.scope.clone());
-        let against = Against { live: None, is_disturbed: false, asked: Asked::Push, filter };
+        let (against, scope) = (Against::nothing(Asked::Push), self.scope.clone());
         let (into, mirrors) = (Into::Mirror(self.path("mirror.git")), self.folder.path().to_owned());
         Fetch { into, mirrors, remote: remote.into(), logins, target, scope, against, silence: SILENCE }
     }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     journal,
@@ -18,7 +18,7 @@ use crate::{
         StoreError,
         claims::{Cancelled, Finished, GivenBack, Right},
         sqlite::{
-            again, hold, lanes, outbox,
+            again, displaced, hold, lanes, outbox,
             rows::{millis, ref_key, time},
             runs::{self, Ending, Place},
         },
@@ -37,6 +37,8 @@ pub(super) struct Held {
     pub(super) lane: i64,
     seq: i64,
     started_at: Option<i64>,
+    /// Whether a step was noted in which the run changes what it deploys to.
+    has_staged: bool,
     pub(super) cancel_asked: Option<String>,
     yields_to: Option<RunId>,
     since: i64,
@@ -49,11 +51,6 @@ impl Held {
     /// The place it had, for a run that is to have it again.
     pub(super) fn place(&self, not_before: Option<i64>) -> Place {
         Place { lane: self.lane, seq: self.seq, not_before, since: self.since, rank: self.rank }
-    }
-
-    /// A place in another lane that is as urgent.
-    pub(super) fn place_in(&self, lane: i64, seq: i64) -> Place {
-        Place { lane, seq, ..self.place(None) }
     }
 
     /// What the end of a run means that was stopped: who made room for a newer push was superseded by it.
@@ -74,6 +71,7 @@ pub(in crate::store) fn finish(
     now: Timestamp,
 ) -> Result<Finished, StoreError> {
     let Some(held) = let_go(tx, right)? else { return finished_already(tx, right, outcome) };
+    let has_staged = outcome.has_staged(held.has_staged);
     let outcome = &held.outcome_of(outcome);
     let commit = facts.commit.clone().or_else(|| job.target.commit().cloned());
     let live = match outcome {
@@ -89,7 +87,7 @@ pub(in crate::store) fn finish(
         | Outcome::Skipped { .. }
         | Outcome::Interrupted { .. } => facts.live.clone(),
     };
-    let ending = Ending::unclaimed(right.run, outcome, now);
+    let ending = Ending::unclaimed(right.run, outcome, now).having_staged(has_staged);
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts { commit: commit.clone(), ..facts.clone() }))?;
     count_yields(tx, held.hook, outcome)?;
     // Behind a stopped lane nobody tries again, so people are told now.
@@ -98,7 +96,7 @@ pub(in crate::store) fn finish(
         Some(again::queue_retry(tx, right.run, job, &held, now)?)
     } else {
         tell(tx, right.run, held.hook, job, outcome)?;
-        again::put_back(tx, right.run, (job, outcome), &held, now)?;
+        displaced::settle(tx, (right.run, held.hook), outcome, &held.place(None), now)?;
         None
     };
     if let Some(commit) = commit {
@@ -125,7 +123,7 @@ fn count_yields(tx: &Connection, hook: i64, outcome: &Outcome) -> Result<(), Sto
 fn let_go(tx: &Connection, right: Right) -> Result<Option<Held>, StoreError> {
     let mut statement = tx.prepare_cached(
         "DELETE FROM active WHERE run = ?1 AND fence = ?2
-         RETURNING lane, seq, started_at, cancel_asked, yields_to, since, rank,
+         RETURNING lane, seq, started_at, cancel_asked, yields_to, since, rank, has_staged,
                    (SELECT hook FROM run WHERE run.run = ?1), (SELECT delivery FROM run WHERE run.run = ?1)",
     )?;
     let held = statement.query_row(params![right.run.0, right.fence], |row| {
@@ -137,8 +135,9 @@ fn let_go(tx: &Connection, right: Right) -> Result<Option<Held>, StoreError> {
             yields_to: row.get::<_, Option<i64>>(4)?.map(RunId),
             since: row.get(5)?,
             rank: row.get(6)?,
-            hook: row.get(7)?,
-            delivery: row.get(8)?,
+            has_staged: row.get(7)?,
+            hook: row.get(8)?,
+            delivery: row.get(9)?,
         })
     });
     Ok(held.optional()?)
@@ -227,6 +226,7 @@ pub(in crate::store) fn give_back(
             if !matches!(outcome, Outcome::Superseded { .. }) {
                 tell(tx, right.run, held.hook, job, outcome)?;
             }
+            displaced::settle(tx, (right.run, held.hook), outcome, &held.place(None), now)?;
         }
     }
     lanes::set_head(tx, held.lane)?;
@@ -267,9 +267,12 @@ pub(in crate::store) fn cancel(
     if ask.execute(params![run.0, reason])? == 1 {
         return Ok(Cancelled::Asked);
     }
-    let mut leave = tx.prepare_cached("DELETE FROM pending WHERE run = ?1 RETURNING lane, hook")?;
-    let left = leave.query_row([run.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    let Some((lane, hook)) = left else {
+    let mut leave = tx.prepare_cached("DELETE FROM pending WHERE run = ?1 RETURNING hook, lane, seq, since, rank")?;
+    let place = |row: &Row| {
+        let (lane, seq, since, rank) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        Ok((row.get(0)?, Place { lane, seq, not_before: None, since, rank }))
+    };
+    let Some((hook, place)) = leave.query_row([run.0], place).optional()? else {
         let is_known = tx.prepare_cached("SELECT 1 FROM run WHERE run = ?1")?.exists([run.0])?;
         return Ok(if is_known { Cancelled::AlreadyFinished } else { Cancelled::Unknown });
     };
@@ -280,7 +283,8 @@ pub(in crate::store) fn cancel(
     if let Ok(job) = journal::job::decode(&job) {
         tell(tx, run, hook, &job, &outcome)?;
     }
-    lanes::set_head(tx, lane)?;
+    displaced::settle(tx, (run, hook), &outcome, &place, now)?;
+    lanes::set_head(tx, place.lane)?;
     Ok(Cancelled::Ended)
 }
 
@@ -292,7 +296,8 @@ pub(in crate::store) fn condemn(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let held = let_go(tx, right)?.ok_or(StoreError::Fenced(right.run))?;
-    let ending = Ending::unclaimed(right.run, outcome, now);
+    let ending = Ending::unclaimed(right.run, outcome, now).having_staged(outcome.has_staged(held.has_staged));
     runs::end(tx, &ending.claimed(right.fence, held.started_at, RunFacts::default()))?;
+    displaced::settle(tx, (right.run, held.hook), outcome, &held.place(None), now)?;
     lanes::set_head(tx, held.lane)
 }

@@ -18,7 +18,7 @@ use crate::{
         claims::Stop,
         history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
         sqlite::{
-            hold, live,
+            hold, live, repository,
             rows::{commit_id, hook_name, key_bytes, known, lane_name, source_path, time},
             runs,
         },
@@ -155,9 +155,10 @@ pub(in crate::store) fn delivery_by_id(tx: &Connection, id: &str) -> Result<Opti
     let newest = format!(
         "{DELIVERY} WHERE forge_id = ?1 AND delivery = (SELECT max(delivery) FROM (
              SELECT max(delivery) AS delivery FROM delivery WHERE forge_id = ?1 AND result <> 'queued'
-             UNION ALL SELECT max(delivery) FROM seen WHERE key = ?2))"
+             UNION ALL SELECT max(delivery) FROM seen WHERE key IN (?2, ?3)))"
     );
-    Ok(delivery_views(tx, &newest, &[&id, &key_bytes(&DedupeKey::Id(id.to_owned()))])?.pop())
+    let keys = [DedupeKey::Id(id.to_owned()), DedupeKey::Named(id.to_owned())].map(|it| key_bytes(&it));
+    Ok(delivery_views(tx, &newest, &[&id, &keys[0], &keys[1]])?.pop())
 }
 
 /// The newest deliveries that pushed a commit which begins with these digits, and made no run of it.
@@ -227,7 +228,8 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
 /// A hook at a glance.
 pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
     let Some(hook) = runs::known_hook(tx, name)? else {
-        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits: Vec::new() });
+        let bad_commits = Vec::new();
+        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits, renamed_to: None });
     };
     let last = format!("{RUN} WHERE r.hook = ?1 AND r.finished_at IS NOT NULL ORDER BY r.run DESC LIMIT 1");
     let active = format!("{RUN} WHERE r.run IN (SELECT run FROM active) AND r.hook = ?1 ORDER BY r.run DESC LIMIT 1");
@@ -238,6 +240,7 @@ pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result
         active: views(tx, &active, &[&hook])?.pop(),
         waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),
         bad_commits: hold::bad_commits(tx, name)?,
+        renamed_to: repository::new_name(tx, hook)?,
     })
 }
 

@@ -26,6 +26,19 @@ pub(in crate::store) fn live(
     Ok(find(tx, hook, ref_name)?.map(|(commit, _)| commit))
 }
 
+/// The ref that what is live came from; `None`: nothing is live, or it came from no ref that was known by then.
+pub(in crate::store) fn ref_of_live(
+    tx: &Connection,
+    hook: &HookName,
+    ref_name: Option<&RefName>,
+) -> Result<Option<RefName>, StoreError> {
+    let Some((_, run)) = find(tx, hook, ref_name)? else { return Ok(None) };
+    let mut statement =
+        tx.prepare_cached("SELECT ref FROM live WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND run = ?2")?;
+    let found: Option<String> = statement.query_row(params![hook.as_str(), run], |row| row.get(0)).optional()?;
+    Ok(found.and_then(|it| RefName::parse(&it)))
+}
+
 /// Whether the run that brought what is live did not succeed, or one after it may have changed that, and did not succeed.
 ///
 /// A run of another ref counts too: what its scripts did is not known to be elsewhere. Only runs since then are

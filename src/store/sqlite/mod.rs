@@ -11,6 +11,8 @@ mod soundness;
 mod writer;
 
 mod again;
+mod displaced;
+mod repository;
 mod rows;
 
 pub(super) mod accept;

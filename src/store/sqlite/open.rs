@@ -17,7 +17,8 @@ use thiserror::Error;
 use crate::store::sqlite::{lock, soundness::is_damage};
 
 /// One per version of the schema, in order. A released one is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
 
 /// `LndF`: says whose database this is, in the file's header.
 const APPLICATION_ID: i64 = 0x4c6e_6446;
@@ -197,7 +198,7 @@ fn migrate(writer: &mut Connection, database: &Path, folder: &Path) -> Result<()
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{OpenError, open};
+    use super::{MIGRATIONS, OpenError, open};
 
     #[test]
     fn a_second_daemon_on_the_same_folder_is_refused_by_name_and_pid() {
@@ -225,8 +226,46 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().writer.pragma_update(None, "user_version", 99).unwrap();
         let Err(refused) = open(folder.path()) else { panic!("opened a newer one") };
-        assert!(matches!(refused, OpenError::Newer { found: 99, known: 2, .. }), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { found: 99, known: 3, .. }), "{refused}");
         assert!(refused.to_string().contains("run the newer Landfall again"), "{refused}");
+    }
+
+    #[test]
+    fn a_store_of_the_first_release_is_taken_over_with_what_waits_and_what_is_under_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = rusqlite::Connection::open(folder.path().join("landfall.db")).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO hook (hook, name) VALUES (1, 'site');
+             INSERT INTO lane (lane, name) VALUES (1, 'site'), (2, 'other'), (3, 'third');
+             INSERT INTO run (run, hook, lane, created_at, finished_at, outcome)
+             VALUES (1, 1, 1, 0, 1, '\"succeeded\"'), (2, 1, 1, 0, NULL, NULL), (3, 1, 2, 0, NULL, NULL),
+                    (4, 1, 3, 0, NULL, NULL), (5, 1, 1, 0, NULL, NULL);
+             INSERT INTO pending (lane, seq, run, hook, ref, replaces, since, rank, interval)
+             VALUES (1, 1, 2, 1, 'refs/tags/v1', 'hook', 0, 0, 0), (1, 2, 5, 1, 'refs/heads/main', 'hook', 0, 0, 0);
+             INSERT INTO active (lane, run, seq, fence, step, ref, since, rank)
+             VALUES (2, 3, 1, 1, 'fetch', '', 0, 0), (3, 4, 1, 1, 'activate', '', 0, 0);
+             INSERT INTO seen (hook, key, delivery, run, at) VALUES (1, x'00', 1, 1, 0);",
+        )
+        .unwrap();
+        old.pragma_update(None, "application_id", super::APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        let writer = open(folder.path()).unwrap().writer;
+        let ask = |sql: &str| {
+            let mut statement = writer.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+            rows.map(|it| it.unwrap().unwrap_or_else(|| "unknown".into())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ask("SELECT replaces FROM pending ORDER BY seq"),
+            ["ref", "hook"],
+            "a tag takes a tag's place alone"
+        );
+        assert_eq!(ask("SELECT CAST(has_staged AS TEXT) FROM active ORDER BY run"), ["0", "1"]);
+        assert_eq!(ask("SELECT CAST(has_staged AS TEXT) FROM run WHERE run = 1"), ["unknown"]);
+        assert_eq!(ask("SELECT CAST(times AS TEXT) FROM seen"), ["1"]);
+        assert_eq!(ask("SELECT repository FROM hook"), ["unknown"]);
     }
 
     #[test]

@@ -170,8 +170,10 @@ pub(in crate::store) fn start(tx: &Connection, right: Right, job: &Job, now: Tim
 
 /// The run has come to this step.
 pub(in crate::store) fn note_step(tx: &Connection, right: Right, step: RunStep) -> Result<(), StoreError> {
-    let mut statement = tx.prepare_cached("UPDATE active SET step = ?3 WHERE run = ?1 AND fence = ?2")?;
-    match statement.execute(params![right.run.0, right.fence, step.word()])? {
+    let mut statement = tx.prepare_cached(
+        "UPDATE active SET step = ?3, has_staged = max(has_staged, ?4) WHERE run = ?1 AND fence = ?2",
+    )?;
+    match statement.execute(params![right.run.0, right.fence, step.word(), step.changes_target()])? {
         0 => Err(StoreError::Fenced(right.run)),
         _ => Ok(()),
     }

@@ -59,7 +59,9 @@ pub(super) fn ref_key(ref_name: Option<&RefName>) -> String {
     ref_name.map(RefName::full).unwrap_or_default()
 }
 
-/// Whose place a waiting job takes: nobody's, its hook's and ref's, or its hook's where that deploys to one path.
+/// Whose place a waiting job takes: nobody's, its hook's and ref's, or that of any branch of its hook, where that
+/// deploys to one path. A tag takes the place of the same tag alone, and nothing but that tag takes its place: what
+/// comes with a tag is another deploy than what comes with the branch, also where one `git push` brings both.
 /// A way back takes nobody's: what waits before it was accepted, and is no newer push.
 ///
 /// Only a push takes places: what a person asks for may well be older than what waits.
@@ -67,10 +69,24 @@ pub(super) fn replaces(job: &Job, delivery: Option<i64>) -> &'static str {
     if delivery.is_none() {
         return "nothing";
     }
+    let is_tag = matches!(job.target.ref_name(), Some(RefName::Tag(_)));
     match (job.hook.queue, &job.hook.deploy.strategy) {
         (QueuePolicy::All, _) => "nothing",
+        (QueuePolicy::Latest | QueuePolicy::Cancel, _) if is_tag => "ref",
         (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::InPlace { .. } | Strategy::Releases { .. }) => "hook",
         (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::Checkout { .. } | Strategy::None { .. }) => "ref",
+    }
+}
+
+/// In SQL, whether a ref is no tag. What has no ref that is known counts as a branch.
+pub(super) const IS_NO_TAG: &str = "substr(ref, 1, 10) <> 'refs/tags/'";
+
+/// Whether a job of the same hook takes the place of an older one with this ref.
+pub(super) fn takes_place((job, delivery): (&Job, Option<i64>), older_ref: &str) -> bool {
+    match replaces(job, delivery) {
+        "hook" => !older_ref.starts_with("refs/tags/"),
+        "ref" => older_ref == ref_key(job.target.ref_name()),
+        _ => false,
     }
 }
 
@@ -78,9 +94,15 @@ pub(super) fn replaces(job: &Job, delivery: Option<i64>) -> &'static str {
 pub(super) fn key_bytes(key: &DedupeKey) -> Vec<u8> {
     match key {
         DedupeKey::Id(id) => [b"i", id.as_bytes()].concat(),
+        DedupeKey::Named(id) => [b"n", id.as_bytes()].concat(),
         DedupeKey::Body(hash) => [b"b", hash.as_slice()].concat(),
         DedupeKey::BodyWithin(hash, _) => [b"w", hash.as_slice()].concat(),
     }
+}
+
+/// Under which the newest accepted push of a ref is remembered, for senders that are known by their bodies alone.
+pub(super) fn ref_mark(ref_name: Option<&RefName>) -> Vec<u8> {
+    [b"r", ref_key(ref_name).as_bytes()].concat()
 }
 
 fn damaged(what: &str, text: &str) -> StoreError {

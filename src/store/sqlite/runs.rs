@@ -13,14 +13,14 @@ use crate::{
         hook::QueuePolicy,
         job::Job,
         name::HookName,
-        push::CommitId,
+        push::{CommitId, RefName},
         run::{Outcome, RunFacts, RunId},
     },
     store::{
         StoreError,
         sqlite::{
             lanes,
-            rows::{millis, ref_key, replaces},
+            rows::{IS_NO_TAG, millis, ref_key, replaces, takes_place},
         },
     },
 };
@@ -63,31 +63,33 @@ const DEBOUNCES_MAX: i64 = 10;
 
 /// Queues a job that no delivery brought.
 pub(in crate::store) fn enqueue(tx: &Connection, new: &Prepared, now: Timestamp) -> Result<RunId, StoreError> {
-    append(tx, hook(tx, &new.job.hook.name)?, new, None, now)
+    append(tx, hook(tx, &new.job.hook.name)?, new, (None, None), now)
 }
 
-/// Queues a job of this hook at the end of its lane. A waiting one of the same hook and ref gives way to it, if the hook says so,
-/// and so does one under way.
+/// Queues a job of this hook at the end of its lane. A waiting one gives way to it, if the hook says so and its push is
+/// older, and so does one under way. `first` is the run by which the push was accepted first, if it comes again.
 pub(super) fn append(
     tx: &Connection,
     hook: i64,
     new: &Prepared,
-    delivery: Option<i64>,
+    (delivery, first): (Option<i64>, Option<RunId>),
     now: Timestamp,
 ) -> Result<RunId, StoreError> {
     let job = &new.job;
     let (lane, seq) = lanes::next_place(tx, &job.hook.lane)?;
     let run = insert(tx, new, (hook, lane), delivery, now)?;
+    first.map_or(Ok(()), |first| note_first(tx, run, first))?;
+    let accepted = first.unwrap_or(run);
     let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
     let mut place = Place { lane, seq, not_before: None, since: millis(now), rank };
-    for earlier in supersede(tx, (hook, lane), (job, delivery), run, now)? {
+    for earlier in supersede(tx, (hook, lane), (job, delivery), (run, accepted), now)? {
         // Its place in the lane is its own, but not how long people have waited: a busy branch would never be deployed.
         (place.since, place.rank) = (place.since.min(earlier.since), place.rank.min(earlier.rank));
     }
     // What a person asks for waits for no quiet and stops nothing.
     if delivery.is_some() {
         place.not_before = debounce(tx, hook, job, &place, now)?;
-        make_room(tx, hook, (job, delivery), run)?;
+        make_room(tx, hook, (job, delivery), (run, accepted))?;
     }
     wait(tx, run, (hook, delivery), job, &place)?;
     lanes::set_head(tx, lane)?;
@@ -112,17 +114,24 @@ fn debounce(tx: &Connection, hook: i64, job: &Job, place: &Place, now: Timestamp
 
 /// Asks a run under way to make room for a newer push, where the hook says `queue: cancel`; but not a third in a row,
 /// or a busy branch would never be deployed.
-fn make_room(tx: &Connection, hook: i64, (job, delivery): (&Job, Option<i64>), run: RunId) -> Result<(), StoreError> {
+fn make_room(
+    tx: &Connection,
+    hook: i64,
+    (job, delivery): (&Job, Option<i64>),
+    (run, accepted): (RunId, RunId),
+) -> Result<(), StoreError> {
     const IN_A_ROW_MAX: i64 = 2;
     if job.hook.queue != QueuePolicy::Cancel {
         return Ok(());
     }
-    let mut statement = tx.prepare_cached(
+    let mut statement = tx.prepare_cached(&format!(
         "UPDATE active SET yields_to = ?2
-         WHERE run IN (SELECT r.run FROM active a JOIN run r USING (run) WHERE r.hook = ?1)
-           AND (?3 = 'hook' OR ref = ?4) AND (SELECT yields FROM hook WHERE hook = ?1) < ?5",
-    )?;
-    statement.execute(params![hook, run.0, replaces(job, delivery), ref_key(job.target.ref_name()), IN_A_ROW_MAX])?;
+         WHERE run IN (SELECT r.run FROM active a JOIN run r USING (run)
+                       WHERE r.hook = ?1 AND coalesce(r.first_run, r.run) < ?6)
+           AND ((?3 = 'hook' AND {IS_NO_TAG}) OR ref = ?4) AND (SELECT yields FROM hook WHERE hook = ?1) < ?5",
+    ))?;
+    let ref_key = ref_key(job.target.ref_name());
+    statement.execute(params![hook, run.0, replaces(job, delivery), ref_key, IN_A_ROW_MAX, accepted.0])?;
     Ok(())
 }
 
@@ -177,6 +186,18 @@ pub(super) fn note_next(tx: &Connection, run: RunId, next: RunId) -> Result<(), 
     Ok(())
 }
 
+/// Remembers by which run the push of this one was accepted first.
+pub(super) fn note_first(tx: &Connection, run: RunId, first: RunId) -> Result<(), StoreError> {
+    tx.prepare_cached("UPDATE run SET first_run = ?2 WHERE run = ?1")?.execute([run.0, first.0])?;
+    Ok(())
+}
+
+/// The run by which the push of this one was accepted first. Their numbers are the order of acceptance.
+pub(super) fn first_of(tx: &Connection, run: RunId) -> Result<RunId, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT coalesce(first_run, run) FROM run WHERE run = ?1")?;
+    Ok(statement.query_row([run.0], |row| row.get(0)).optional()?.map_or(run, RunId))
+}
+
 /// Puts a run into its line. The caller sets the lane's head.
 pub(super) fn wait(
     tx: &Connection,
@@ -210,18 +231,20 @@ fn supersede(
     tx: &Connection,
     (hook, lane): (i64, i64),
     (job, delivery): (&Job, Option<i64>),
-    by: RunId,
+    (by, accepted): (RunId, RunId),
     now: Timestamp,
 ) -> Result<Vec<Replaced>, StoreError> {
     let replaces = replaces(job, delivery);
     if replaces == "nothing" {
         return Ok(Vec::new());
     }
-    let mut statement = tx.prepare_cached(
-        "DELETE FROM pending WHERE hook = ?1 AND (?2 = 'hook' OR ref = ?3) RETURNING run, lane, since, rank",
-    )?;
+    let mut statement = tx.prepare_cached(&format!(
+        "DELETE FROM pending WHERE hook = ?1 AND ((?2 = 'hook' AND {IS_NO_TAG}) OR ref = ?3)
+           AND (SELECT coalesce(r.first_run, r.run) FROM run r WHERE r.run = pending.run) < ?4
+         RETURNING run, lane, since, rank",
+    ))?;
     let row = |row: &Row| Ok(Replaced { run: row.get(0)?, lane: row.get(1)?, since: row.get(2)?, rank: row.get(3)? });
-    let found = statement.query_map(params![hook, replaces, ref_key(job.target.ref_name())], row)?;
+    let found = statement.query_map(params![hook, replaces, ref_key(job.target.ref_name()), accepted.0], row)?;
     let replaced = found.collect::<Result<Vec<_>, _>>()?;
     for it in &replaced {
         end(tx, &Ending::unclaimed(RunId(it.run), &Outcome::Superseded { by }, now))?;
@@ -232,15 +255,44 @@ fn supersede(
     Ok(replaced)
 }
 
-/// The newer waiting run that takes the place of a run with this job, if there is one.
+/// The newest waiting run of a newer push that takes the place of a run with this job, if there is one.
 pub(super) fn replaced_by(tx: &Connection, hook: i64, run: RunId, job: &Job) -> Result<Option<RunId>, StoreError> {
+    waiting_newer(tx, hook, first_of(tx, run)?, job)
+}
+
+fn waiting_newer(tx: &Connection, hook: i64, accepted: RunId, job: &Job) -> Result<Option<RunId>, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT max(run) FROM pending
-         WHERE hook = ?1 AND run > ?2 AND (replaces = 'hook' OR (replaces = 'ref' AND ref = ?3))",
+        "SELECT max(p.run) FROM pending p JOIN run r ON r.run = p.run
+         WHERE p.hook = ?1 AND coalesce(r.first_run, r.run) > ?2
+           AND ((p.replaces = 'hook' AND ?4) OR (p.replaces = 'ref' AND p.ref = ?3))",
+    )?;
+    let is_no_tag = !matches!(job.target.ref_name(), Some(RefName::Tag(_)));
+    let ref_key = ref_key(job.target.ref_name());
+    let newer: Option<i64> = statement.query_row(params![hook, accepted.0, ref_key, is_no_tag], |row| row.get(0))?;
+    Ok(newer.map(RunId))
+}
+
+/// The newest run of a newer push that takes the place of one with this job, accepted then, and waits or is under way.
+pub(super) fn unfinished_newer(
+    tx: &Connection,
+    hook: i64,
+    accepted: RunId,
+    job: &Job,
+) -> Result<Option<RunId>, StoreError> {
+    let mut newest = waiting_newer(tx, hook, accepted, job)?;
+    let mut statement = tx.prepare_cached(
+        "SELECT r.run, r.delivery, j.job FROM active a JOIN run r ON r.run = a.run JOIN job j ON j.run = a.run
+         WHERE r.hook = ?1 AND coalesce(r.first_run, r.run) > ?2",
     )?;
     let ref_key = ref_key(job.target.ref_name());
-    let newer: Option<i64> = statement.query_row(params![hook, run.0, ref_key], |row| row.get(0))?;
-    Ok(newer.map(RunId))
+    let mut rows = statement.query(params![hook, accepted.0])?;
+    while let Some(row) = rows.next()? {
+        let Ok(job) = journal::job::decode(&row.get::<_, String>(2)?) else { continue };
+        if takes_place((&job, row.get(1)?), &ref_key) {
+            newest = newest.max(Some(RunId(row.get(0)?)));
+        }
+    }
+    Ok(newest)
 }
 
 /// How a run ended, and what is known of it by then.
@@ -249,6 +301,8 @@ pub(super) struct Ending<'a> {
     outcome: &'a Outcome,
     now: Timestamp,
     facts: RunFacts,
+    /// Whether it had begun to change what it deploys to.
+    has_staged: bool,
     /// Of the claim it ended in: its fence, and when the run began, if it did.
     held: Option<(i64, Option<i64>)>,
 }
@@ -256,7 +310,12 @@ pub(super) struct Ending<'a> {
 impl<'a> Ending<'a> {
     /// Of a run that nobody had in hand.
     pub(super) fn unclaimed(run: RunId, outcome: &'a Outcome, now: Timestamp) -> Self {
-        Self { run, outcome, now, facts: RunFacts::default(), held: None }
+        Self { run, outcome, now, facts: RunFacts::default(), has_staged: false, held: None }
+    }
+
+    /// Of a run that may have begun to change what it deploys to.
+    pub(super) fn having_staged(self, has_staged: bool) -> Self {
+        Self { has_staged, ..self }
     }
 
     /// Of a run that was claimed.
@@ -269,7 +328,7 @@ impl<'a> Ending<'a> {
 pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
     let mut statement = tx.prepare_cached(
         "UPDATE run SET finished_at = ?2, outcome = ?3, commit_id = coalesce(?4, commit_id), fields = ?5,
-                        fence = ?6, started_at = ?7, has_folder = ?8, superseded_by = ?9
+                        fence = ?6, started_at = ?7, has_folder = ?8, superseded_by = ?9, has_staged = ?10
          WHERE run = ?1 AND finished_at IS NULL",
     )?;
     let facts = &ending.facts;
@@ -286,6 +345,7 @@ pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
         started_at,
         ending.held.is_some(),
         superseded_by(ending.outcome),
+        ending.has_staged,
     ])?;
     Ok(())
 }

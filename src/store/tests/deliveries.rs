@@ -1,9 +1,15 @@
 //! What the store promises about deliveries.
 
-use super::{World, all, arrival, failed, latest, ticket};
+use std::time::Duration;
+
+use super::{World, all, arrival, failed, latest, ticket, ticket_of};
 use crate::{
-    model::run::{FailureClass, Outcome},
-    store::{Accepted, DeliveryFilter, Verdict},
+    forge::DedupeKey,
+    model::{
+        push::RepoName,
+        run::{FailureClass, Outcome},
+    },
+    store::{Accepted, Arrival, DeliveryFilter, Repository, Verdict},
 };
 
 #[tokio::test]
@@ -12,7 +18,7 @@ async fn the_same_delivery_never_starts_a_second_run() {
     let hook = all("site");
     let first = world.deliver("id-1", "body", &hook, 'a').await;
     assert_eq!(first.accepted, Accepted::Queued);
-    for (id, body) in [("id-1", "body"), ("id-1", "another body"), ("id-2", "body")] {
+    for (id, body) in [("id-1", "body"), ("id-2", "body")] {
         let again = world.deliver(id, body, &hook, 'a').await;
         assert_eq!((again.accepted, &again.runs), (Accepted::Duplicate, &first.runs), "{id} {body}");
     }
@@ -42,6 +48,103 @@ async fn a_redelivery_of_what_ended_badly_queues_it_again_and_of_what_went_well_
     assert_eq!(world.deliver("id-1", "body", &hook, 'a').await.accepted, Accepted::Duplicate, "it waits now");
     world.carry_out(Outcome::Succeeded).await;
     assert_eq!(world.deliver("id-1", "body", &hook, 'a').await.accepted, Accepted::Duplicate);
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_signed_makes_no_other_body_a_duplicate() {
+    let world = World::new();
+    let hook = all("site");
+    let (first, body) = (world.deliver("id-1", "body", &hook, 'a').await, "another body");
+    let second = world.deliver("id-1", body, &hook, 'b').await;
+    assert_eq!(second.accepted, Accepted::Queued);
+    assert_ne!(first.runs, second.runs);
+}
+
+#[tokio::test]
+async fn of_one_delivery_come_four_runs_at_most_and_then_the_command_is_named() {
+    let world = World::new();
+    let hook = all("site");
+    let mut last = 0;
+    for number in 0..4 {
+        let receipt = world.deliver(&format!("id-{number}"), "body", &hook, 'a').await;
+        assert_eq!(receipt.accepted, Accepted::Queued, "{number}");
+        last = receipt.runs[0].0.0;
+        world.carry_out(failed(FailureClass::Other)).await;
+    }
+    let fifth = world.deliver("id-5", "body", &hook, 'a').await;
+    assert_eq!((fifth.accepted, fifth.runs[0].0.0), (Accepted::Duplicate, last));
+    assert!(fifth.message.contains(&format!("`landfall retry {last}` runs it once more")), "{}", fifth.message);
+    assert_eq!(world.nothing_to_claim().await, None);
+    assert_eq!(world.deliver("id-6", "body 6", &hook, 'b').await.accepted, Accepted::Queued, "another push");
+}
+
+#[tokio::test]
+async fn a_body_without_an_id_is_new_if_the_ref_was_pushed_to_in_between() {
+    let world = World::new();
+    let hook = all("site");
+    let deliver = async |body: &str, ref_name: &str| {
+        let verdict = Verdict::Queue { tickets: vec![ticket_of(ref_name, &hook, 'a')], refused: Vec::new() };
+        let mut arrival = arrival("id", body, verdict);
+        let Some(DedupeKey::Body(hash)) = arrival.dedupe.first() else { panic!("no body") };
+        arrival.dedupe = vec![DedupeKey::BodyWithin(*hash, Duration::from_secs(3600))];
+        world.store.accept(arrival, world.now).await.expect("accepted").accepted
+    };
+    let (main, next) = ("refs/heads/main", "refs/heads/next");
+    assert_eq!(deliver("A to B", main).await, Accepted::Queued);
+    assert_eq!(deliver("A to B of next", next).await, Accepted::Queued);
+    assert_eq!(deliver("A to B", main).await, Accepted::Duplicate, "only another ref was pushed to");
+    assert_eq!(deliver("B to A", main).await, Accepted::Queued);
+    assert_eq!(deliver("A to B", main).await, Accepted::Queued, "a third push");
+    assert_eq!(deliver("A to B", main).await, Accepted::Duplicate);
+}
+
+#[tokio::test]
+async fn a_repository_is_known_by_its_number_when_its_name_has_changed_and_that_is_news_once() {
+    let world = World::new();
+    let hook = all("site");
+    let of = |number, name: &str, is_named| {
+        let name = RepoName::parse(name).expect("a name");
+        Some(Repository { number, name, is_named })
+    };
+    let receive = async |id: &str, repository, verdict| {
+        let arrival = Arrival { repository, ..arrival(id, id, verdict) };
+        world.store.accept(arrival, world.now).await.expect("accepted")
+    };
+    let queue = || Verdict::Queue { tickets: vec![ticket(&hook, 'a')], refused: Vec::new() };
+    let aside = || Verdict::Aside { result: "ignored", message: "it is another repository".into() };
+    let new_name = async || {
+        let summary = world.store.hook_summary(&hook.name).await.expect("a read");
+        summary.renamed_to.map(|it| it.to_string())
+    };
+    receive("id-1", of(7, "acme/site", true), queue()).await;
+    let other = receive("id-2", of(8, "acme/other", false), aside()).await;
+    assert_eq!((other.renamed.len(), new_name().await), (0, None));
+    assert_eq!(other.message, "it is another repository");
+    for (id, news) in [("id-3", 1), ("id-4", 0)] {
+        let receipt = receive(id, of(7, "acme/new", false), aside()).await;
+        assert_eq!(receipt.renamed.len(), news, "{id}");
+        assert!(receipt.message.ends_with("of `site` under a new name: write `acme/new` in hooks.yaml"));
+        assert_eq!(new_name().await.as_deref(), Some("acme/new"));
+    }
+    receive("id-5", of(7, "acme/new", true), queue()).await;
+    assert_eq!(new_name().await, None, "hooks.yaml has it now");
+}
+
+#[tokio::test]
+async fn a_redelivery_takes_no_place_of_a_newer_push_and_waits_for_none() {
+    let world = World::new();
+    let hook = latest("site");
+    world.deliver("id-1", "old", &hook, 'a').await;
+    world.carry_out(failed(FailureClass::Other)).await;
+    let newer = world.deliver("id-2", "new", &hook, 'b').await.runs[0].0;
+    let again = world.deliver("id-1", "old", &hook, 'a').await;
+    assert_eq!((again.accepted, again.runs[0].0), (Accepted::Duplicate, newer));
+    assert!(again.message.contains("is of a newer push and takes its place"), "{}", again.message);
+    assert_eq!(world.carry_out(Outcome::Succeeded).await.0, newer);
+    let again = world.deliver("id-1", "old", &hook, 'a').await;
+    assert_eq!(again.accepted, Accepted::Queued, "nothing newer waits or runs");
+    let asked = world.ask(&hook, 'c').await;
+    assert_eq!(world.outcome(asked).await, None);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod deliveries;
+mod displaced;
 mod holds;
 mod letters;
 mod policies;
@@ -70,8 +71,15 @@ impl World {
 
     /// Queues a push that is like no other.
     async fn queue(&self, hook: &Arc<Hook>, commit: char) -> RunId {
+        self.queue_of("refs/heads/main", hook, commit).await
+    }
+
+    /// Queues a push of this ref that is like no other.
+    async fn queue_of(&self, ref_name: &str, hook: &Arc<Hook>, commit: char) -> RunId {
         let number = self.pushes.fetch_add(1, Ordering::Relaxed);
-        self.deliver(&format!("push {number}"), &format!("the body of push {number}"), hook, commit).await.runs[0].0
+        let (id, body) = (format!("push {number}"), format!("the body of push {number}"));
+        let verdict = Verdict::Queue { tickets: vec![ticket_of(ref_name, hook, commit)], refused: Vec::new() };
+        self.store.accept(arrival(&id, &body, verdict), self.now).await.expect("accepted").runs[0].0
     }
 
     /// Queues what a person asks for.
@@ -118,15 +126,20 @@ fn arrival(id: &str, body: &str, verdict: Verdict) -> Arrival {
         forge: Forge::GitHub,
         event: Some("push".into()),
         delivery_id: Some(id.into()),
-        dedupe: vec![DedupeKey::Id(id.into()), DedupeKey::Body(hash)],
+        dedupe: vec![DedupeKey::Body(hash), DedupeKey::Named(id.into())],
         body: Bytes::copy_from_slice(body.as_bytes()),
         commit: None,
+        repository: None,
         verdict,
     }
 }
 
 fn ticket(hook: &Arc<Hook>, commit: char) -> Ticket {
-    let target = Target::Commit { commit: commit_id(commit), ref_name: RefName::parse("refs/heads/main") };
+    ticket_of("refs/heads/main", hook, commit)
+}
+
+fn ticket_of(ref_name: &str, hook: &Arc<Hook>, commit: char) -> Ticket {
+    let target = Target::Commit { commit: commit_id(commit), ref_name: RefName::parse(ref_name) };
     by_hand(hook, target, "ana")
 }
 

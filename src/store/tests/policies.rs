@@ -161,8 +161,23 @@ async fn a_newer_push_stops_a_run_under_way_and_supersedes_it_but_not_a_third_in
         assert_eq!(world.outcome(older).await, Some(Outcome::Superseded { by: newer }));
         let view = world.store.run(newer).await.expect("a read").expect("a run");
         assert_eq!(view.supersedes, [older]);
-        let waiting = world.store.cancel(newer, "for the next round", world.now).await.expect("cancelled");
-        assert_eq!(waiting, crate::store::Cancelled::Ended);
+        // For the next round: the newer one, and then the older one, which waits again.
+        for run in [newer, RunId(newer.0 + 1)] {
+            let waiting = world.store.cancel(run, "for the next round", world.now).await.expect("cancelled");
+            assert_eq!(waiting, crate::store::Cancelled::Ended);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_push_of_a_branch_stops_no_tag_and_a_tag_stops_no_branch() {
+    for (under_way, newer) in [("refs/tags/v1", "refs/heads/main"), ("refs/heads/main", "refs/tags/v1")] {
+        let world = World::new();
+        world.queue_of(under_way, &cancelling(), 'a').await;
+        let claim = world.claim().await;
+        world.store.start(&claim, world.now).await.expect("started");
+        world.queue_of(newer, &cancelling(), 'b').await;
+        assert_eq!(world.store.stops_asked().await.expect("a read"), [], "{newer} after {under_way}");
     }
 }
 

@@ -6,6 +6,7 @@ use super::{World, all, commit_id, failed, hook, in_lane, latest};
 use crate::{
     model::{
         hook::{Hook, QueuePolicy, Retry},
+        push::RefName,
         run::{FailureClass, Outcome, RetryClass, RunFacts, RunStep},
     },
     store::{Cancelled, GivenBack, Kept, RunState, Stop, StoreError},
@@ -81,6 +82,35 @@ async fn latest_skips_only_to_a_newer_accepted_push() {
 }
 
 #[tokio::test]
+async fn a_branch_takes_the_place_of_a_branch_alone_and_a_tag_that_of_the_same_tag_alone() {
+    let (main, next, v1, v2) = ("refs/heads/main", "refs/heads/next", "refs/tags/v1", "refs/tags/v2");
+    let pairs =
+        [(main, main, true), (next, main, true), (v1, main, false), (main, v1, false), (v1, v1, true), (v1, v2, false)];
+    for (waiting, newer, is_taken) in pairs {
+        let world = World::new();
+        let older = world.queue_of(waiting, &latest("site"), 'a').await;
+        let by = world.queue_of(newer, &latest("site"), 'b').await;
+        let taken = is_taken.then_some(Outcome::Superseded { by });
+        assert_eq!(world.outcome(older).await, taken, "{newer} after {waiting}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_live_names_the_ref_it_came_from() {
+    let world = World::new();
+    let hook = latest("site");
+    let ref_of_live = async || world.store.ref_of_live(&hook.name, None).await.expect("a read").map(|it| it.full());
+    assert_eq!(ref_of_live().await, None);
+    for ref_name in ["refs/heads/main", "refs/tags/v1", "refs/heads/main"] {
+        world.queue_of(ref_name, &hook, 'a').await;
+        world.carry_out(Outcome::Succeeded).await;
+        assert_eq!(ref_of_live().await.as_deref(), Some(ref_name));
+    }
+    let tag = RefName::parse("refs/tags/v1");
+    assert_eq!(world.store.ref_of_live(&hook.name, tag.as_ref()).await.expect("a read"), tag);
+}
+
+#[tokio::test]
 async fn what_a_person_asks_for_takes_nobodys_place_and_gives_its_own_to_a_newer_push() {
     let world = World::new();
     let hook = latest("site");
@@ -89,38 +119,6 @@ async fn what_a_person_asks_for_takes_nobodys_place_and_gives_its_own_to_a_newer
     assert_eq!((world.outcome(push).await, world.outcome(asked).await), (None, None));
     let newer = world.queue(&hook, 'c').await;
     assert_eq!(world.outcome(asked).await, Some(Outcome::Superseded { by: newer }));
-}
-
-#[tokio::test]
-async fn whose_place_a_stale_push_took_waits_again_unless_a_newer_one_does() {
-    let stale = || Outcome::Stale { reason: "it is older than what is live".into() };
-    let world = World::new();
-    let hook = latest("site");
-    let [newest, late, later] =
-        [world.queue(&hook, 'c').await, world.queue(&hook, 'a').await, world.queue(&hook, 'b').await];
-    assert_eq!(world.outcome(newest).await, Some(Outcome::Superseded { by: late }));
-    assert_eq!(world.outcome(late).await, Some(Outcome::Superseded { by: later }));
-    // What it took the place of is stale as well, and had taken the place of the newest.
-    assert_eq!(world.carry_out(stale()).await.0, later);
-    let (late_again, _) = world.carry_out(stale()).await;
-    let (newest_again, _) = world.carry_out(Outcome::Succeeded).await;
-    for (run, repeated) in [(late_again, late), (newest_again, newest)] {
-        let view = world.store.run(run).await.expect("a read").expect("a run");
-        assert_eq!((view.job.retry_of, view.job.attempt), (Some(repeated), 1));
-    }
-    assert_eq!(world.store.live(&hook.name, None).await.expect("a read"), Some(super::commit_id('c')));
-    let again = world.deliver("push 0", "the body of push 0", &hook, 'c').await;
-    assert_eq!(again.runs[0].0, newest_again, "it is known by what stands for it now");
-
-    let lost = world.queue(&hook, 'd').await;
-    let taker = world.queue(&hook, 'a').await;
-    let claim = world.claim().await;
-    let newer = world.queue(&hook, 'e').await;
-    world.store.start(&claim, world.now).await.expect("started");
-    assert_eq!(claim.run(), taker);
-    world.store.finish(claim, stale(), RunFacts::default(), world.now).await.expect("finished");
-    assert_eq!(world.carry_out(Outcome::Succeeded).await.0, newer);
-    assert_eq!(world.nothing_to_claim().await, None, "run {lost} is not wanted any more");
 }
 
 #[tokio::test]

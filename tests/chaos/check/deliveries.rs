@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Case, INVENTED, ONE_RUN, SAME_ANSWER, STORED, TAKEN, Violation, broken, named};
+use super::{Case, INVENTED, ONE_RUN, SAME_ANSWER, STORED, TAKEN, Violation, broken, named, runs::line_of};
 use crate::{history::Event, record::Run};
 
 /// One request of a sender.
@@ -85,10 +85,18 @@ fn answered_run(
         return Some(broken(STORED, format!("run {run} was told to a sender and is not there"), shown));
     };
     let is_hooks = case.rule(&view.hook).is_some_and(|it| it.is_started_by(request.path, request.repo));
-    let is_pushs = view.sha.as_deref() == Some(request.sha);
+    let is_pushs = view.sha.as_deref() == Some(request.sha) || is_duplicate && stands_in(case, request, view);
     let law = if is_duplicate { SAME_ANSWER } else { STORED };
     let what = || format!("delivery {} of {} was answered with {}", request.id, request.sha, named(view));
     (!is_hooks || !is_pushs).then(|| broken(law, what(), shown))
+}
+
+/// Whether a run is of a newer push of the line, in whose favour a redelivery is left out.
+fn stands_in(case: &Case, request: &Request, view: &Run) -> bool {
+    let Some(rule) = case.rule(&view.hook) else { return false };
+    let line = line_of(rule, view);
+    let is_older = |it: &&Run| case.record.origin(it.id) < case.record.origin(view.id) && line_of(rule, it) == line;
+    line.is_some() && made_by(case, rule.name, request.sha).iter().any(is_older)
 }
 
 /// The runs that deliveries of a push made of a hook, oldest first; retries are not among them.

@@ -76,7 +76,9 @@ fn arrivals(case: &Case) -> BTreeMap<Identity, Vec<usize>> {
 fn owed(case: &Case, run: &Run) -> Option<Violation> {
     let rule = case.rule(&run.hook)?;
     let is_told = rule.told != Told::Nobody;
-    let is_final = run.outcome.is_some() && !case.record.runs.iter().any(|it| it.retry_of == Some(run.id));
+    // One that waits again is no other attempt.
+    let is_next_attempt = |it: &Run| it.retry_of == Some(run.id) && it.attempt > run.attempt;
+    let is_final = run.outcome.is_some() && !case.record.runs.iter().any(is_next_attempt);
     let starts = usize::from(is_told && run.started_at.is_some() && run.attempt == 1);
     // Who gave way before it began leaves nothing to tell.
     let has_given_way = run.ended("superseded") && run.started_at.is_none();

@@ -51,6 +51,7 @@ pub const STARTED_ONCE: &str = "a run is carried out once at most";
 pub const ONE_OUTCOME: &str = "a run has one outcome, and keeps it";
 pub const SUCCESSOR: &str = "a superseded run has a later one in its stead";
 pub const LAST_PUSH: &str = "the last push of a line is not superseded";
+pub const NEWEST: &str = "the newest accepted push of a line reaches the server or has an end of its own";
 pub const TRUE_OUTCOME: &str = "an outcome is what the script did";
 pub const RIGHT_TREE: &str = "a script sees the tree of the commit that was pushed";
 pub const OWED: &str = "of every start and every end people are told, once each";

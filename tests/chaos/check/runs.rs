@@ -2,10 +2,11 @@
 //!
 //! Invariant: a run whose script was killed may end in several ways, but only in one of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Case, ENDED, LAST_PUSH, ONE_OUTCOME, RIGHT_TREE, STARTED_ONCE, SUCCESSOR, TRUE_OUTCOME, Violation, broken, named,
+    Case, ENDED, LAST_PUSH, NEWEST, ONE_OUTCOME, RIGHT_TREE, STARTED_ONCE, SUCCESSOR, TRUE_OUTCOME, Violation, broken,
+    named,
 };
 use crate::{
     history::Event,
@@ -48,6 +49,7 @@ pub fn judge(case: &Case) -> Vec<Violation> {
         ));
     }
     found.extend(last_pushes(case));
+    found.extend(newest_pushes(case, &scripts));
     found
 }
 
@@ -112,7 +114,7 @@ fn tree_of<'a>(case: &'a Case, rule: &Rule, pushed: &str) -> Option<&'a str> {
 }
 
 /// Whose place a run takes that takes this one's.
-fn line_of<'a>(rule: &Rule, run: &'a Run) -> Option<&'a str> {
+pub(super) fn line_of<'a>(rule: &Rule, run: &'a Run) -> Option<&'a str> {
     match rule.queue {
         Queue::All => None,
         Queue::LatestOfRef | Queue::CancelOfRef => run.ref_name.as_deref(),
@@ -147,4 +149,25 @@ fn last_pushes(case: &Case) -> Vec<Violation> {
     }
     let superseded = last.into_values().filter(|it| it.ended("superseded"));
     superseded.map(|it| broken(LAST_PUSH, format!("{} is the last of its line", named(it)), &[])).collect()
+}
+
+/// Of each line the push that was accepted last, by its first run: a redelivery makes no push newer.
+fn newest_pushes(case: &Case, scripts: &BTreeMap<i64, Script>) -> Vec<Violation> {
+    let mut newest: BTreeMap<(&str, &str), &Run> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for run in case.record.runs.iter().filter(|it| it.retry_of.is_none()) {
+        let Some(rule) = case.rule(&run.hook) else { continue };
+        if seen.insert((rule.name, run.sha.as_deref())) {
+            let line = line_of(rule, run).or(run.ref_name.as_deref()).unwrap_or_default();
+            newest.insert((rule.name, line), run);
+        }
+    }
+    let lost = |first: &Run| {
+        let of_push = |it: &&Run| it.hook == first.hook && it.sha == first.sha;
+        let runs: Vec<&Run> = case.record.runs.iter().filter(of_push).collect();
+        let has_run = runs.iter().any(|it| scripts.get(&it.id).is_some_and(|it| !it.begins.is_empty()));
+        let last = runs.last().filter(|it| it.ended("superseded") && !has_run)?;
+        Some(broken(NEWEST, format!("{} is the newest push of its line", named(last)), &[]))
+    };
+    newest.into_values().filter_map(lost).collect()
 }

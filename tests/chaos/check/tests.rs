@@ -87,6 +87,7 @@ impl World {
             finished_at: Some(format!("{id}2")),
             attempt: 1,
             retry_of: None,
+            supersedes: Vec::new(),
             fence: Some(id * 10),
             letters: Vec::new(),
         });
@@ -283,7 +284,50 @@ fn a_superseded_run_without_a_later_one_in_its_stead_is_named() {
     let mut world = World::with_a_superseded_run();
     world.of(3).ref_name = Some("refs/heads/next".into());
     let laws: Vec<_> = world.complaints().iter().map(|it| it.law).collect();
-    assert_eq!(laws, [SUCCESSOR, LAST_PUSH]);
+    assert_eq!(laws, [SUCCESSOR, LAST_PUSH, NEWEST]);
+}
+
+#[test]
+fn a_newest_push_that_gave_way_to_the_redelivery_of_an_older_one_is_named() {
+    let mut world = World::with_a_superseded_run();
+    world.of(1).outcome = Some("failed".into());
+    world.of(1).exit_code = Some(0);
+    world.push(3, "shop", "aa");
+    world.of(3).sha = Some("aa".into());
+    let third = world.find(|it| matches!(it, Event::Sent { sha, .. } if sha == "cc"));
+    world.events.drain(third..third + 2);
+    world.record.deliveries.remove(2);
+    world.breaks(NEWEST);
+    world.of(3).outcome = Some("failed".into());
+    world.of(3).exit_code = Some(0);
+    world.of(3).supersedes = vec![2];
+    let again = world.run(4, "shop", "bb");
+    (again.outcome, again.retry_of) = (Some("succeeded".into()), Some(2));
+    world.script(4, 0);
+    assert_eq!(world.complaints(), [], "it waits again in the place of run 3");
+}
+
+#[test]
+fn what_waits_again_has_the_place_of_the_run_that_took_its_own_in_vain() {
+    let mut world = World::with_a_superseded_run();
+    world.of(3).outcome = Some("failed".into());
+    world.of(3).exit_code = Some(0);
+    world.of(3).supersedes = vec![2];
+    let again = world.run(4, "shop", "bb");
+    (again.outcome, again.retry_of) = (Some("succeeded".into()), Some(2));
+    assert_eq!(world.record.place(4), 3);
+    assert_eq!(world.record.origin(4), 2);
+    world.script(4, 0);
+    assert_eq!(world.complaints(), []);
+}
+
+#[test]
+fn a_redelivery_may_be_answered_with_the_run_of_a_newer_push_and_not_of_an_older_one() {
+    let mut world = World::with_a_superseded_run();
+    world.delivery(3, "shop", "aa", (200, "duplicate"));
+    assert_eq!(world.complaints(), []);
+    world.delivery(1, "shop", "cc", (200, "duplicate"));
+    world.breaks(SAME_ANSWER);
 }
 
 #[test]

@@ -163,6 +163,7 @@ impl Bench {
             state: self.state.path().to_owned(),
             run_url: "http://127.0.0.1:9001/runs/7".into(),
             live: CommitId::parse(&"b2".repeat(20)),
+            live_ref: None,
             is_disturbed: false,
             has_payload: self.payload.is_some(),
         };

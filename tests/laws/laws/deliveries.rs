@@ -2,10 +2,13 @@
 
 use landfall::{
     forge::DedupeKey,
-    model::run::{Mood, Outcome},
+    model::{
+        job::Job,
+        run::{Mood, Outcome},
+    },
 };
 
-use super::{Diary, Event, Law};
+use super::{Diary, Event, Law, lanes::takes_place_of};
 use crate::{
     acts::{Delivery, OLD_WINDOW},
     view::Run,
@@ -17,7 +20,7 @@ pub const ONE_RUN_OF_A_DELIVERY: Law =
 
 /// The other half of it: nothing is taken for a duplicate that is none.
 pub const EVERY_HOOK_HAS_ITS_RUN_OR_ITS_REASON: Law = Law {
-    name: "of a delivery each hook that wants it has a new run, an earlier one, or a commit that is held",
+    name: "of a delivery each hook that wants it has a new run, an earlier one, one of a newer push, or a commit that is held",
     judge: every_hook,
 };
 
@@ -47,6 +50,7 @@ fn every_hook(diary: &Diary, event: &Event) -> Result<(), String> {
             match own.as_slice() {
                 [run] if event.after.facts.runs[run].commit.as_deref() == Some(&commit) => (),
                 [] if is_held || !standing(diary, event, number, delivery, hook).is_empty() => (),
+                [] if is_needless(diary, event, number, delivery, job) => (),
                 other => return Err(format!("delivery {number} made {other:?} of {hook}, which wants {commit}")),
             }
         }
@@ -94,7 +98,9 @@ fn standing(diary: &Diary, event: &Event, number: i64, delivery: &Delivery, hook
         let same_act = event.stored().find(|(number, _)| number == earlier).map(|(_, it)| it);
         let Some(sent) = diary.sent.get(&stored.event).or(same_act) else { continue };
         let age = received_at.duration_since(stored.received_at);
-        if !is_same(&sent.keys, &delivery.keys, age.unsigned_abs() <= OLD_WINDOW) {
+        let is_recent =
+            age.unsigned_abs() <= OLD_WINDOW && !is_overtaken(diary, event, (*earlier, number), delivery, hook);
+        if !is_same(&sent.keys, &delivery.keys, is_recent) {
             continue;
         }
         let made = stored.runs.iter().filter(|it| facts.runs[it].hook == hook);
@@ -103,9 +109,43 @@ fn standing(diary: &Diary, event: &Event, number: i64, delivery: &Delivery, hook
     standing
 }
 
+/// Whether between two deliveries another one of that ref, known by its body alone, was queued for the hook.
+fn is_overtaken(diary: &Diary, event: &Event, (earlier, number): (i64, i64), delivery: &Delivery, hook: &str) -> bool {
+    let facts = &event.after.facts;
+    let ref_of = |job: &Job| job.target.ref_name().cloned();
+    let wanted = delivery.jobs().find(|it| it.hook.name.as_str() == hook).and_then(ref_of);
+    let between = facts.deliveries.range(earlier + 1..number).filter(|(_, it)| it.word == "queued");
+    let mut between = between.filter(|(between, it)| {
+        let same_act = event.stored().find(|(number, _)| number == *between).map(|(_, it)| it);
+        let sent = diary.sent.get(&it.event).or(same_act);
+        sent.is_some_and(|it| it.keys.iter().any(|key| matches!(key, DedupeKey::BodyWithin(..))))
+    });
+    between.any(|(between, it)| {
+        let made = it.runs.iter().filter(|run| facts.runs[run].hook == hook);
+        made.into_iter()
+            .any(|run| facts.runs[run].delivery == Some(*between) && ref_of(&event.after.jobs[run]) == wanted)
+    })
+}
+
+/// Whether a delivery that came before, and in vain, is not queued again: it was four times, or a run of a newer push
+/// that takes its place has not ended.
+fn is_needless(diary: &Diary, event: &Event, number: i64, delivery: &Delivery, job: &Job) -> bool {
+    let (facts, hook) = (&event.after.facts, job.hook.name.as_str());
+    let earlier = facts.deliveries.range(..number).filter(|(_, it)| it.word == "queued");
+    let made: Vec<i64> = earlier
+        .filter(|(_, it)| diary.sent.get(&it.event).is_some_and(|sent| is_same(&sent.keys, &delivery.keys, true)))
+        .flat_map(|(_, it)| it.runs.iter().copied().filter(|run| facts.runs[run].hook == hook))
+        .collect();
+    let Some(first) = made.iter().map(|it| diary.origin(*it)).min() else { return false };
+    let unfinished = facts.runs.iter().filter(|(_, it)| it.outcome().is_none());
+    let mut newer = unfinished.filter(|(run, _)| diary.origin(**run) > first);
+    made.len() >= 4 || newer.any(|(run, _)| takes_place_of(event, *run, job))
+}
+
 fn is_same(one: &[DedupeKey], other: &[DedupeKey], is_recent: bool) -> bool {
     one.iter().any(|key| match key {
         DedupeKey::Id(_) | DedupeKey::Body(_) => other.contains(key),
+        DedupeKey::Named(_) => false,
         DedupeKey::BodyWithin(..) => is_recent && other.contains(key),
     })
 }

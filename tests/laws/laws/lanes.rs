@@ -1,7 +1,7 @@
 //! How lanes go on: one at a time, in order, past no one, and not while they are on hold.
 
 use landfall::{
-    model::{deploy::Strategy, hook::QueuePolicy, run::Outcome},
+    model::{deploy::Strategy, hook::QueuePolicy, job::Job, push::RefName, run::Outcome},
     store::RunState,
 };
 
@@ -41,7 +41,7 @@ fn one_in_hand(_: &Diary, event: &Event) -> Result<(), String> {
     Ok(())
 }
 
-fn in_order(_: &Diary, event: &Event) -> Result<(), String> {
+fn in_order(diary: &Diary, event: &Event) -> Result<(), String> {
     let Some(right) = event.claimed() else { return Ok(()) };
     let claimed = &event.before.facts.runs[&right.run];
     if !claimed.waits() || claimed.lane != right.lane || event.before.facts.stopped.contains_key(&right.lane) {
@@ -52,12 +52,12 @@ fn in_order(_: &Diary, event: &Event) -> Result<(), String> {
     {
         return Err(format!("run {} was to wait until {at}", right.run));
     }
-    let own = event.place(right.run);
-    let earlier = line(event, &right.lane).find(|(run, _)| event.place(*run) < own);
+    let own = diary.place(right.run);
+    let earlier = line(event, &right.lane).find(|(run, _)| diary.place(*run) < own);
     earlier.map_or(Ok(()), |(run, _)| Err(format!("run {} was claimed before run {run}", right.run)))
 }
 
-fn superseded_by_newer(_: &Diary, event: &Event) -> Result<(), String> {
+fn superseded_by_newer(diary: &Diary, event: &Event) -> Result<(), String> {
     for (run, before, after) in event.ended() {
         let Some(Outcome::Superseded { by }) = after.outcome() else { continue };
         let newer =
@@ -72,7 +72,7 @@ fn superseded_by_newer(_: &Diary, event: &Event) -> Result<(), String> {
     // And whose place is taken is not left waiting.
     let waiting: Vec<_> = event.after.facts.runs.iter().filter(|(_, it)| it.waits()).map(|(run, _)| *run).collect();
     for newer in &waiting {
-        let older = |it: &&i64| event.place(**it) < event.place(*newer) && takes_place(event, *newer, **it);
+        let older = |it: &&i64| diary.origin(**it) < diary.origin(*newer) && takes_place(event, *newer, **it);
         if let Some(older) = waiting.iter().find(older) {
             return Err(format!("runs {older} and {newer} both wait"));
         }
@@ -115,7 +115,7 @@ fn nobody_is_passed_over(diary: &Diary, event: &Event) -> Result<(), String> {
     let everything = facts.holds.get(&None).is_some_and(|it| it.until.is_none_or(|until| until > event.at));
     let lanes: std::collections::BTreeSet<_> = facts.runs.values().map(|it| it.lane.as_str()).collect();
     for lane in lanes.into_iter().filter(|it| is_free(facts, it)) {
-        let Some(head) = line(event, lane).min_by_key(|(run, _)| event.place(*run)) else { continue };
+        let Some(head) = line(event, lane).min_by_key(|(run, _)| diary.place(*run)) else { continue };
         if everything || !may_go(head.1, event) {
             continue;
         }
@@ -167,10 +167,19 @@ fn urgency(diary: &Diary, event: &Event, lane: &str) -> (i64, i64) {
     (earliest(|it| it.0), earliest(|it| it.1))
 }
 
+fn is_tag(ref_name: Option<&RefName>) -> bool {
+    matches!(ref_name, Some(RefName::Tag(_)))
+}
+
 /// Whether a run takes the place of an older one of its hook that waits.
 fn takes_place(event: &Event, newer: i64, older: i64) -> bool {
+    takes_place_of(event, newer, &event.after.jobs[&older])
+}
+
+/// Whether a run takes the place of an older one with this job.
+pub(super) fn takes_place_of(event: &Event, newer: i64, older: &Job) -> bool {
     let is_push = event.after.facts.runs[&newer].delivery.is_some();
-    let (newer, older) = (&event.after.jobs[&newer], &event.after.jobs[&older]);
+    let newer = &event.after.jobs[&newer];
     let has_one_path = match newer.hook.deploy.strategy {
         Strategy::InPlace { .. } | Strategy::Releases { .. } => true,
         Strategy::Checkout { .. } | Strategy::None { .. } => false,
@@ -178,5 +187,6 @@ fn takes_place(event: &Event, newer: i64, older: i64) -> bool {
     is_push
         && newer.hook.name == older.hook.name
         && newer.hook.queue != QueuePolicy::All
-        && (has_one_path || newer.target.ref_name() == older.target.ref_name())
+        && (newer.target.ref_name() == older.target.ref_name()
+            || has_one_path && !is_tag(newer.target.ref_name()) && !is_tag(older.target.ref_name()))
 }

@@ -60,7 +60,7 @@ pub(super) fn are_people_told(event: &Event, run: i64) -> bool {
     let was_finished = matches!(event.act, Act::Deed { deed: Deed::Finish(_), .. });
     let is_superseded = matches!(after.outcome(), Some(Outcome::Superseded { .. }));
     let mut new = event.new_runs();
-    let is_retried = new.any(|(_, it)| it.retry_of == Some(run) && it.attempt > 1);
+    let is_retried = new.any(|(_, it)| it.retry_of == Some(run) && it.attempt > after.attempt);
     !is_retried && (was_finished || !is_superseded)
 }
 

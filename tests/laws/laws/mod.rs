@@ -1,21 +1,27 @@
 //! What must hold after every verb, told from what the store shows and answers alone: no law knows the model.
 
 mod deliveries;
+mod displaced;
 mod hands;
 mod lanes;
 mod letters;
 mod survival;
 
-use std::{collections::BTreeMap, fmt, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    rc::Rc,
+};
 
 use jiff::Timestamp;
 use landfall::model::{
     hook::Hook,
-    run::{Mood, RunId},
+    run::{Mood, RunStep},
 };
 
 pub use self::{
     deliveries::{EVERY_HOOK_HAS_ITS_RUN_OR_ITS_REASON, ONE_RUN_OF_A_DELIVERY, REASONS_ARE_STORED},
+    displaced::NOBODY_GIVES_WAY_IN_VAIN,
     hands::{A_RUN_ENDS_ONCE, FENCES_RISE, NOTHING_LEAVES_A_HAND_SILENTLY, VOID_CLAIMS_CHANGE_NOTHING},
     lanes::{HOLDS_HOLD, IN_ORDER, NOBODY_IS_PASSED_OVER, ONE_IN_HAND, SUPERSEDED_BY_NEWER},
     letters::{LETTERS_COME_WITH_THEIR_CAUSE, LETTERS_STAY_UNTIL_ACKNOWLEDGED},
@@ -25,7 +31,7 @@ pub use self::{
 use crate::{
     acts::{Act, Answer, Delivery, Receipt, Right},
     model::HAND,
-    verbs::{Fate, Posting},
+    verbs::{Deed, Fate, Posting},
     view::{Run, View},
 };
 
@@ -39,7 +45,7 @@ pub struct Law {
 }
 
 /// All of them.
-pub const ALL: [Law; 18] = [
+pub const ALL: [Law; 19] = [
     ACKNOWLEDGED_IS_STORED,
     UNCOMMITTED_LEAVES_NOTHING,
     COMMITTED_IS_THERE,
@@ -50,6 +56,7 @@ pub const ALL: [Law; 18] = [
     ONE_IN_HAND,
     IN_ORDER,
     SUPERSEDED_BY_NEWER,
+    NOBODY_GIVES_WAY_IN_VAIN,
     HOLDS_HOLD,
     NOBODY_IS_PASSED_OVER,
     FENCES_RISE,
@@ -93,6 +100,12 @@ pub struct Diary {
     pub moods: BTreeMap<String, Mood>,
     clock: Option<Timestamp>,
     last_answer: Option<Answer>,
+    /// By run, where it is not that of its own number.
+    places: BTreeMap<i64, i64>,
+    /// The same.
+    origins: BTreeMap<i64, i64>,
+    /// The runs of which a step was noted that comes after staging.
+    staged: BTreeSet<i64>,
 }
 
 /// How long a run has been waited for, and how urgent it is.
@@ -157,14 +170,13 @@ impl Event {
         &self.after.jobs[&run].hook
     }
 
-    /// Where a run stands in its line: with the run that it, or the one it tries again, was at first.
-    pub fn place(&self, run: i64) -> i64 {
-        let mut place = run;
-        while let Some(job) = self.after.jobs.get(&place).filter(|it| it.attempt > 1) {
-            let Some(RunId(earlier)) = job.retry_of else { break };
-            place = earlier;
+    /// The run that ended by it, if its holder said so or a person did.
+    fn ended_run(&self) -> Option<i64> {
+        match &self.act {
+            Act::Deed { right, .. } => Some(right.run),
+            Act::Cancel(run) => Some(*run),
+            _ => None,
         }
-        place
     }
 
     /// Whether a new daemon is looking.
@@ -174,6 +186,41 @@ impl Event {
 }
 
 impl Diary {
+    /// Where a run stands in its line: with the run that it tries again, or that had taken its place in vain.
+    pub fn place(&self, run: i64) -> i64 {
+        self.places.get(&run).copied().unwrap_or(run)
+    }
+
+    /// The run by which its push was accepted.
+    pub fn origin(&self, run: i64) -> i64 {
+        self.origins.get(&run).copied().unwrap_or(run)
+    }
+
+    /// Remembers where the runs stand that the store made by itself. Laws lean on it while they judge the event.
+    pub fn note_places(&mut self, event: &Event) {
+        if matches!(event.act, Act::Receive(_)) {
+            // What a redelivery queues is of the push that was accepted first.
+            for (earlier, before, after) in event.old_runs() {
+                let Some(next) = after.and_then(|it| it.repeated_by).filter(|_| before.repeated_by.is_none()) else {
+                    continue;
+                };
+                let origin = self.origin(next).min(self.origin(earlier));
+                self.origins.insert(next, origin);
+            }
+        }
+        let Some(ended) = event.ended_run() else { return };
+        let lane = event.after.facts.runs.get(&ended).map(|it| &it.lane);
+        let mut is_free = true;
+        for (run, shown) in event.new_runs() {
+            let Some(repeated) = shown.retry_of else { continue };
+            self.origins.insert(run, self.origin(repeated));
+            if is_free && lane == Some(&shown.lane) {
+                self.places.insert(run, self.place(ended));
+                is_free = false;
+            }
+        }
+    }
+
     /// What the last act was answered with.
     pub fn last_answer(&self) -> Option<&Answer> {
         self.last_answer.as_ref()
@@ -203,6 +250,11 @@ impl Diary {
                 self.moods.insert(event.hook(run).name.to_string(), mood);
             }
         }
+        if let Act::Deed { right, deed: Deed::NoteStep(step), .. } = &event.act
+            && *step >= RunStep::Stage
+        {
+            self.staged.insert(right.run);
+        }
         self.note_letters(event);
         self.last_answer = Some(event.answer.clone());
     }
@@ -214,10 +266,11 @@ impl Diary {
             self.clock = Some(clock);
             let own = event.hook(run).priority;
             let mut turn = Turn { since: clock, priority: (own, own) };
-            let place = event.place(run);
+            // What the store makes by itself is as urgent as the run by whose end it was made.
+            let ended = event.ended_run().filter(|_| shown.retry_of.is_some());
             let waited = |it: &&i64| event.before.facts.runs.get(it).is_none_or(Run::waits);
             let replaced = shown.supersedes.iter().filter(waited);
-            for earlier in replaced.chain((place != run).then_some(&place)).filter_map(|it| self.turns.get(it)) {
+            for earlier in replaced.chain(ended.as_ref()).filter_map(|it| self.turns.get(it)) {
                 let (low, high) = earlier.priority;
                 turn.since = turn.since.min(earlier.since);
                 turn.priority = (turn.priority.0.min(low), turn.priority.1.max(high));

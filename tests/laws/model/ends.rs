@@ -12,7 +12,7 @@ use landfall::{
     store::{Cancelled, GivenBack},
 };
 
-use super::{End, Hand, Model, NotBefore, Place, Run, Stage, commit, later};
+use super::{End, Hand, Model, NotBefore, Place, Stage, commit, displaced::has_staged, later};
 use crate::{
     acts::{Answer, Right},
     cast::commit_id,
@@ -59,7 +59,9 @@ impl Model {
             commit: Some(commit.clone()),
             fields: fields(),
         };
-        self.run(right.run).stage = Stage::Ended { end };
+        let run = self.run(right.run);
+        run.stage = Stage::Ended { end };
+        run.has_staged = has_staged(told, hand.has_staged);
         let book = self.book(job.hook.name.as_str());
         let yields = matches!(outcome, Outcome::Superseded { .. });
         book.yields_in_a_row = if yields { book.yields_in_a_row + 1 } else { 0 };
@@ -87,35 +89,11 @@ impl Model {
             return Answer::Finished(Some(self.retry(right.run, place, now)));
         }
         self.tell(right.run, &outcome);
-        if matches!(outcome, Outcome::Stale { .. }) {
-            self.put_back(right, job.retry_of, place, now);
+        match &outcome {
+            Outcome::Superseded { by } => self.give_way(right.run, by.0, place, now),
+            _ => self.give_places_back(right.run, place, now),
         }
         Answer::Finished(None)
-    }
-
-    /// The newest of those whose place a stale run took waits again in it, unless a newer one waits.
-    fn put_back(&mut self, right: &Right, repeated: Option<RunId>, place: Place, now: Timestamp) {
-        let takers = [Some(RunId(right.run)), repeated];
-        let is_lost = |run: &Run| match &run.stage {
-            Stage::Ended { end: End { outcome: Outcome::Superseded { by }, .. } } => {
-                run.next.is_none() && takers.contains(&Some(*by))
-            }
-            Stage::Ended { .. } | Stage::Waits { .. } | Stage::InHand { .. } => false,
-        };
-        let Some((lost, old)) = self.runs.iter().rev().find(|(_, it)| is_lost(it)) else { return };
-        let (lost, old) = (*lost, old.clone());
-        if self.replaced_by(lost).is_some() {
-            return;
-        }
-        let job = route::again(&old.job, RunId(lost), old.job.attempt, None).into_job();
-        let number = if old.lane == right.lane {
-            place.number
-        } else {
-            self.lane(&old.lane).places += 1;
-            self.lane(&old.lane).places
-        };
-        let stage = Stage::Waits { place: Place { number, ..place }, not_before: NotBefore::Now };
-        self.insert(&job, &old.lane, old.delivery, now, stage);
     }
 
     /// The same right, asking for the same end again, hears the same.
@@ -137,6 +115,7 @@ impl Model {
         let wait = old.job.hook.retry.backoff * 2_u32.pow(old.job.attempt - 1);
         let not_before = NotBefore::Within(later(now, wait), later(now, wait + wait / 10 + Duration::from_millis(1)));
         self.insert(&job, &old.lane, old.delivery, now, Stage::Waits { place, not_before });
+        self.run(retry).first = old.first;
         retry
     }
 
@@ -168,8 +147,12 @@ impl Model {
         };
         let end = End { fence: Some(right.fence), ..End::unclaimed(outcome.clone(), now) };
         self.run(right.run).stage = Stage::Ended { end };
-        if newer.is_none() || hand.cancel_asked.is_some() {
-            self.tell(right.run, &outcome);
+        match newer {
+            Some(by) if hand.cancel_asked.is_none() => self.run(right.run).taken_by = Some(by),
+            _ => {
+                self.tell(right.run, &outcome);
+                self.give_places_back(right.run, place, now);
+            }
         }
         Answer::GivenBack(GivenBack::Ended(outcome))
     }
@@ -197,10 +180,12 @@ impl Model {
                 hand.cancel_asked.get_or_insert_with(|| CANCEL_REASON.to_owned());
                 Cancelled::Asked
             }
-            Stage::Waits { .. } => {
+            Stage::Waits { place, .. } => {
+                let place = *place;
                 let outcome = Outcome::Cancelled { step: None, reason: CANCEL_REASON.into() };
                 found.stage = Stage::Ended { end: End::unclaimed(outcome.clone(), now) };
                 self.tell(run, &outcome);
+                self.give_places_back(run, place, now);
                 Cancelled::Ended
             }
         }

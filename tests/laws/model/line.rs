@@ -3,11 +3,8 @@
 use jiff::Timestamp;
 use landfall::model::{letter::Occasion, run::RunStep};
 
-use super::{Hand, Lane, Model, NotBefore, Place, Stage, later};
+use super::{Hand, Lane, Model, NotBefore, Place, Stage, displaced::is_past_staging, later};
 use crate::acts::{Answer, Right};
-
-/// The step that holders note.
-pub const STEP_NOTED: RunStep = RunStep::Run;
 
 /// Why lanes are stopped.
 pub const STOP_REASON: &str = "something of a run goes on";
@@ -80,7 +77,8 @@ impl Model {
         let fence = lane.fence;
         let run = self.run(head.run);
         if let Stage::Waits { place, .. } = run.stage {
-            let hand = Hand { fence, started_at: None, step: None, cancel_asked: None, yields_to: None };
+            let hand =
+                Hand { fence, started_at: None, step: None, has_staged: false, cancel_asked: None, yields_to: None };
             run.stage = Stage::InHand { place, hand };
         }
         Answer::Claimed(Right { run: head.run, lane: head.lane.clone(), fence })
@@ -117,10 +115,11 @@ impl Model {
         Answer::Done
     }
 
-    pub(super) fn note_step(&mut self, right: &Right) -> Answer {
+    pub(super) fn note_step(&mut self, right: &Right, step: RunStep) -> Answer {
         let run = self.run(right.run);
         let Some((place, hand)) = run.held_by(right) else { return Answer::Fenced };
-        run.stage = Stage::InHand { place, hand: Hand { step: Some(STEP_NOTED), ..hand } };
+        let has_staged = hand.has_staged || is_past_staging(step);
+        run.stage = Stage::InHand { place, hand: Hand { step: Some(step), has_staged, ..hand } };
         Answer::Done
     }
 

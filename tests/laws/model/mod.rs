@@ -4,6 +4,7 @@
 //! does not ask it. Numbers rise by one, as those of SQLite do.
 
 mod arrive;
+mod displaced;
 mod ends;
 mod letters;
 mod line;
@@ -12,7 +13,7 @@ mod show;
 pub use self::{
     ends::{CANCEL_REASON, TROUBLE, fields},
     letters::{HAND, POST_TROUBLE},
-    line::{STEP_NOTED, STOP_REASON},
+    line::STOP_REASON,
 };
 
 use std::{collections::BTreeMap, time::Duration};
@@ -54,10 +55,22 @@ struct Book {
     live: Option<String>,
     began_at: Option<Timestamp>,
     yields_in_a_row: u32,
-    /// The run that was made of a key, and when.
-    seen: BTreeMap<String, (i64, Timestamp)>,
+    /// By the name of a key.
+    seen: BTreeMap<String, Seen>,
+    /// By ref: the newest delivery that was queued of those that are known by their bodies alone.
+    newest: BTreeMap<Option<String>, i64>,
     /// The run that found out, by commit.
     bad_commits: BTreeMap<String, i64>,
+}
+
+/// What was made of the newest delivery with a key.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    run: i64,
+    delivery: i64,
+    at: Timestamp,
+    /// How often deliveries with it were queued.
+    times: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,6 +88,12 @@ struct Run {
     created_at: Timestamp,
     /// The run that repeats it.
     next: Option<i64>,
+    /// The run by which its push was accepted first.
+    first: i64,
+    /// The run that stands in its place, if one took it.
+    taken_by: Option<i64>,
+    /// Of a run that has ended: whether it had begun to change what it deploys to.
+    has_staged: bool,
     vain_starts: u32,
     trouble: Option<String>,
     stage: Stage,
@@ -112,6 +131,8 @@ struct Hand {
     fence: i64,
     started_at: Option<Timestamp>,
     step: Option<RunStep>,
+    /// Whether a step was noted that comes after staging.
+    has_staged: bool,
     cancel_asked: Option<String>,
     yields_to: Option<i64>,
 }
@@ -172,7 +193,7 @@ impl Model {
     pub fn carry_out(&mut self, act: &Act, now: Timestamp) -> Answer {
         match act {
             Act::Receive(deliveries) => Answer::Received(deliveries.iter().map(|it| self.receive(it, now)).collect()),
-            Act::Ask(ticket) => Answer::Queued(self.append(ticket.job(), None, now)),
+            Act::Ask(ticket) => Answer::Queued(self.append(ticket.job(), (None, None), now)),
             Act::Claim => self.claim(now),
             Act::Adopt => self.adopt(),
             Act::Open => {
@@ -200,7 +221,7 @@ impl Model {
     fn deed(&mut self, right: &Right, deed: Deed, now: Timestamp) -> Answer {
         match deed {
             Deed::Start => self.start(right, now),
-            Deed::NoteStep => self.note_step(right),
+            Deed::NoteStep(step) => self.note_step(right, step),
             Deed::Finish(end) => self.finish(right, &end.outcome(), now),
             Deed::GiveBack(in_vain) => self.give_back(right, in_vain, now),
             Deed::StopLane => self.stop_lane(right, now),
@@ -239,13 +260,9 @@ impl Run {
             Stage::InHand { .. } | Stage::Waits { .. } | Stage::Ended { .. } => None,
         }
     }
-
-    fn branch(&self) -> Option<String> {
-        branch(&self.job)
-    }
 }
 
-fn branch(job: &Job) -> Option<String> {
+fn ref_name(job: &Job) -> Option<String> {
     job.target.ref_name().map(landfall::model::push::RefName::full)
 }
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landfall::{
-    model::run::{Outcome, RunId},
+    model::run::RunId,
     store::{LetterState, RunState, Stop},
 };
 
-use super::{End, Model, NotBefore, Post, Run, Stage, commit};
+use super::{Model, NotBefore, Post, Run, Stage, commit};
 use crate::view::{Facts, Glance, Letter, Received, Run as Shown};
 
 impl Model {
@@ -88,9 +88,7 @@ impl Model {
         // Those whose place it took, and whose places they had taken: an earlier run is always taken by a later one.
         let mut takers = BTreeSet::from([number]);
         for (earlier, run) in self.runs.range(..number).rev() {
-            if let Stage::Ended { end: End { outcome: Outcome::Superseded { by }, .. } } = &run.stage
-                && takers.contains(&by.0)
-            {
+            if run.taken_by.is_some_and(|by| takers.contains(&by)) {
                 takers.insert(*earlier);
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     acts::{Act, Answer, Delivery, Handed, Receipt, Right},
     cast::commit_id,
     engine::{calm, crash_at, refuse_at},
-    model::{CANCEL_REASON, POST_TROUBLE, STEP_NOTED, STOP_REASON, TROUBLE, fields},
+    model::{CANCEL_REASON, POST_TROUBLE, STOP_REASON, TROUBLE, fields},
     verbs::{Deed, Fate, Posting},
 };
 
@@ -96,7 +96,7 @@ impl Stage<'_> {
         let (store, now) = (&self.store, self.now);
         let asked = match deed {
             Deed::Start => keeping(store.start(&claim, now).await, claim),
-            Deed::NoteStep => keeping(store.note_step(&claim, STEP_NOTED).await, claim),
+            Deed::NoteStep(step) => keeping(store.note_step(&claim, step).await, claim),
             Deed::StopLane => keeping(store.stop_lane(&claim, STOP_REASON, now).await, claim),
             Deed::Finish(end) => {
                 let commit = claim.job().target.commit().cloned().unwrap_or_else(|| commit_id(2));

@@ -117,8 +117,8 @@ impl<'a> Stage<'a> {
         Some(match verb {
             Verb::Push(push) => Act::Receive(self.send(std::slice::from_ref(push))),
             Verb::Pushes(pushes) => Act::Receive(self.send(pushes)),
-            Verb::Ask { hook, branch, commit, after_reload } => {
-                Act::Ask(Box::new(by_hand(self.cast.hook(*hook, *after_reload), target(*branch, *commit), "ana")))
+            Verb::Ask { hook, ref_name, commit, after_reload } => {
+                Act::Ask(Box::new(by_hand(self.cast.hook(*hook, *after_reload), target(*ref_name, *commit), "ana")))
             }
             Verb::Repeat(number) => {
                 let ended: Vec<_> = facts.runs.iter().rev().filter(|(_, it)| it.outcome().is_some()).collect();
@@ -212,6 +212,7 @@ impl<'a> Stage<'a> {
         let after = View::of(&self.store, (!looks_anew).then_some(&*before), &touched).await;
         let event = Event { act, fate, answer, is_repeat, at: self.now, before, after: Rc::new(after) };
         self.lines.push(event.to_string());
+        self.diary.note_places(&event);
         for law in self.laws {
             (law.judge)(&self.diary, &event).map_err(|why| format!("{}: {why}", law.name))?;
         }
