@@ -9,6 +9,7 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -78,6 +79,9 @@ impl Temporary {
         }
         self.note(own).map_err(cannot(format!("write to `{}`", own.display())))?;
         let folders: BTreeSet<&Path> = puts.iter().filter_map(|it| as_path(it.path).parent()).collect();
+        // That of a submodule may not be there yet.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o777).create(&home.path);
+        made.map_err(cannot(format!("make `{}`", home.path.display())))?;
         let root = open(&home.path)?;
         for folder in folders {
             let made = root.make_all(folder, 0o777);

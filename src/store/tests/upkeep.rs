@@ -68,7 +68,10 @@ async fn a_database_of_the_first_schema_is_taken_over_with_what_waits_and_what_i
     assert_eq!(claimed.run(), first);
     world.store.close().await;
     let database = Connection::open(world.folder.path().join("landfall.db")).expect("a database");
-    let back = "ALTER TABLE run DROP COLUMN token; DROP TABLE loss; DROP TABLE lost_folder; PRAGMA user_version = 1;";
+    let back = "ALTER TABLE run DROP COLUMN token; DROP TABLE loss; DROP TABLE lost_folder;
+        ALTER TABLE run DROP COLUMN has_staged; ALTER TABLE active DROP COLUMN has_staged;
+        ALTER TABLE run DROP COLUMN first_run; ALTER TABLE seen DROP COLUMN times; DROP INDEX hook_of_repository;
+        ALTER TABLE hook DROP COLUMN repository; ALTER TABLE hook DROP COLUMN renamed_to; PRAGMA user_version = 1;";
     database.execute_batch(back).expect("as it was");
     drop(database);
     let world = world.reopen().await;
