@@ -117,6 +117,9 @@ impl RunDir {
     /// Whose the folder is. A run is known by its word, since another database may have had one of the same number.
     /// `None`: the run was started by a Landfall that knew no words.
     pub fn whose(&self, token: Option<&RunToken>) -> Whose {
+        if !self.0.is_dir() {
+            return Whose::Nobodys;
+        }
         let progress = progress::read(self);
         // One that cannot be read may say that it has.
         let has_begun = progress.as_ref().map_or(true, |it| it.begin.is_some());

@@ -180,11 +180,11 @@ fn a_damaged_database_that_was_left_open_is_noticed_after_the_start() {
     house.start();
     (1..=3).for_each(|number| said(&house, number));
     house.stop();
-    // Of a table that no push reads or writes.
+    // Of an index that no push reads or writes.
     let mut bytes = fs::read(database(&house)).expect("a database");
     let root = {
         let connection = rusqlite::Connection::open(database(&house)).expect("a database");
-        let find = "SELECT rootpage FROM sqlite_schema WHERE name = 'bad_commit'";
+        let find = "SELECT rootpage FROM sqlite_schema WHERE name = 'delivery_of_forge_id'";
         connection.query_row(find, [], |row| row.get::<_, i64>(0)).expect("a table")
     };
     let begin = (usize::try_from(root).expect("a page") - 1) * 4096;
@@ -196,7 +196,9 @@ fn a_damaged_database_that_was_left_open_is_noticed_after_the_start() {
     house.kill();
     house.start();
     let listen = house.listen();
-    until("a push is answered with 503", || (house.post_to(&listen, &commit(5)).0 == 503).then_some(()));
+    let mut numbers = 5..;
+    let mut push = || house.post_to(&listen, &commit(numbers.next().expect("a number"))).0;
+    until("a push is answered with 503", || (push() == 503).then_some(()));
     assert!(house.log().contains("the database is damaged"), "{}", house.log());
     house.kill();
 }

@@ -126,13 +126,17 @@ fn a_journal_that_cannot_be_read_stops_the_lane_and_never_starts_the_run_again()
     scene.house.start();
     let run = scene.under_way();
     scene.house.kill();
-    let journal = scene.house.run_dir(run).journal();
-    let good = fs::read_to_string(&journal).expect("a journal");
-    fs::write(&journal, format!("nonsense\n{good}")).expect("written");
+    let folder = scene.house.run_dir(run);
     scene.open_gate();
+    until("the keeper has written the end", || progress::read(&folder).expect("a journal").end.map(drop));
+    // What it wrote last is how it ended.
+    let good = fs::read_to_string(folder.journal()).expect("a journal");
+    let before = good.trim_end().rsplit_once('\n').expect("many lines").0;
+    fs::write(folder.journal(), format!("{before}\nnonsense\n")).expect("written");
     scene.house.start();
     let view = scene.house.ended(run);
     assert_eq!(view["outcome"], "interrupted", "{view}");
+    assert!(view["reason"].as_str().is_some_and(|it| it.contains(&folder.journal().display().to_string())), "{view}");
     assert!(scene.hook_status()["lane_stopped"].as_str().is_some_and(|it| it.contains("journal")));
     assert_eq!(scene.house.output(run), ["hello", "good-bye"], "it ran once");
     scene.house.stop();

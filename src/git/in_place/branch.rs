@@ -4,12 +4,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use git2::{ErrorCode, Oid, Repository};
+use git2::{Oid, Repository};
 
 use super::{adopt::Home, save, writable};
 use crate::{
     git::{
-        Cause, GitFailure, cannot,
+        GitFailure, cannot,
         mirror::refs::DEPLOYED,
         progress::{plain, say},
         shell::{path_word, word},
@@ -21,10 +21,10 @@ use crate::{
 /// way; answers with the commits that only such a branch has.
 pub(super) fn judge(home: &Home, ref_name: Option<&RefName>) -> Result<BTreeSet<Oid>, GitFailure> {
     let mut lost = BTreeSet::new();
-    judge_ref(home, "HEAD", "ref: refs/heads/main")?;
+    judge_rights(home, "HEAD")?;
     if let Some(branch @ RefName::Branch(_)) = ref_name {
         judge_linked(home, &branch.full())?;
-        judge_ref(home, &branch.full(), "")?;
+        judge_rights(home, &branch.full())?;
     }
     for name in in_the_way(home, ref_name)? {
         judge_linked(home, &name)?;
@@ -46,28 +46,11 @@ pub(super) fn judge(home: &Home, ref_name: Option<&RefName>) -> Result<BTreeSet<
     Ok(lost)
 }
 
-/// Fails where a ref that is to be moved, or its log, cannot be read or written. `example` is what mends one that is
-/// garbage; empty: that it is removed.
-fn judge_ref(home: &Home, full: &str, example: &str) -> Result<(), GitFailure> {
+/// Fails where a ref that is to be moved, or its log, cannot be written.
+fn judge_rights(home: &Home, full: &str) -> Result<(), GitFailure> {
     let git_dir = home.repo.path();
-    let file = git_dir.join(full);
-    match home.repo.find_reference(full) {
-        Err(err) if err.code() != ErrorCode::NotFound => {
-            let path = path_word(&file);
-            let command = match example {
-                "" => format!("rm {path}"),
-                example => format!("echo {} > {path}", word(example)),
-            };
-            return Err(GitFailure::permanent(format!(
-                "`{}` cannot be read: {}: `{command}` mends it, and the next run writes it anew",
-                file.display(),
-                err.why()
-            )));
-        }
-        Ok(_) | Err(_) => (),
-    }
     // A ref is replaced in its folder, and its log is added to.
-    writable::judge_file(file.parent().unwrap_or(git_dir))?;
+    writable::judge_file(git_dir.join(full).parent().unwrap_or(git_dir))?;
     writable::judge_file(&git_dir.join("logs").join(full))
 }
 

@@ -366,24 +366,6 @@ fn mended_by(reason: &str, word: &str) {
 }
 
 #[test]
-fn a_ref_that_cannot_be_read_is_named_with_the_command_that_mends_it_before_a_file_changes() {
-    let room = Room::new();
-    let first = room.commit(&[("a", "1")]);
-    room.bring(&first, SAVE).expect("first");
-    let second = room.commit(&[("a", "2")]);
-    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
-    room.fetch_into(&room.home(), target).expect("its objects are there");
-    for (text, command) in [("", "rm "), ("garbage\n", "rm ")] {
-        fs::write(room.home().join(".git/refs/heads/main"), text).expect("spoilt");
-        let failure = room.bring(&second, SAVE).expect_err("it cannot be read");
-        assert_eq!((failure.class, room.text("a")), (FailureClass::Permanent, "1".into()), "{}", failure.reason);
-        mended_by(&failure.reason, command);
-    }
-    room.bring(&second, SAVE).expect("mended");
-    room.assert_is_at(&second);
-}
-
-#[test]
 fn as_root_refs_that_belong_to_others_are_named_before_a_file_changes() {
     if !is_root("as_root_refs_that_belong_to_others_are_named_before_a_file_changes") {
         return;
