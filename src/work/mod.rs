@@ -29,6 +29,9 @@ const POLL: Duration = Duration::from_secs(5);
 /// The wait after the store refused a claim, so that a full disk is not asked in a tight circle.
 const AFTER_TROUBLE: Duration = Duration::from_secs(1);
 
+/// The wait where the database is damaged: only a person can mend that, and has been told.
+const AFTER_DAMAGE: Duration = Duration::from_secs(600);
+
 /// What every run under way needs to know of the house.
 #[derive(Clone)]
 pub struct Workplace {
@@ -64,7 +67,7 @@ pub async fn serve(place: Workplace, stop: CancellationToken) -> Result<(), Stor
                 Ok(Claimed::NothingUntil(due)) => nap = due.map_or(POLL, |due| until(due).min(POLL)),
                 Err(err) => {
                     error!("cannot claim a run: {err}");
-                    nap = AFTER_TROUBLE;
+                    nap = wait_after(&err);
                 }
             }
         }
@@ -88,17 +91,33 @@ pub async fn serve(place: Workplace, stop: CancellationToken) -> Result<(), Stor
     Ok(())
 }
 
-/// The runs that an earlier daemon has left under way. On a full disk this waits until there is room again.
+/// The runs that an earlier daemon has left under way. On a full disk this waits until there is room again, and beside a
+/// damaged database, where senders are answered 503, until a person ends it.
 async fn adopt(place: &Workplace, stop: &CancellationToken) -> Result<Vec<Adopted>, StoreError> {
     loop {
-        match place.store.adopt(Timestamp::now()).await {
-            Err(StoreError::Unavailable(why)) => error!("cannot take up the runs under way, will try again: {why}"),
+        let nap = match place.store.adopt(Timestamp::now()).await {
+            Err(err @ (StoreError::Unavailable(_) | StoreError::Corrupt(_))) => {
+                error!("cannot take up the runs under way, will try again: {err}");
+                wait_after(&err)
+            }
             result => return result,
-        }
+        };
         tokio::select! {
-            () = sleep(AFTER_TROUBLE) => (),
+            () = sleep(nap) => (),
             () = stop.cancelled() => return Ok(Vec::new()),
         }
+    }
+}
+
+/// How long nothing is asked of the store after this.
+fn wait_after(err: &StoreError) -> Duration {
+    match err {
+        StoreError::Corrupt(_) => AFTER_DAMAGE,
+        StoreError::Unavailable(_)
+        | StoreError::Damaged(_)
+        | StoreError::Fenced(_)
+        | StoreError::Started(_)
+        | StoreError::Closed => AFTER_TROUBLE,
     }
 }
 
