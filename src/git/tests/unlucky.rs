@@ -296,6 +296,15 @@ pub(super) fn bring_as_nobody(room: &Room, commit: &CommitId) -> Result<(), Stri
     errand::decode(answer(&output)).and_then(Answer::staged).map(drop).map_err(|failure| failure.reason)
 }
 
+/// Fetches a commit into the working tree, and lets `nobody` reach it and write down what a run tells.
+fn open_to_nobody(room: &Room, commit: &CommitId) {
+    let target = Target::Commit { commit: commit.clone(), ref_name: Some(main_branch()) };
+    room.fetch_into(&room.home(), target).expect("its objects are there");
+    fs::set_permissions(room.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
+    DirBuilder::new().mode(0o755).create(room.path("desk")).expect("a folder");
+    give_away(&room.path("desk"));
+}
+
 pub(super) fn give_away(folder: &Path) {
     for path in contents(folder).keys().map(|it| folder.join(it)).chain([folder.to_owned()]) {
         if !path.is_symlink() {
@@ -313,11 +322,7 @@ fn as_root_a_folder_that_is_somebody_elses_is_refused_with_the_command_that_give
     let first = room.commit(&[("a", "1"), ("deep/b", "1")]);
     room.bring(&first, SAVE).expect("first");
     let second = room.commit(&[("a", "2"), ("deep/b", "2")]);
-    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
-    room.fetch_into(&room.home(), target).expect("its objects are there");
-    fs::set_permissions(room.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
-    DirBuilder::new().mode(0o755).create(room.path("desk")).expect("a folder");
-    give_away(&room.path("desk"));
+    open_to_nobody(&room, &second);
 
     // Wholly somebody else's, then only what git keeps, and at last only a folder within.
     for theirs in ["", ".git", "deep"] {
@@ -374,11 +379,7 @@ fn as_root_refs_that_belong_to_others_are_named_before_a_file_changes() {
     let first = room.commit(&[("a", "1")]);
     room.bring(&first, SAVE).expect("first");
     let second = room.commit(&[("a", "2")]);
-    let target = Target::Commit { commit: second.clone(), ref_name: Some(main_branch()) };
-    room.fetch_into(&room.home(), target).expect("its objects are there");
-    fs::set_permissions(room.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
-    DirBuilder::new().mode(0o755).create(room.path("desk")).expect("a folder");
-    give_away(&room.path("desk"));
+    open_to_nobody(&room, &second);
     assert!(Command::new("chown").args(["-R", "65534:65534"]).arg(room.home()).status().expect("chown").success());
     // What `sudo git` leaves in a folder.
     for theirs in [".git/logs/HEAD", ".git/logs/refs/heads/main", ".git/refs/heads"] {

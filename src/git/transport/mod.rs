@@ -9,6 +9,7 @@ pub(super) mod journey;
 pub(super) mod index_pack;
 
 pub(super) mod pack_stream;
+mod packets;
 pub(super) mod ref_stream;
 
 pub(super) mod https;

@@ -8,7 +8,11 @@
 
 use std::io::{self, Read, Write};
 
-use super::{index_pack::IndexPack, journey::Journey};
+use super::{
+    index_pack::IndexPack,
+    journey::Journey,
+    packets::{self, Packet, Ready},
+};
 use crate::git::{GitFailure, git_program, progress::plain};
 
 /// A pack without objects: its signature, version 2, a count of none, and their SHA-1
@@ -37,9 +41,7 @@ const REFUSAL: &[u8] = b"ERR ";
 pub(in crate::git) struct PackStream<S> {
     inner: S,
     journey: Journey,
-    /// What libgit2 reads next, from `position` on.
-    ready: Vec<u8>,
-    position: usize,
+    ready: Ready,
     pack: Pack,
     /// Whether a pack has begun and has not ended.
     is_within_pack: bool,
@@ -66,47 +68,41 @@ impl<S: Read + Write> PackStream<S> {
             true => Pack::Awaited(Vec::new()),
             false => Pack::Passed,
         };
-        let (ready, journey) = (Vec::new(), journey.clone());
-        Self { inner, journey, ready, position: 0, pack, is_within_pack: false, has_begun: false }
+        let (ready, journey) = (Ready::default(), journey.clone());
+        Self { inner, journey, ready, pack, is_within_pack: false, has_begun: false }
     }
 
-    /// Reads the next packet line (<https://git-scm.com/docs/protocol-common>); answers whether there was one.
+    /// Takes in the next packet line; answers whether there was one.
     fn take_line(&mut self) -> io::Result<bool> {
-        let mut length = [0; 4];
-        let count = read_up_to(&mut self.inner, &mut length)?;
-        if count == 0 && self.has_begun && !self.is_within_pack {
-            return Ok(false);
-        }
-        if count < length.len() {
-            return Err(self.broke_off());
-        }
-        let size = std::str::from_utf8(&length).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
-        let Some(size) = size else {
-            // A server that knows no side bands: what comes now is the bare pack.
-            self.ready.extend_from_slice(&length);
-            self.pack = Pack::Bare;
-            return Ok(true);
+        let line = match packets::next(&mut self.inner)? {
+            Packet::Line(line) => line,
+            Packet::Cut(piece) if piece.is_empty() && self.has_begun && !self.is_within_pack => return Ok(false),
+            Packet::Cut(_) => return Err(self.broke_off()),
+            Packet::Bare(begin) => {
+                // A server that knows no side bands: what comes now is the bare pack.
+                self.ready.add(&begin);
+                self.pack = Pack::Bare;
+                return Ok(true);
+            }
+            Packet::Flush => {
+                self.has_begun = true;
+                self.end_pack()?;
+                self.ready.add_flush();
+                return Ok(true);
+            }
         };
         self.has_begun = true;
-        if size == 0 {
-            self.end_pack()?;
-        }
-        let mut payload = vec![0; size.saturating_sub(length.len())];
-        if read_up_to(&mut self.inner, &mut payload)? < payload.len() {
-            return Err(self.broke_off());
-        }
-        match payload.split_first() {
+        match line.split_first() {
             Some((&PACK_BAND, piece)) => {
                 self.is_within_pack = true;
                 self.take_pack(piece)?;
             }
             Some((&FATAL_BAND, words)) => return Err(noted(&self.journey, gave_up(&self.journey, words))),
             Some(_) | None => {
-                if let Some(words) = payload.strip_prefix(REFUSAL) {
+                if let Some(words) = line.strip_prefix(REFUSAL) {
                     return Err(noted(&self.journey, gave_up(&self.journey, words)));
                 }
-                self.ready.extend_from_slice(&length);
-                self.ready.extend_from_slice(&payload);
+                self.ready.add_line(&[&line]);
             }
         }
         Ok(true)
@@ -154,9 +150,7 @@ impl<S: Read + Write> PackStream<S> {
 
     /// Hands a piece of the pack to libgit2.
     fn pass(&mut self, piece: &[u8]) {
-        self.ready.extend_from_slice(format!("{:04x}", piece.len() + 5).as_bytes());
-        self.ready.push(PACK_BAND);
-        self.ready.extend_from_slice(piece);
+        self.ready.add_line(&[&[PACK_BAND], piece]);
     }
 
     /// A flush: of the pack, where one was under way, else of the lines before it.
@@ -188,25 +182,9 @@ fn noted(journey: &Journey, failure: GitFailure) -> io::Error {
     io::Error::other(failure.reason)
 }
 
-/// Fills a buffer, or as much of it as comes before the end.
-pub(super) fn read_up_to(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match from.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(err) if err.kind() == io::ErrorKind::Interrupted => (),
-            Err(err) => return Err(err),
-        }
-    }
-    Ok(filled)
-}
-
 impl<S: Read + Write> Read for PackStream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.position == self.ready.len() {
-            self.ready.clear();
-            self.position = 0;
+        while self.ready.is_empty() {
             if matches!(self.pack, Pack::Bare) {
                 return self.inner.read(buffer);
             }
@@ -214,10 +192,7 @@ impl<S: Read + Write> Read for PackStream<S> {
                 return Ok(0);
             }
         }
-        let length = buffer.len().min(self.ready.len() - self.position);
-        buffer[..length].copy_from_slice(&self.ready[self.position..self.position + length]);
-        self.position += length;
-        Ok(length)
+        Ok(self.ready.take(buffer))
     }
 }
 

@@ -8,7 +8,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::pack_stream::read_up_to;
+use super::packets::{self, Packet, Ready};
 use crate::git::progress::say;
 
 /// What stands for the refs where there are none, so that the capabilities have a line.
@@ -20,9 +20,7 @@ const SERVICE: &[u8] = b"# service=";
 /// The stream. What comes after the refs passes through as it is.
 pub(in crate::git) struct RefStream<S> {
     inner: S,
-    /// What libgit2 reads next, from `position` on.
-    ready: Vec<u8>,
-    position: usize,
+    ready: Ready,
     is_over: bool,
     is_service: bool,
     /// Those of a line that was left out.
@@ -33,44 +31,34 @@ pub(in crate::git) struct RefStream<S> {
 impl<S: Read> RefStream<S> {
     /// Wraps a stream that begins with the refs.
     pub(in crate::git) fn new(inner: S) -> Self {
-        let (ready, position, capabilities) = (Vec::new(), 0, None);
-        Self { inner, ready, position, is_over: false, is_service: false, capabilities, left_out: 0 }
+        let (is_over, is_service, capabilities) = (false, false, None);
+        Self { inner, ready: Ready::default(), is_over, is_service, capabilities, left_out: 0 }
     }
 
-    /// Reads the next packet line (<https://git-scm.com/docs/protocol-common>); answers whether there was one.
+    /// Takes in the next packet line; answers whether there was one.
     fn take_line(&mut self) -> io::Result<bool> {
-        let mut length = [0; 4];
-        let count = read_up_to(&mut self.inner, &mut length)?;
-        let size = std::str::from_utf8(&length).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
-        let (4, Some(size)) = (count, size) else {
-            // The end, or what is no list of refs: libgit2 says what is wrong with it.
-            self.ready.extend_from_slice(&length[..count]);
-            self.is_over = true;
-            return Ok(count > 0);
-        };
-        if size < 4 {
-            self.flush_line(&length);
-            return Ok(true);
+        match packets::next(&mut self.inner)? {
+            Packet::Line(line) => {
+                self.is_service = line.starts_with(SERVICE);
+                self.take_ref(&line);
+            }
+            Packet::Flush => self.take_flush(),
+            // What is no list of refs, or the end: libgit2 says what is wrong with it.
+            Packet::Bare(bytes) | Packet::Cut(bytes) => {
+                self.is_over = true;
+                self.ready.add(&bytes);
+                return Ok(!bytes.is_empty());
+            }
         }
-        let mut line = vec![0; size - 4];
-        let count = read_up_to(&mut self.inner, &mut line)?;
-        if count < line.len() {
-            self.ready.extend_from_slice(&length);
-            self.ready.extend_from_slice(&line[..count]);
-            self.is_over = true;
-            return Ok(true);
-        }
-        self.is_service = line.starts_with(SERVICE);
-        self.take_ref(&line);
         Ok(true)
     }
 
-    fn flush_line(&mut self, length: &[u8]) {
+    fn take_flush(&mut self) {
         self.is_over = !std::mem::take(&mut self.is_service);
         if let Some(capabilities) = self.capabilities.take().filter(|_| self.is_over) {
-            self.pass(&[NO_REFS, b"\0", &capabilities].concat());
+            self.ready.add_line(&[NO_REFS, b"\0", &capabilities]);
         }
-        self.ready.extend_from_slice(length);
+        self.ready.add_flush();
         if self.is_over && self.left_out > 0 {
             let (count, verb) = (self.left_out, if self.left_out == 1 { "ref is" } else { "refs are" });
             say(&format!("warning: {count} {verb} left out, as a name that is not UTF-8 cannot be deployed"));
@@ -89,14 +77,9 @@ impl<S: Read> RefStream<S> {
             return;
         }
         match capabilities {
-            Some(capabilities) => self.pass(&[name.trim_ascii_end(), b"\0", &capabilities].concat()),
-            None => self.pass(name),
+            Some(capabilities) => self.ready.add_line(&[name.trim_ascii_end(), b"\0", &capabilities]),
+            None => self.ready.add_line(&[name]),
         }
-    }
-
-    fn pass(&mut self, line: &[u8]) {
-        self.ready.extend_from_slice(format!("{:04x}", line.len() + 4).as_bytes());
-        self.ready.extend_from_slice(line);
     }
 }
 
@@ -108,9 +91,7 @@ fn text_alone(capabilities: &[u8]) -> Vec<u8> {
 
 impl<S: Read> Read for RefStream<S> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.position == self.ready.len() {
-            self.ready.clear();
-            self.position = 0;
+        while self.ready.is_empty() {
             if self.is_over {
                 return self.inner.read(buffer);
             }
@@ -118,10 +99,7 @@ impl<S: Read> Read for RefStream<S> {
                 return Ok(0);
             }
         }
-        let length = buffer.len().min(self.ready.len() - self.position);
-        buffer[..length].copy_from_slice(&self.ready[self.position..self.position + length]);
-        self.position += length;
-        Ok(length)
+        Ok(self.ready.take(buffer))
     }
 }
 
