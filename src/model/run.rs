@@ -233,6 +233,22 @@ impl Outcome {
         }
     }
 
+    /// The run that took its place.
+    pub fn superseded_by(&self) -> Option<RunId> {
+        match self {
+            Self::Superseded { by } => Some(*by),
+            Self::Succeeded
+            | Self::Failed(_)
+            | Self::TimedOut(_)
+            | Self::RolledBack(_)
+            | Self::RollbackFailed { .. }
+            | Self::Cancelled { .. }
+            | Self::Stale { .. }
+            | Self::Skipped { .. }
+            | Self::Interrupted { .. } => None,
+        }
+    }
+
     /// The step that decided it.
     pub fn step(&self) -> Option<RunStep> {
         match self {

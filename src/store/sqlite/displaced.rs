@@ -43,20 +43,12 @@ pub(super) fn settle(
     place: &Place,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let displaced = match outcome {
-        Outcome::Superseded { by } => match standing(tx, *by)? {
+    let displaced = match outcome.superseded_by() {
+        Some(by) => match standing(tx, by)? {
             Some(standing) => return stand_in(tx, run, standing),
             None => find(tx, "r.run = ?1", run.0)?,
         },
-        Outcome::Succeeded
-        | Outcome::Failed(_)
-        | Outcome::TimedOut(_)
-        | Outcome::RolledBack(_)
-        | Outcome::RollbackFailed { .. }
-        | Outcome::Cancelled { .. }
-        | Outcome::Stale { .. }
-        | Outcome::Skipped { .. }
-        | Outcome::Interrupted { .. } => displaced_by(tx, run)?,
+        None => displaced_by(tx, run)?,
     };
     wait_again(tx, hook, displaced, place, now)
 }

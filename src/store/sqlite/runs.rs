@@ -344,23 +344,8 @@ pub(super) fn end(tx: &Connection, ending: &Ending) -> Result<(), StoreError> {
         fence,
         started_at,
         ending.held.is_some(),
-        superseded_by(ending.outcome),
+        ending.outcome.superseded_by().map(|it| it.0),
         ending.has_staged,
     ])?;
     Ok(())
-}
-
-fn superseded_by(outcome: &Outcome) -> Option<i64> {
-    match outcome {
-        Outcome::Superseded { by } => Some(by.0),
-        Outcome::Succeeded
-        | Outcome::Failed(_)
-        | Outcome::TimedOut(_)
-        | Outcome::RolledBack(_)
-        | Outcome::RollbackFailed { .. }
-        | Outcome::Cancelled { .. }
-        | Outcome::Stale { .. }
-        | Outcome::Skipped { .. }
-        | Outcome::Interrupted { .. } => None,
-    }
 }
