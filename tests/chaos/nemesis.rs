@@ -169,7 +169,9 @@ pub fn left_behind(scene: &Scene, daemon: Option<u32>) -> Vec<String> {
     let pids = processes.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
     let is_marked = |pid: &u32| {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        Some(*pid) != daemon && environ.split(|it| *it == 0).any(|it| it == mark)
+        // A daemon shows no environment.
+        let works_here = || fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|it| it == scene.folder);
+        Some(*pid) != daemon && (environ.split(|it| *it == 0).any(|it| it == mark) || works_here())
     };
     let named = pids.filter(is_marked).map(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

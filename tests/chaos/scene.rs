@@ -1,7 +1,7 @@
 //! Where a storm takes place: one folder with hooks.yaml, state, repositories and history.
 //!
-//! Invariant: everything that runs for a scene has `CHAOS_SCENE=<folder>` in its environment, by which its warden
-//! finds it.
+//! Invariant: everything that runs for a scene has `CHAOS_SCENE=<folder>` in its environment, or works in that folder, by
+//! which its warden finds it.
 
 use std::{
     fs,

@@ -15,7 +15,7 @@ pub struct Warden {
 }
 
 impl Warden {
-    /// Sets a warden over the processes that have `CHAOS_SCENE` with this folder in their environment.
+    /// Sets a warden over the processes that have `CHAOS_SCENE` with this folder in their environment, or work in it.
     pub fn over(scene: &Path) -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(include_str!("warden.sh")).arg("warden").arg(scene).stdin(Stdio::piped());
@@ -52,5 +52,14 @@ mod tests {
         drop(warden);
         let status = child.as_mut().expect("a process").wait().expect("it ends");
         assert_eq!((status.signal(), folder.exists()), (Some(9), false));
+    }
+
+    #[test]
+    fn who_shows_no_environment_ends_with_the_warden_too() {
+        let folder = tempfile::tempdir().expect("a folder").keep();
+        let warden = Warden::over(&folder);
+        let mut child = Command::new("sleep").arg("1000").env_clear().current_dir(&folder).spawn().expect("a process");
+        drop(warden);
+        assert_eq!(child.wait().expect("it ends").signal(), Some(9));
     }
 }

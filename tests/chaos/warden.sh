@@ -4,8 +4,13 @@
 
 read -r wish || wish=
 
-# By the mark in their environment, each by its number, until nobody is left: who is killed may have just forked.
-while pids=$(grep -lszxF "CHAOS_SCENE=$1" /proc/[0-9]*/environ | tr -dc '0-9\n') && [ -n "$pids" ]; do
+# By the mark in their environment, or by the folder they work in, since a daemon shows no environment; each by its number,
+# until nobody is left: who is killed may have just forked.
+found() {
+    grep -lszxF "CHAOS_SCENE=$1" /proc/[0-9]*/environ | tr -dc '0-9\n'
+    find /proc/[0-9]*/cwd -maxdepth 0 -lname "$1" 2>/dev/null | tr -dc '0-9\n'
+}
+while pids=$(found "$1") && [ -n "$pids" ]; do
     # shellcheck disable=SC2086
     kill -9 $pids 2>/dev/null
 done
