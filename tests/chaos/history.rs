@@ -82,11 +82,16 @@ pub enum Event {
         run: i64,
         outcome: String,
     },
+    /// A daemon has come with letters, and is greeted after this line: so the one that lives now, or none any more.
+    Called {
+        call: u64,
+    },
     /// A letter is here, and is said yes to after this line.
     Arrived {
         sink: Sink,
         to: String,
         key: String,
+        call: u64,
     },
 
     DaemonUp,

@@ -69,6 +69,7 @@ pub fn figures(aftermath: &Aftermath) -> Figures {
             | Event::Done { .. }
             | Event::Finally { .. }
             | Event::Seen { .. }
+            | Event::Called { .. }
             | Event::Arrived { .. }
             | Event::DaemonUp
             | Event::DaemonEnded { .. }
@@ -84,7 +85,7 @@ pub fn figures(aftermath: &Aftermath) -> Figures {
         *counter += 1;
     }
     let arrivals = aftermath.lines.iter().filter_map(|line| {
-        let Event::Arrived { sink, to, key } = &line.event else { return None };
+        let Event::Arrived { sink, to, key, .. } = &line.event else { return None };
         Some((*sink, to, key))
     });
     let arrivals: Vec<(Sink, &String, &String)> = arrivals.collect();

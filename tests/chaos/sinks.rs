@@ -7,7 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Duration,
@@ -52,8 +52,11 @@ impl Sinks {
     }
 }
 
-/// One conversation. The flag says whether the sink is down.
-type Take = fn(TcpStream, &AtomicBool, &Pen) -> io::Result<()>;
+/// One conversation, the call of this number. The flag says whether the sink is down.
+type Take = fn(TcpStream, &AtomicBool, &Pen, u64) -> io::Result<()>;
+
+/// How many calls there were.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 fn listen((listener, is_down): &(TcpListener, Arc<AtomicBool>), pen: &Pen, take: Take) {
     let (listener, is_down, pen) = (listener.try_clone().expect("a descriptor"), Arc::clone(is_down), pen.clone());
@@ -63,14 +66,16 @@ fn listen((listener, is_down): &(TcpListener, Arc<AtomicBool>), pen: &Pen, take:
             thread::spawn(move || {
                 let _ = stream.set_read_timeout(Some(SILENCE));
                 // A client that was killed in the middle is no trouble of the sink's.
-                let _ = take(stream, &is_down, &pen);
+                let call = CALLS.fetch_add(1, Ordering::Relaxed);
+                pen.note(Event::Called { call });
+                let _ = take(stream, &is_down, &pen, call);
             });
         }
     });
 }
 
 /// As much of RFC 5321 as a client needs to be rid of a mail.
-fn take_mail(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen) -> io::Result<()> {
+fn take_mail(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen, call: u64) -> io::Result<()> {
     if is_down.load(Ordering::SeqCst) {
         return stream.write_all(b"421 the sink is down\r\n");
     }
@@ -98,7 +103,7 @@ fn take_mail(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen) -> io::Resu
                 if is_down.load(Ordering::SeqCst) {
                     b"451 the sink is down\r\n"
                 } else {
-                    pen.note(Event::Arrived { sink: Sink::Mail, to: to.clone(), key });
+                    pen.note(Event::Arrived { sink: Sink::Mail, to: to.clone(), key, call });
                     b"250 taken\r\n"
                 }
             }
@@ -111,7 +116,7 @@ fn take_mail(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen) -> io::Resu
 }
 
 /// One message for an incoming webhook. What tells it from others is its sentence.
-fn take_message(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen) -> io::Result<()> {
+fn take_message(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen, call: u64) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let (mut head, mut length) = (String::new(), 0);
     loop {
@@ -132,6 +137,6 @@ fn take_message(mut stream: TcpStream, is_down: &AtomicBool, pen: &Pen) -> io::R
     let message: serde_json::Value = serde_json::from_slice(&body)?;
     let key = message["text"].as_str().unwrap_or_default().to_owned();
     let to = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_owned();
-    pen.note(Event::Arrived { sink: Sink::Slack, to, key });
+    pen.note(Event::Arrived { sink: Sink::Slack, to, key, call });
     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
 }

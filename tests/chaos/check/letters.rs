@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{ARRIVED, COPY, Case, NO_FOREIGN_LETTER, OWED, Violation, broken, named};
 use crate::{
-    history::{Event, Sink},
+    history::{Event, Line, Sink},
     record::{Letter, Run},
     rules::Told,
 };
@@ -59,7 +59,7 @@ fn slack_identity(hook: &str, run: i64, is_start: bool) -> String {
 fn arrivals(case: &Case) -> BTreeMap<Identity, Vec<usize>> {
     let mut arrivals: BTreeMap<Identity, Vec<usize>> = BTreeMap::new();
     for (at, event) in case.events() {
-        let Event::Arrived { sink, to, key } = event else { continue };
+        let Event::Arrived { sink, to, key, .. } = event else { continue };
         let key = match sink {
             Sink::Mail => key.clone(),
             Sink::Slack => {
@@ -100,13 +100,22 @@ fn owed(case: &Case, run: &Run) -> Option<Violation> {
 fn copies_without_a_kill(case: &Case, run: &Run, copies: &[usize]) -> Vec<Violation> {
     let mut found = Vec::new();
     for pair in copies.windows(2) {
-        let before_next_life = case.lines[pair[0]..pair[1]].iter().position(|it| it.event == Event::DaemonUp);
+        // The line of an arrival may come late, and another daemon be up by then. The call is of the one that sent it.
+        let sent = called(case, pair[0]);
+        let before_next_life = case.lines[sent..pair[1]].iter().position(|it| it.event == Event::DaemonUp);
         // What was sent before a kill may arrive after it, so the whole life of that daemon counts.
-        let since = case.lines[..pair[0]].iter().rposition(|it| it.event == Event::DaemonUp).unwrap_or(0);
+        let since = case.lines[..sent].iter().rposition(|it| it.event == Event::DaemonUp).unwrap_or(0);
         let is_killed = case.lines[since..pair[1]].iter().any(|it| it.event == Event::KillDaemon);
         if before_next_life.is_none() || !is_killed {
             found.push(broken(COPY, format!("a letter about {} arrived twice", named(run)), pair));
         }
     }
     found
+}
+
+/// The line of the call in which a letter arrived.
+fn called(case: &Case, arrived: usize) -> usize {
+    let Event::Arrived { call, .. } = &case.lines[arrived].event else { return arrived };
+    let is_it = |it: &Line| it.event == Event::Called { call: *call };
+    case.lines[..arrived].iter().rposition(is_it).unwrap_or(arrived)
 }

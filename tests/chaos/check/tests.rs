@@ -119,7 +119,9 @@ impl World {
         let letter = Letter { id, occasion: occasion.into(), state: "sent".into() };
         self.of(run).letters.push(letter);
         let key = format!("<run.{run}.{occasion}.{id}@localhost>");
-        self.event(Event::Arrived { sink: Sink::Mail, to: "docs@localhost".into(), key });
+        let call = u64::try_from(id).expect("a number");
+        self.event(Event::Called { call });
+        self.event(Event::Arrived { sink: Sink::Mail, to: "docs@localhost".into(), key, call });
     }
 
     /// The place of the first such event.
@@ -392,6 +394,7 @@ fn a_letter_that_nobody_wrote_and_one_that_was_lost_are_named() {
         sink: Sink::Mail,
         to: "docs@localhost".into(),
         key: "<run.7.start.9@localhost>".into(),
+        call: 9,
     });
     world.breaks(NO_FOREIGN_LETTER);
 }
@@ -407,6 +410,27 @@ fn a_second_copy_of_a_letter_is_named_unless_the_daemon_was_killed_in_between() 
     killed.event(Event::DaemonUp);
     killed.event(copy);
     assert_eq!(killed.complaints(), []);
+}
+
+#[test]
+fn a_copy_is_of_the_daemon_that_called_however_late_its_line_is() {
+    let mut late = World::in_order();
+    let copy = late.events.pop().expect("a letter");
+    late.event(Event::KillDaemon);
+    late.event(Event::DaemonUp);
+    late.event(copy.clone());
+    let mut twice = late.clone();
+    let Event::Arrived { sink, to, key, .. } = copy else { panic!("a letter") };
+    let again = |call| Event::Arrived { sink, to: to.clone(), key: key.clone(), call };
+    late.event(Event::Called { call: 98 });
+    late.event(again(98));
+    assert_eq!(late.complaints(), []);
+    // Of two that one and the same daemon sends, none is the other's second copy after a kill.
+    twice.event(Event::Called { call: 98 });
+    twice.event(again(98));
+    twice.event(Event::Called { call: 99 });
+    twice.event(again(99));
+    twice.breaks(COPY);
 }
 
 #[test]
