@@ -24,9 +24,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    catch_up::{self, Lookout, Troubles},
     hooks::{self, Environment, Hooks, Refused, reload},
     journal::folder::RunDir,
     keeper,
+    model::run::RunId,
     notify::{self, Desk},
     store::{OpenError, Store, StoreError},
     web::{
@@ -122,9 +124,26 @@ async fn look_for_loss(store: &Store, state: &Path) {
     });
     match store.find_loss(numbers, Timestamp::now()).await {
         Ok(None) => (),
-        Ok(Some(loss)) => error!("{loss}: `landfall deploy HOOK` brings a hook to what its branch has"),
+        Ok(Some(loss)) => {
+            error!("{loss}: what it accepted in between is looked for at the remotes");
+            recall(store, state, loss.known).await;
+        }
         // A folder that is there is no other run's all the same.
         Err(err) => error!("cannot see whether the store knows all runs that have folders: {err}"),
+    }
+}
+
+/// Tells a store that lost runs what pushes those were of, by their folders: catching up begins there.
+async fn recall(store: &Store, state: &Path, known: RunId) {
+    let folder = state.to_owned();
+    let jobs = spawn_blocking(move || {
+        let lost = RunDir::numbers(&folder).unwrap_or_default().into_iter().filter(|it| *it > known);
+        // One that cannot be read tells nothing.
+        lost.filter_map(|run| Some((run, RunDir::of(&folder, run).read_spec().ok()?.job))).collect()
+    });
+    let jobs = jobs.await.unwrap_or_default();
+    if let Err(err) = store.recall(jobs).await {
+        error!("cannot note what the lost runs were of: {err}");
     }
 }
 
@@ -151,6 +170,7 @@ impl Loops {
         let state = hooks.server.state.clone();
         let (hooks_now, hooks) = watch::channel(hooks);
         let (trouble_now, trouble) = watch::channel(None);
+        let (remotes_now, remotes) = watch::channel(Troubles::new());
         let (reload_bell, reload_asked) = mpsc::channel(1);
         let tally = Arc::new(Tally::default());
         let environment = Arc::new(environment);
@@ -159,7 +179,8 @@ impl Loops {
         receiving.spawn(named("the public listener", public));
         let started_at = Timestamp::now();
         let (file_owned, cgroup) = (file.to_owned(), keeper::probe_cgroup());
-        let daemon = Daemon { file: file_owned, state: state.clone(), local, cgroup, started_at, trouble, tally };
+        let daemon =
+            Daemon { file: file_owned, state: state.clone(), local, cgroup, started_at, trouble, remotes, tally };
         let api = Api { store: store.clone(), hooks: hooks.clone(), daemon, stop: stop_receiving.clone() };
         for socket in sockets {
             let clients = web::socket::serve(socket, api::router(api.clone()), stop_receiving.clone());
@@ -176,6 +197,13 @@ impl Loops {
         let desk =
             Desk { store: store.clone(), hooks: hooks.clone(), environment: environment.clone(), state: state.clone() };
         working.spawn(named("the notify loop", notify::serve(desk, stop_working.clone())));
+        let lookout = Lookout {
+            store: store.clone(),
+            hooks: hooks.clone(),
+            environment: environment.clone(),
+            troubles: remotes_now,
+        };
+        working.spawn(named("catching up", catch_up::serve(lookout, stop_working.clone())));
         working.spawn(named("tidying", tidy(store, hooks, state, stop_working.clone())));
         let environment = Arc::unwrap_or_clone(environment);
         let reload =
@@ -271,6 +299,7 @@ async fn put_away(
     (logs_before, bodies_before): (Timestamp, Timestamp),
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    store.note_accepted().await?;
     loop {
         let pruned = store.prune(keep_runs, logs_before, bodies_before, now).await?;
         let mut removed = Vec::new();

@@ -30,6 +30,7 @@ pub mod store;
 
 pub mod keeper;
 
+pub mod catch_up;
 pub mod notify;
 pub mod web;
 pub mod work;

@@ -1,7 +1,7 @@
 //! Decides which hooks a verified push starts, and hands out the tickets for their jobs.
 //!
-//! Invariant: only what is in this file makes a [`Ticket`]: a verified push, a named person, or a run that is
-//! repeated. Nothing here does IO or reads a clock.
+//! Invariant: only what is in this file makes a [`Ticket`]: a verified push, a named person, a run that is repeated, or a
+//! remote that has another commit than what was accepted. Nothing here does IO or reads a clock.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use crate::{
     forge::VerifiedPush,
     hooks::Hooks,
     model::{
+        baseline::{Known, RemoteRef, RemoteRefs},
         hook::{Hook, Wanted},
         job::{Asked, Job, Target, Trigger},
         name::HookName,
@@ -124,6 +125,67 @@ fn of_push(hook: &Arc<Hook>, push: &Push, commit: &CommitId) -> Ticket {
     })
 }
 
+/// A push that no delivery brought.
+#[derive(Clone, Debug)]
+pub struct Missed {
+    /// For the job that catches up with it.
+    pub ticket: Ticket,
+    /// What the remote has.
+    pub found: RemoteRef,
+    /// By which run the push was accepted that it was held against; `None`: none of this ref was.
+    pub newest: Option<RunId>,
+}
+
+/// What comes of comparing a remote with what was accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// The pushes that no delivery brought.
+    pub missed: Vec<Missed>,
+    /// Where those refs are that only match a pattern of the hook, for the next look.
+    pub seen: Vec<(RefName, CommitId)>,
+}
+
+/// Compares what the remote of a hook has with the newest push of each ref that was accepted, and with what the last look saw.
+///
+/// A ref that hooks.yaml spells out is missed only if a push of it was accepted before. One that only matches a pattern may be
+/// new, or have moved, since the last look; the first look at all only takes note.
+pub fn compare(hook: &Arc<Hook>, there: &RemoteRefs, known: &Known) -> Comparison {
+    let mut comparison = Comparison::default();
+    for found in &there.refs {
+        let (accepted, is_spelt_out) = (known.accepted.get(&found.name), hook.spells_out(&found.name));
+        let seen = known.seen.as_ref().filter(|_| !is_spelt_out);
+        let before = accepted.map(|it| &it.commit).or_else(|| seen.and_then(|it| it.get(&found.name)));
+        let push = Push {
+            forge: hook.forge,
+            repo: hook.repo.clone(),
+            default_branch: there.default_branch.clone(),
+            ref_name: found.name.clone(),
+            change: RefChange::Moved(found.commit.clone()),
+            before: before.cloned(),
+            actor: UNKNOWN.to_owned(),
+            compare_url: None,
+            commit_count: None,
+            head: None,
+        };
+        if hook.wants(&push) != Wanted::Yes {
+            continue;
+        }
+        if !is_spelt_out {
+            comparison.seen.push((found.name.clone(), found.commit.clone()));
+        }
+        let is_candidate = accepted.is_some() || seen.is_some();
+        if is_candidate && !before.is_some_and(|it| found.is_at(it)) {
+            let Ticket(job) = of_push(hook, &push, &found.commit);
+            let ticket = Ticket(Job { trigger: Trigger::CatchUp, ..job });
+            comparison.missed.push(Missed { ticket, found: found.clone(), newest: accepted.map(|it| it.run) });
+        }
+    }
+    comparison
+}
+
+/// Who is behind a push that only its remote tells of.
+const UNKNOWN: &str = "unknown";
+
 /// A ticket for a job that a person asked for.
 pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     Ticket(Job {
@@ -166,20 +228,27 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{again, back, by_hand};
+    use super::{again, back, by_hand, compare};
     use crate::{
         hooks::{Environment, load},
         model::{
+            baseline::{Accepted, Known, RemoteRef, RemoteRefs},
             hook::Hook,
             job::{Asked, Job, Target, Trigger},
+            push::{CommitId, RefName},
             run::RunId,
         },
     };
 
     fn hook() -> Arc<Hook> {
+        hook_with("")
+    }
+
+    fn hook_with(lines: &str) -> Arc<Hook> {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("hooks.yaml");
-        fs::write(&file, "hooks: {site: {github: a/b, secret: {env: S}, run: x}}").expect("a file");
+        fs::write(&file, format!("hooks: {{site: {{github: a/b, secret: {{env: S}}, run: x{lines}}}}}"))
+            .expect("a file");
         let loaded = load(&file, &Environment::default().with("S", "secret")).expect("a good file");
         Arc::clone(loaded.hooks.hooks.values().next().expect("a hook"))
     }
@@ -211,5 +280,73 @@ mod tests {
         assert_eq!((asked(&by_hand, None), asked(&by_hand, Some("bob"))), (Asked::ByHand, Asked::ByHand));
         let once_more = Job { asked: Asked::Again, ..by_hand };
         assert_eq!(asked(&once_more, None), Asked::Again);
+    }
+
+    fn at(digit: char) -> CommitId {
+        CommitId::parse(&digit.to_string().repeat(40)).expect("an id")
+    }
+
+    fn refs(all: &[(&str, char)]) -> Vec<(RefName, CommitId)> {
+        all.iter().map(|(name, digit)| (RefName::parse(name).expect("a ref"), at(*digit))).collect()
+    }
+
+    /// What is missed of a remote that has these, where those were accepted, and the last look saw these.
+    fn missed(
+        on: &str,
+        there: &[(&str, char)],
+        accepted: &[(&str, char)],
+        seen: Option<&[(&str, char)]>,
+    ) -> Vec<String> {
+        let hook = hook_with(&format!(", on: {on}"));
+        let remote = |(name, commit): (RefName, CommitId)| RemoteRef { name, commit, tag: Some(at('f')) };
+        let there = refs(there).into_iter().map(remote).collect();
+        let there = RemoteRefs { refs: there, default_branch: Some("main".into()) };
+        let known = |(name, commit): (RefName, CommitId)| (name, Accepted { commit, run: RunId(7) });
+        let seen = seen.map(|it| refs(it).into_iter().collect());
+        let known = Known { accepted: refs(accepted).into_iter().map(known).collect(), seen };
+        let comparison = compare(&hook, &there, &known);
+        let told = comparison.missed.iter().map(|it| {
+            let (job, newest) = (it.ticket.job(), it.newest.map_or(0, |run| run.0));
+            assert_eq!((job.trigger, job.asked), (Trigger::CatchUp, Asked::Push));
+            let before = job.push.as_ref().and_then(|it| it.before.as_ref()).map_or("new", |it| &it.as_str()[..1]);
+            format!("{} {before} {newest}", it.found.name.short())
+        });
+        told.collect()
+    }
+
+    #[test]
+    fn what_is_spelt_out_is_missed_where_the_remote_has_another_commit_than_was_accepted() {
+        let (main, there) = ("refs/heads/main", [("refs/heads/main", 'b'), ("refs/heads/dev", 'b')]);
+        assert_eq!(missed("{push: main}", &there, &[(main, 'a')], None), ["main a 7"]);
+        assert_eq!(missed("{push: main}", &there, &[(main, 'b')], None), [""; 0]);
+        assert_eq!(missed("{push: main}", &there, &[], Some(&[])), [""; 0], "it never was accepted");
+        assert_eq!(missed("{push: main}", &[], &[(main, 'a')], None), [""; 0], "it was deleted");
+        assert_eq!(missed("{tag: v1}", &there, &[(main, 'a')], None), [""; 0], "nobody wants it any more");
+    }
+
+    #[test]
+    fn what_matches_a_pattern_is_missed_if_it_is_new_or_has_moved_since_the_last_look() {
+        let (old, new) = ("refs/heads/rel/1", "refs/heads/rel/2");
+        let there = [(old, 'b'), (new, 'b')];
+        let on = "{push: [main, 'rel/*']}";
+        assert_eq!(missed(on, &there, &[], None), [""; 0], "the first look");
+        assert_eq!(missed(on, &there, &[], Some(&[(old, 'b')])), ["rel/2 new 0"]);
+        assert_eq!(missed(on, &there, &[], Some(&[(old, 'a'), (new, 'b')])), ["rel/1 a 0"]);
+        assert_eq!(
+            missed(on, &there, &[(old, 'b'), (new, 'b')], Some(&[(old, 'a')])),
+            [""; 0],
+            "it was accepted since"
+        );
+        assert_eq!(missed(on, &there, &[(old, 'a')], None), ["rel/1 a 7"], "it was accepted before the first look");
+        assert_eq!(missed("{push: [main, 'rel/*', '!rel/2']}", &there, &[], Some(&[])), ["rel/1 new 0"]);
+    }
+
+    #[test]
+    fn an_annotated_tag_is_known_by_its_commit_and_by_its_object() {
+        let (there, tag) = ([("refs/tags/v1", 'b')], "refs/tags/v1");
+        for digit in ['b', 'f'] {
+            assert_eq!(missed("{tag: 'v*'}", &there, &[(tag, digit)], Some(&[])), [""; 0]);
+        }
+        assert_eq!(missed("{tag: 'v*'}", &there, &[(tag, 'a')], Some(&[])), ["v1 a 7"]);
     }
 }

@@ -206,7 +206,7 @@ fn print_status(status: &Status) {
     if let Some(loss) = &status.loss {
         let red = colour("failed");
         println!("{red}  {}, at the start of {}{red:#}", loss.message, local_time(&loss.at));
-        println!("    `landfall deploy HOOK` brings a hook to what its branch has");
+        println!("    what it had accepted in between is looked for at the remotes; `landfall deploy HOOK` makes sure");
     }
     if let Some(hold) = &status.hold {
         print_hold("everything is", hold);
@@ -232,6 +232,14 @@ fn print_status(status: &Status) {
                 "{red}  {}: the forge now calls its repository {new}:{red:#} write that for {} in hooks.yaml, until then \
                  its pushes start nothing",
                 hook.hook, hook.repo
+            );
+        }
+        if let Some(why) = &hook.remote_trouble {
+            let red = colour("failed");
+            println!(
+                "{red}  {}: its remote cannot be asked for pushes that were missed:{red:#} {}",
+                hook.hook,
+                clean(why)
             );
         }
         for bad in &hook.bad_commits {

@@ -53,7 +53,7 @@ pub(super) fn fetch_one(order: &Fetch, home: &Home, hooks_remote: &Remote) -> Re
             "it is at `{host}`, in a private network where the remote of the hook is not"
         )));
     }
-    let journey = Journey::new(order, &remote, is_vouched_for);
+    let journey = Journey::new(&order.logins, order.silence, &remote, is_vouched_for);
     match try_fetch(order, journey.clone(), home) {
         // A mirror is only a copy.
         Err(failure) if matches!(home, Home::Mirror(path) if mirror::is_noted_as_damaged(path)) => {

@@ -51,6 +51,8 @@ mod fetch;
 
 mod bring;
 
+mod look;
+
 mod stage;
 
 #[cfg(test)]
@@ -82,14 +84,16 @@ use crate::{
 pub fn serve() -> ExitCode {
     transport::library::limit_memory();
     errand::serve(|order| {
-        let scope = match &order {
-            Order::Fetch(order) => &order.scope,
-            Order::Stage(order) => &order.scope,
-        };
-        umask(Mode::from_raw_mode(scope.umask));
+        match &order {
+            Order::Fetch(Fetch { scope, .. }) | Order::Stage(Stage { scope, .. }) => {
+                umask(Mode::from_raw_mode(scope.umask));
+            }
+            Order::Look(_) => (),
+        }
         match order {
             Order::Fetch(order) => bring::fetch(&order).map(Answer::Fetched),
             Order::Stage(order) => stage::stage(&order).map(Answer::Staged),
+            Order::Look(order) => look::look(&order).map(Answer::Looked),
         }
     })
 }
@@ -101,6 +105,8 @@ pub enum Order {
     Fetch(Fetch),
     /// Write a commit that was brought.
     Stage(Stage),
+    /// Ask a remote for its refs.
+    Look(Look),
 }
 
 /// What became of an order.
@@ -110,6 +116,8 @@ pub enum Answer {
     Fetched(Fetched),
     /// What a stage did.
     Staged(Staged),
+    /// What a look found.
+    Looked(Looked),
 }
 
 impl Answer {
@@ -117,7 +125,7 @@ impl Answer {
     pub fn fetched(self) -> Result<Fetched, GitFailure> {
         match self {
             Self::Fetched(fetched) => Ok(fetched),
-            Self::Staged(_) => Err(GitFailure::other("the git process answered another order")),
+            Self::Staged(_) | Self::Looked(_) => Err(another_order()),
         }
     }
 
@@ -125,9 +133,21 @@ impl Answer {
     pub fn staged(self) -> Result<Staged, GitFailure> {
         match self {
             Self::Staged(staged) => Ok(staged),
-            Self::Fetched(_) => Err(GitFailure::other("the git process answered another order")),
+            Self::Fetched(_) | Self::Looked(_) => Err(another_order()),
         }
     }
+
+    /// What a look found.
+    pub fn looked(self) -> Result<Looked, GitFailure> {
+        match self {
+            Self::Looked(looked) => Ok(looked),
+            Self::Fetched(_) | Self::Staged(_) => Err(another_order()),
+        }
+    }
+}
+
+fn another_order() -> GitFailure {
+    GitFailure::other("the git process answered another order")
 }
 
 /// How long a remote may say nothing. Servers that pack for long send signs of life.
@@ -272,6 +292,54 @@ pub struct Staged {
     pub changed: u64,
     /// How many commits `previous` did not have; `None` if there is no `previous` or its history is not at hand.
     pub commit_count: Option<u64>,
+}
+
+/// Ask a remote for its refs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Look {
+    /// Any way that `model::remote::Remote` knows.
+    pub remote: String,
+    /// Credentials, each for its protocol and host.
+    pub logins: Vec<Login>,
+    /// Which of its branches and tags are wanted: those that one of these takes.
+    pub wanted: Vec<Wanted>,
+    /// How long the remote may say nothing.
+    #[serde(with = "text_form")]
+    pub silence: Duration,
+}
+
+/// Refs that are wanted of a remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// Branches that match these patterns.
+    Branches(Vec<String>),
+    /// Tags that match these patterns.
+    Tags(Vec<String>),
+    /// The branch that HEAD stands for.
+    DefaultBranch,
+}
+
+/// What a look found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Looked {
+    /// The refs that are wanted.
+    pub refs: Vec<LookedRef>,
+    /// The branch that HEAD stands for, if the remote says so.
+    pub default_branch: Option<String>,
+}
+
+/// A ref of a remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LookedRef {
+    /// Its name.
+    #[serde(with = "text_form")]
+    pub name: RefName,
+    /// The commit it leads to.
+    #[serde(with = "text_form")]
+    pub commit: CommitId,
+    /// The object of an annotated tag.
+    #[serde(with = "text_form")]
+    pub tag: Option<CommitId>,
 }
 
 /// `.map_err(cannot("read the index"))`: the failure of something of ours, on this machine.

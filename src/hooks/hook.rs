@@ -15,7 +15,7 @@ use crate::{
         yaml::{Place, Value},
     },
     model::{
-        hook::Hook,
+        hook::{Hook, Poll},
         name::{HookName, SourceName},
         push::RepoName,
         source::{Forge, Source, SourcePath},
@@ -257,6 +257,7 @@ fn settings(
         on: on::read(section, check),
         paths: on::paths(section, check),
         skip_markers: on::skip_markers(section, check),
+        poll: section.read("poll", check, Poll::AtStart, on::poll),
         enabled: section.read("enabled", check, true, Field::flag),
         deploy: landing.map_or_else(|| deploy::default(forge, &repo), |it| it.deploy),
         run: section.read("run", check, Vec::new(), steps::read),

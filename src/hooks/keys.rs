@@ -36,6 +36,7 @@ pub(super) const SETTINGS: &[&str] = &[
     "on",
     "paths",
     "skip_markers",
+    "poll",
     "enabled",
     "deploy",
     "run",

@@ -2,12 +2,15 @@
 //!
 //! Invariant: a pattern that is read is compiled, and each text is compiled once per file.
 
+use std::time::Duration;
+
 use crate::{
     hooks::{
         keys,
         read::{Check, Field, Section, shortened},
+        units,
     },
-    model::hook::{BranchFilter, Hook, On, Patterns},
+    model::hook::{BranchFilter, Hook, On, Patterns, Poll},
 };
 
 /// What skips a push if every new commit carries one.
@@ -30,12 +33,26 @@ pub(super) fn skip_markers(section: &Section, check: &mut Check) -> Vec<String> 
         .read("skip_markers", check, default, |it, check| it.each(check, |it, check| it.text(check).map(str::to_owned)))
 }
 
-/// Both ask git, and without it they would let everything through.
+/// The shortest time between two looks at a remote: each is a connection, and forges count those.
+const POLL_MIN: Duration = Duration::from_secs(1);
+
+/// `poll`: `off`, or how often.
+pub(super) fn poll(field: &Field, check: &mut Check) -> Option<Poll> {
+    if field.text(check)? == "off" {
+        return Some(Poll::Off);
+    }
+    field.parsed(check, "bad-poll", |text| match units::duration(text) {
+        Ok(interval) if interval >= POLL_MIN => Ok(Poll::Every(interval)),
+        Ok(_) | Err(_) => Err("write how often, like `5m`, or `off`; without the key it is asked at each start"),
+    })
+}
+
+/// They ask git or a remote; without one, the first two would let everything through.
 pub(super) fn refuse_without_git(section: &Section, hook: &Hook, check: &mut Check) {
     if hook.deploy.strategy.git().is_some() {
         return;
     }
-    let own = ["paths", "skip_markers"].into_iter().filter_map(|it| section.get(it));
+    let own = ["paths", "skip_markers", "poll"].into_iter().filter_map(|it| section.get(it));
     for field in own.filter(|it| !it.path.starts_with("defaults.")) {
         let message = format!("`{}` does nothing with strategy `none`, which fetches no commits", field.path);
         check.error(field.key_place, "useless-key", message, "remove it, or use another strategy");

@@ -15,7 +15,7 @@ use crate::{
     model::{
         deploy::{Deploy, Strategy},
         health::{Probe, Question},
-        hook::{BranchFilter, Hook, On, Patterns, QueuePolicy, Retry, Step},
+        hook::{BranchFilter, Hook, On, Patterns, Poll, QueuePolicy, Retry, Step},
         name::{HookName, LaneName, SourceName},
         push::RepoName,
         run::RetryClass,
@@ -34,6 +34,9 @@ pub(super) struct StoredHook {
     tags: Option<Vec<String>>,
     paths: Option<Vec<String>>,
     skip_markers: Vec<String>,
+    /// What an earlier release wrote has none.
+    #[serde(default)]
+    poll: StoredPoll,
     enabled: bool,
     strategy: StoredStrategy,
     min_free_bytes: u64,
@@ -69,6 +72,15 @@ enum StoredBranches {
     Never,
     DefaultBranch,
     Matching(Vec<String>),
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredPoll {
+    Off,
+    #[default]
+    AtStart,
+    Every(Duration),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -116,6 +128,11 @@ impl From<&Hook> for StoredHook {
             tags: hook.on.tag.as_ref().map(|it| it.texts().to_vec()),
             paths: hook.paths.as_ref().map(|it| it.texts().to_vec()),
             skip_markers: hook.skip_markers.clone(),
+            poll: match hook.poll {
+                Poll::Off => StoredPoll::Off,
+                Poll::AtStart => StoredPoll::AtStart,
+                Poll::Every(interval) => StoredPoll::Every(interval),
+            },
             enabled: hook.enabled,
             strategy: StoredStrategy::from(&hook.deploy.strategy),
             min_free_bytes: hook.deploy.min_free_bytes,
@@ -167,6 +184,11 @@ impl TryFrom<StoredHook> for Hook {
             },
             paths: it.paths.map(|texts| Patterns::parse(&texts)).transpose()?,
             skip_markers: it.skip_markers,
+            poll: match it.poll {
+                StoredPoll::Off => Poll::Off,
+                StoredPoll::AtStart => Poll::AtStart,
+                StoredPoll::Every(interval) => Poll::Every(interval),
+            },
             enabled: it.enabled,
             deploy: Deploy { strategy: Strategy::try_from(it.strategy)?, min_free_bytes: it.min_free_bytes },
             run: steps(it.run),

@@ -19,31 +19,13 @@ use crate::{
         run::RunStep,
     },
     process::{
-        environment::{of_user, put},
+        environment::{of_git_work, of_user, put},
         user::Account,
     },
 };
 
 /// The longest value of a fact. The kernel allows 128 KiB for one, and a payload may hold far more.
 const FACT_BYTES_MAX: usize = 8 * 1024;
-
-/// What git work needs of the daemon's own environment to reach a remote.
-const FOR_REMOTES: &[&str] = &[
-    "SSH_AUTH_SOCK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    // A crash may have to be placed in there.
-    #[cfg(feature = "failpoints")]
-    "FAILPOINTS",
-];
 
 /// What is known of a run beyond its spec; it grows on the way.
 #[derive(Clone, Debug, Default)]
@@ -119,12 +101,7 @@ pub fn of_script(
 
 /// The environment of git work.
 pub fn of_git(spec: &Spec, account: &Account) -> BTreeMap<OsString, OsString> {
-    let mut env = of_user(account);
-    for name in FOR_REMOTES {
-        if let Some(value) = env::var_os(name) {
-            put(&mut env, name, value);
-        }
-    }
+    let mut env = of_git_work(account);
     put(&mut env, RunToken::VARIABLE, spec.token.as_str());
     env
 }

@@ -35,6 +35,8 @@ pub struct Hook {
     pub paths: Option<Patterns>,
     /// Words of which every new commit must carry one for nothing to run.
     pub skip_markers: Vec<String>,
+    /// When its remote is asked for pushes that no delivery brought.
+    pub poll: Poll,
     /// `false`: deliveries are stored and nothing runs.
     pub enabled: bool,
     /// Where and how the code lands.
@@ -127,6 +129,17 @@ words! {
     }
 }
 
+/// When the remote of a hook is asked for pushes that no delivery brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Poll {
+    /// Never.
+    Off,
+    /// When the daemon starts.
+    AtStart,
+    /// Then, and so often.
+    Every(Duration),
+}
+
 /// Which pushes start a hook.
 #[derive(Clone, Debug)]
 pub struct On {
@@ -189,10 +202,25 @@ impl Patterns {
     /// The one name that fits, if there is just one glob and it is no pattern.
     pub fn single_name(&self) -> Option<&str> {
         match self.texts.as_slice() {
-            [only] if !only.contains(['*', '?', '[', '{', '!', '\\']) => Some(only),
+            [only] if is_name(only) => Some(only),
             _ => None,
         }
     }
+
+    /// Whether this very name is written there, not only a pattern that it matches.
+    pub fn spell_out(&self, name: &str) -> bool {
+        self.texts.iter().any(|it| it == name && is_name(it))
+    }
+
+    /// Whether some name fits that is not written there.
+    pub fn are_open(&self) -> bool {
+        self.included.is_empty() || !self.texts.iter().all(|it| it.starts_with('!') || is_name(it))
+    }
+}
+
+/// Whether a glob is a plain name.
+fn is_name(glob: &str) -> bool {
+    !glob.contains(['*', '?', '[', '{', '!', '\\'])
 }
 
 /// Whether a push starts a hook, and if not, the rule that said no.
@@ -220,6 +248,28 @@ impl Hook {
             }
             (fits, RefChange::Moved(_) | RefChange::Deleted) => fits,
         }
+    }
+
+    /// Whether hooks.yaml spells this ref out. One that only matches a pattern may start the hook without ever having been
+    /// pushed to before.
+    pub fn spells_out(&self, name: &RefName) -> bool {
+        match (name, &self.on.push, &self.on.tag) {
+            (RefName::Branch(name), BranchFilter::Matching(patterns), _) | (RefName::Tag(name), _, Some(patterns)) => {
+                patterns.spell_out(name)
+            }
+            (RefName::Branch(_), BranchFilter::DefaultBranch | BranchFilter::Never, _) | (RefName::Tag(_), _, None) => {
+                true
+            }
+        }
+    }
+
+    /// Whether a ref that hooks.yaml does not spell out may start it: one that matches a pattern.
+    pub fn is_open(&self) -> bool {
+        let branches = match &self.on.push {
+            BranchFilter::Matching(patterns) => patterns.are_open(),
+            BranchFilter::DefaultBranch | BranchFilter::Never => false,
+        };
+        branches || self.on.tag.as_ref().is_some_and(Patterns::are_open)
     }
 
     fn wants_branch(&self, name: &str, default_branch: Option<&str>) -> Wanted {

@@ -125,11 +125,13 @@ pub enum Trigger {
     Retry,
     /// A person asked for what was live before.
     Rollback,
+    /// The remote has what no delivery brought.
+    CatchUp,
 }
 
 impl Trigger {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Push, Self::Tag, Self::Manual, Self::Retry, Self::Rollback];
+    pub const ALL: [Self; 6] = [Self::Push, Self::Tag, Self::Manual, Self::Retry, Self::Rollback, Self::CatchUp];
 
     /// The word of JSON, SQL and `DEPLOY_TRIGGER`.
     pub fn word(self) -> &'static str {
@@ -139,6 +141,7 @@ impl Trigger {
             Self::Manual => "manual",
             Self::Retry => "retry",
             Self::Rollback => "rollback",
+            Self::CatchUp => "catch_up",
         }
     }
 

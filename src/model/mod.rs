@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here does IO, reads a clock, waits, or knows how it is written down.
 
+pub mod baseline;
 pub mod deploy;
 pub mod health;
 pub mod hook;

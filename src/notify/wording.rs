@@ -292,6 +292,7 @@ fn cause(trigger: Trigger) -> &'static str {
         Trigger::Manual => "Started",
         Trigger::Retry => "Retried",
         Trigger::Rollback => "Rolled back",
+        Trigger::CatchUp => "Caught up",
     }
 }
 

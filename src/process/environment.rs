@@ -1,6 +1,6 @@
 //! The environment that every child of a user gets, and where it finds programs.
 //!
-//! Invariant: nothing of the daemon's own environment gets through but its language.
+//! Invariant: nothing of the daemon's own environment gets through but its language, and to git work the way to remotes.
 
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,35 @@ pub fn of_user(account: &Account) -> BTreeMap<OsString, OsString> {
     put(&mut env, "SHELL", &account.shell);
     put(&mut env, "LANG", env::var_os("LANG").unwrap_or_else(|| "C.UTF-8".into()));
     put(&mut env, "GIT_TERMINAL_PROMPT", "0");
+    env
+}
+
+/// What git work needs of our own environment to reach a remote.
+const FOR_REMOTES: &[&str] = &[
+    "SSH_AUTH_SOCK",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    // A crash may have to be placed in there.
+    #[cfg(feature = "failpoints")]
+    "FAILPOINTS",
+];
+
+/// What git work of this user gets.
+pub fn of_git_work(account: &Account) -> BTreeMap<OsString, OsString> {
+    let mut env = of_user(account);
+    for name in FOR_REMOTES {
+        if let Some(value) = env::var_os(name) {
+            put(&mut env, name, value);
+        }
+    }
     env
 }
 

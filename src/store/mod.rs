@@ -4,6 +4,7 @@
 
 mod arrival;
 mod bells;
+mod catch_up;
 mod claims;
 mod history;
 
@@ -38,6 +39,7 @@ use crate::{
 
 pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Repository, Verdict},
+    catch_up::{CaughtUp, Look},
     claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
         BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, Pruned,

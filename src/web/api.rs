@@ -3,7 +3,7 @@
 //! Invariant: a handler reads or changes the store through its verbs alone, so a client can do nothing that a loop
 //! could not have seen.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -38,7 +38,10 @@ use crate::{
     web::{
         Tally, describe, explain, hold, rehearse, releases,
         reply::Refused,
-        views::{self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RunInFull, SendRequest, Sent, Status},
+        views::{
+            self, ActRequest, DeployRequest, Done, Explanation, HookStatus, LogPiece, RunInFull, SendRequest, Sent,
+            Status,
+        },
     },
 };
 
@@ -82,8 +85,17 @@ pub struct Daemon {
     pub started_at: Timestamp,
     /// Why the file as it is now was not taken.
     pub trouble: watch::Receiver<Option<String>>,
+    /// The hooks whose remote cannot be asked for pushes that were missed, each with the reason.
+    pub remotes: watch::Receiver<BTreeMap<HookName, String>>,
     /// What has been counted since the start.
     pub tally: Arc<Tally>,
+}
+
+impl Api {
+    /// Why the remote of a hook cannot be asked for pushes that were missed.
+    pub(super) fn remote_trouble(&self, hook: &HookName) -> Option<String> {
+        self.daemon.remotes.borrow().get(hook).cloned()
+    }
 }
 
 /// What a handler answers.
@@ -118,7 +130,8 @@ async fn status(State(api): State<Api>) -> Answer<Status> {
     let mut list = Vec::new();
     for hook in hooks.hooks.values() {
         let summary = api.store.hook_summary(&hook.name).await?;
-        list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds)));
+        let status = describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds));
+        list.push(HookStatus { remote_trouble: api.remote_trouble(&hook.name), ..status });
     }
     let loss = api.store.last_loss().await?;
     Ok(Json(describe::status(&api, api.store.counts().await?, &holds, loss.as_ref(), list)))

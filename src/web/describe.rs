@@ -147,6 +147,7 @@ pub(super) fn hook(
         hold: holds.iter().find(|it| it.hook.as_ref() == Some(&hook.name)).map(hold),
         bad_commits: summary.bad_commits.iter().map(bad_commit).collect(),
         renamed_to: new_name(hook, summary).map(ToString::to_string),
+        remote_trouble: None,
     }
 }
 

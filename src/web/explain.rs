@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     model::{
-        job::{Asked, Job, Target},
+        job::{Asked, Job, Target, Trigger},
         name::HookName,
         run::{Outcome, RunId},
     },
@@ -102,6 +102,10 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
             "{forge} now calls its repository `{new}`, and hooks.yaml `{old}`: its pushes start nothing"
         ));
     }
+    sentences.extend(
+        api.remote_trouble(name)
+            .map(|why| format!("its remote cannot be asked for pushes that no delivery brought: {why}")),
+    );
     sentences.push(match &summary.live {
         Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
         None => "nothing has been deployed yet".into(),
@@ -233,6 +237,7 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         let runs: Vec<_> = view.supersedes.iter().map(|it| format!("run {it}")).collect();
         sentences.push(format!("run {} took the place of {}", view.id, runs.join(" and ")));
     }
+    sentences.extend(of_catching_up(view));
     sentences.extend(of_asking(job).map(|it| format!("run {} {it}", view.id)));
     sentences.push(match &view.state {
         RunState::Queued { hold: Some(why), .. } => format!("run {} waits, since it is on hold: {why}", view.id),
@@ -256,6 +261,20 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         RunState::Finished { at, outcome, .. } => of_end(view, &time(*at), outcome),
     });
     Ok(sentences)
+}
+
+/// Why a run is there that no delivery brought and nobody asked for.
+fn of_catching_up(view: &RunView) -> Option<String> {
+    let push = view.job.push.as_ref().filter(|_| view.job.trigger == Trigger::CatchUp)?;
+    let before = match &push.before {
+        Some(before) => format!("{} was the last that was known of it", before.short()),
+        None => "nothing was known of it".to_owned(),
+    };
+    let name = push.ref_name.short();
+    Some(format!(
+        "no delivery brought run {}: the remote was asked, and has another commit at `{name}`; {before}",
+        view.id
+    ))
 }
 
 /// What a person's word changes about how a commit is held against what is live.

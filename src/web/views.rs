@@ -28,7 +28,7 @@ pub struct Run {
     /// The full ref name, if there is one.
     #[serde(rename = "ref")]
     pub ref_name: Option<String>,
-    /// `push`, `tag`, `manual`, `retry` or `rollback`.
+    /// `push`, `tag`, `manual`, `retry`, `rollback` or `catch_up`.
     pub trigger: String,
     /// Who is behind it.
     pub actor: String,
@@ -204,6 +204,9 @@ pub struct HookStatus {
     /// What the forge calls its repository by now, where hooks.yaml has an earlier name.
     #[serde(default)]
     pub renamed_to: Option<String>,
+    /// Why its remote cannot be asked for pushes that no delivery brought; null while it can.
+    #[serde(default)]
+    pub remote_trouble: Option<String>,
 }
 
 /// What a person has put on hold.

@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["forge", "hooks", "journal", "process"],
     &["route", "git"],
     &["store", "keeper"],
-    &["web", "work", "notify"],
+    &["web", "work", "notify", "catch_up"],
     &["daemon", "checkup"],
     &["cli"],
 ];

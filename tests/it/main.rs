@@ -9,6 +9,7 @@ mod journey;
 mod killed;
 mod troubled;
 
+mod catching_up;
 mod put_back;
 mod queueing;
 

@@ -325,7 +325,7 @@ impl<'a> Session<'a> {
 }
 
 /// A remote as libgit2 gets it: our transports know the way, and it needs the scheme to find them.
-fn address(journey: &Journey) -> String {
+pub(in crate::git) fn address(journey: &Journey) -> String {
     match &journey.remote {
         Remote::Ssh { host, .. } => format!("ssh://{host}/"),
         Remote::Http { .. } => journey.remote.shown(),
@@ -335,6 +335,15 @@ fn address(journey: &Journey) -> String {
 
 /// What a failed fetch means for people.
 fn failure(err: &git2::Error, mirror: &LocalRepo, journey: &Journey) -> GitFailure {
+    let of_objects = [ErrorClass::Zlib, ErrorClass::Odb, ErrorClass::Object, ErrorClass::Tree];
+    if of_objects.contains(&err.class()) && !speaks_of_sha256(err) && !journey.trouble.is_noted() {
+        return mirror.folder.is_damaged(&err.why());
+    }
+    refusal(err, journey)
+}
+
+/// What a failure means for people that has nothing to do with a repository of this machine.
+pub(in crate::git) fn refusal(err: &git2::Error, journey: &Journey) -> GitFailure {
     let shown = journey.remote.shown();
     if speaks_of_sha256(err) {
         return sha256(&shown);
@@ -343,10 +352,6 @@ fn failure(err: &git2::Error, mirror: &LocalRepo, journey: &Journey) -> GitFailu
         return failure;
     }
     let reason = format!("cannot fetch {shown}: {}", err.why());
-    let of_objects = [ErrorClass::Zlib, ErrorClass::Odb, ErrorClass::Object, ErrorClass::Tree];
-    if of_objects.contains(&err.class()) {
-        return mirror.folder.is_damaged(&err.why());
-    }
     let on_this_machine = [ErrorClass::Os, ErrorClass::Filesystem, ErrorClass::NoMemory, ErrorClass::Reference];
     match on_this_machine.contains(&err.class()) {
         true => GitFailure::other(reason),

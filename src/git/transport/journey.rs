@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::git::{Fetch, GitFailure, Login, LoginProof, progress::Meter, remote::Remote};
+use crate::git::{GitFailure, Login, LoginProof, progress::Meter, remote::Remote};
 use crate::model::{secret::Secret, size::Size};
 
 /// Where a fetch goes, for the transports that libgit2 makes on the way.
@@ -30,13 +30,13 @@ pub(in crate::git) struct Journey {
 }
 
 impl Journey {
-    /// The way to the remote of an order.
-    pub(in crate::git) fn new(order: &Fetch, remote: &Remote, is_vouched_for: bool) -> Self {
+    /// The way to a remote, with what may be shown there, and for how long that may say nothing.
+    pub(in crate::git) fn new(logins: &[Login], silence: Duration, remote: &Remote, is_vouched_for: bool) -> Self {
         Self {
             remote: remote.clone(),
-            proof: choose(&order.logins, None, remote),
+            proof: choose(logins, None, remote),
             is_vouched_for,
-            silence: order.silence,
+            silence,
             trouble: Trouble::default(),
             indexed_into: None,
             meter: Meter::new(),
@@ -84,6 +84,10 @@ impl Trouble {
     pub(in crate::git) fn note(&self, failure: &GitFailure) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert_with(|| failure.clone());
+    }
+
+    pub(in crate::git) fn is_noted(&self) -> bool {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     pub(in crate::git) fn take(&self) -> Option<GitFailure> {

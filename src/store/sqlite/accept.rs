@@ -20,7 +20,7 @@ use crate::{
         StoreError,
         arrival::{Accepted, DeliveryNo, Receipt, Repository},
         sqlite::{
-            hold,
+            catch_up, hold,
             press::Press,
             repository,
             rows::{key_bytes, millis, ref_mark},
@@ -131,10 +131,18 @@ fn queue(
         let name = job.job.hook.name.clone();
         let hook = runs::hook(tx, &name)?;
         match judge(tx, hook, (dedupe, &job.job), now)? {
-            Seen::Stands(run, why) => repeated.push((run, name, why)),
+            Seen::Stands(run, why) => {
+                if matches!(why, Why::CaughtUp) {
+                    remember(tx, hook, (dedupe, &job.job), (delivery, run), 1, now)?;
+                }
+                repeated.push((run, name, why));
+            }
             Seen::Held(why) => held.push((name, why)),
             Seen::InVain { runs: earlier, first, times } => {
                 let run = runs::append(tx, hook, job, (Some(delivery), first), now)?;
+                if first.is_none() {
+                    catch_up::forget(tx, hook, &job.job)?;
+                }
                 earlier.into_iter().try_for_each(|it| runs::note_next(tx, it, run))?;
                 tie(tx, delivery, run, hook)?;
                 remember(tx, hook, (dedupe, &job.job), (delivery, run), times + 1, now)?;
@@ -236,6 +244,8 @@ enum Why {
     TooOften,
     /// The run is of a newer push, in whose favour this one would have been left out.
     Newer,
+    /// The run was queued before the delivery came, since its remote had the commit.
+    CaughtUp,
 }
 
 impl Why {
@@ -248,6 +258,7 @@ impl Why {
                  more"
             ),
             Self::Newer => format!("run {run} is of a newer push and takes its place"),
+            Self::CaughtUp => format!("its remote had this before the delivery came, and run {run} is of it"),
         }
     }
 }
@@ -287,6 +298,14 @@ fn seen(tx: &Connection, hook: i64, (keys, job): (&[DedupeKey], &Job), now: Time
                 times = times.max(queued);
             }
         }
+    }
+    if runs.is_empty()
+        && let Some(run) = catch_up::run_of(tx, hook, job)?
+    {
+        return Ok(match newest_of(tx, run)? {
+            Newest::Stands(run) => Seen::Stands(run, Why::CaughtUp),
+            Newest::InVain { run, accepted } => Seen::InVain { runs: vec![run], first: Some(accepted), times: 1 },
+        });
     }
     Ok(Seen::InVain { runs, first, times })
 }

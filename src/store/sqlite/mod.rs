@@ -16,6 +16,8 @@ mod repository;
 mod rows;
 
 pub(super) mod accept;
+pub(super) mod accepted;
+pub(super) mod catch_up;
 pub(super) mod finish;
 pub(super) mod history;
 pub(super) mod hold;

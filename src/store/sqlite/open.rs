@@ -17,8 +17,12 @@ use thiserror::Error;
 use crate::store::sqlite::{lock, soundness::is_damage};
 
 /// One per version of the schema, in order. A released one is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// `LndF`: says whose database this is, in the file's header.
 const APPLICATION_ID: i64 = 0x4c6e_6446;
@@ -226,7 +230,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().writer.pragma_update(None, "user_version", 99).unwrap();
         let Err(refused) = open(folder.path()) else { panic!("opened a newer one") };
-        assert!(matches!(refused, OpenError::Newer { found: 99, known: 3, .. }), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { found: 99, known: 4, .. }), "{refused}");
         assert!(refused.to_string().contains("run the newer Landfall again"), "{refused}");
     }
 

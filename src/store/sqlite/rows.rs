@@ -9,7 +9,7 @@ use crate::{
     model::{
         deploy::Strategy,
         hook::QueuePolicy,
-        job::Job,
+        job::{Asked, Job},
         name::{HookName, LaneName, SourceName},
         push::{CommitId, RefName},
         source::SourcePath,
@@ -66,7 +66,7 @@ pub(super) fn ref_key(ref_name: Option<&RefName>) -> String {
 ///
 /// Only a push takes places: what a person asks for may well be older than what waits.
 pub(super) fn replaces(job: &Job, delivery: Option<i64>) -> &'static str {
-    if delivery.is_none() {
+    if !is_push(job, delivery) {
         return "nothing";
     }
     let is_tag = matches!(job.target.ref_name(), Some(RefName::Tag(_)));
@@ -76,6 +76,11 @@ pub(super) fn replaces(job: &Job, delivery: Option<i64>) -> &'static str {
         (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::InPlace { .. } | Strategy::Releases { .. }) => "hook",
         (QueuePolicy::Latest | QueuePolicy::Cancel, Strategy::Checkout { .. } | Strategy::None { .. }) => "ref",
     }
+}
+
+/// Whether a job is there because of a push: one that a delivery brought, or that its remote told of.
+pub(super) fn is_push(job: &Job, delivery: Option<i64>) -> bool {
+    delivery.is_some() || job.asked == Asked::Push
 }
 
 /// In SQL, whether a ref is no tag. What has no ref that is known counts as a branch.

@@ -20,7 +20,7 @@ use crate::{
         StoreError,
         sqlite::{
             lanes,
-            rows::{IS_NO_TAG, millis, ref_key, replaces, takes_place},
+            rows::{IS_NO_TAG, is_push, millis, ref_key, replaces, takes_place},
         },
     },
 };
@@ -61,7 +61,7 @@ const MILLIS_PER_PRIORITY: i64 = 60_000;
 /// A busy branch is never quiet: no push waits longer than so many times its hook's `debounce`.
 const DEBOUNCES_MAX: i64 = 10;
 
-/// Queues a job that no delivery brought.
+/// Queues a job that a person asked for.
 pub(in crate::store) fn enqueue(tx: &Connection, new: &Prepared, now: Timestamp) -> Result<RunId, StoreError> {
     append(tx, hook(tx, &new.job.hook.name)?, new, (None, None), now)
 }
@@ -87,7 +87,7 @@ pub(super) fn append(
         (place.since, place.rank) = (place.since.min(earlier.since), place.rank.min(earlier.rank));
     }
     // What a person asks for waits for no quiet and stops nothing.
-    if delivery.is_some() {
+    if is_push(job, delivery) {
         place.not_before = debounce(tx, hook, job, &place, now)?;
         make_room(tx, hook, (job, delivery), (run, accepted))?;
     }

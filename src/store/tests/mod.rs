@@ -1,5 +1,6 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
+mod catch_up;
 mod deliveries;
 mod displaced;
 mod holds;
@@ -25,7 +26,7 @@ use crate::{
     forge::DedupeKey,
     model::{
         deploy::{Clean, Deploy, Dirty, Git, Strategy},
-        hook::{BranchFilter, Hook, On, QueuePolicy, Retry},
+        hook::{BranchFilter, Hook, On, Poll, QueuePolicy, Retry},
         job::Target,
         letter::{Channel, Notification, Occasion},
         name::{HookName, LaneName},
@@ -164,6 +165,7 @@ fn hook(name: &str) -> Hook {
         on: On { push: BranchFilter::DefaultBranch, tag: None },
         paths: None,
         skip_markers: Vec::new(),
+        poll: Poll::AtStart,
         enabled: true,
         deploy: Deploy { strategy, min_free_bytes: 0 },
         run: Vec::new(),

@@ -23,7 +23,7 @@ use landfall::{
     },
     model::{
         deploy::{Deploy, Strategy},
-        hook::{BranchFilter, Hook, On, QueuePolicy, Retry, Step},
+        hook::{BranchFilter, Hook, On, Poll, QueuePolicy, Retry, Step},
         job::{Asked, Job, Target, Trigger},
         name::HookName,
         push::{CommitId, RefName, RepoName},
@@ -74,6 +74,7 @@ pub fn running(text: &str) -> Bench {
         on: On { push: BranchFilter::DefaultBranch, tag: None },
         paths: None,
         skip_markers: Vec::new(),
+        poll: Poll::AtStart,
         enabled: true,
         deploy: Deploy { strategy: Strategy::None { folder: state.path().to_owned() }, min_free_bytes: 0 },
         run: vec![script("build", text)],

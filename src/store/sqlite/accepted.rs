@@ -1,0 +1,176 @@
+//! The newest accepted push of each ref of a hook, read off its runs.
+//!
+//! An accept writes nothing for it: what is new since last time is read when somebody asks, and noted then.
+//!
+//! Invariant: a run is noted once it and all that repeat it have ended, so a push that turned out to be stale never is.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::{
+    journal,
+    model::{
+        baseline::Accepted,
+        job::{Asked, Job, Trigger},
+        push::{RefChange, RefName, RepoName},
+        run::{Outcome, RunId},
+    },
+    store::{
+        StoreError,
+        sqlite::{rows::commit_id, runs},
+    },
+};
+
+/// An accepted push.
+struct Push {
+    repo: RepoName,
+    name: RefName,
+    accepted: Accepted,
+}
+
+/// What the runs of a hook say that are not noted yet.
+pub(in crate::store) struct Unnoted {
+    hook: i64,
+    /// Those before it are all noted.
+    up_to: i64,
+    /// Pushes whose runs have ended.
+    ended: Vec<Push>,
+    /// Pushes that may still turn out to be stale.
+    open: Vec<Push>,
+}
+
+impl Unnoted {
+    /// Whether there is nothing to note.
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.ended.is_empty()
+    }
+}
+
+/// Reads them.
+pub(in crate::store) fn unnoted(tx: &Connection, hook: i64) -> Result<Unnoted, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT r.run, coalesce(r.first_run, r.run), r.delivery, j.job FROM run r LEFT JOIN job j USING (run)
+         WHERE r.hook = ?1 AND r.run > (SELECT accepted_up_to FROM hook WHERE hook = ?1) ORDER BY r.run",
+    )?;
+    let (mut found, mut first_open) = (Unnoted { hook, up_to: 0, ended: Vec::new(), open: Vec::new() }, None);
+    let mut rows = statement.query([hook])?;
+    while let Some(row) = rows.next()? {
+        let (run, accepted): (i64, i64) = (row.get(0)?, row.get(1)?);
+        found.up_to = first_open.map_or(run, |it: i64| it - 1);
+        // One that cannot be read can never run.
+        let job = row.get::<_, Option<String>>(3)?.and_then(|it| journal::job::decode(&it).ok());
+        let Some(push) = job.as_ref().and_then(|it| push_of(it, row.get(2).ok()?, RunId(accepted))) else { continue };
+        match fate(tx, run)? {
+            Fate::Open => {
+                found.up_to = *first_open.get_or_insert(run) - 1;
+                found.open.push(push);
+            }
+            Fate::Counts => found.ended.push(push),
+            Fate::Stale => (),
+        }
+    }
+    Ok(found)
+}
+
+/// The push that a run was accepted with. One that repeats another was not accepted once more.
+fn push_of(job: &Job, delivery: Option<i64>, run: RunId) -> Option<Push> {
+    let is_accepted = delivery.is_some() || job.trigger == Trigger::CatchUp;
+    let push = job.push.as_ref().filter(|_| is_accepted && job.asked == Asked::Push && job.retry_of.is_none())?;
+    let RefChange::Moved(commit) = &push.change else { return None };
+    let accepted = Accepted { commit: commit.clone(), run };
+    Some(Push { repo: push.repo.clone(), name: push.ref_name.clone(), accepted })
+}
+
+/// What became of a push.
+enum Fate {
+    /// It has not ended.
+    Open,
+    /// It was older than what was live.
+    Stale,
+    /// It was the newest one, whatever became of it.
+    Counts,
+}
+
+fn fate(tx: &Connection, run: i64) -> Result<Fate, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT next_run, outcome FROM run WHERE run = ?1")?;
+    let mut run = run;
+    loop {
+        let row = |row: &Row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<String>>(1)?));
+        match statement.query_row([run], row).optional()? {
+            Some((Some(next), _)) => run = next,
+            Some((None, None)) => return Ok(Fate::Open),
+            Some((None, Some(outcome))) => {
+                let is_stale = matches!(journal::outcome::decode(&outcome), Ok(Outcome::Stale { .. }));
+                return Ok(if is_stale { Fate::Stale } else { Fate::Counts });
+            }
+            // Retention has removed it, long after its end.
+            None => return Ok(Fate::Counts),
+        }
+    }
+}
+
+/// Notes them.
+pub(in crate::store) fn note(tx: &Connection, unnoted: &Unnoted) -> Result<(), StoreError> {
+    unnoted.ended.iter().try_for_each(|it| note_one(tx, unnoted.hook, it))?;
+    let mut statement =
+        tx.prepare_cached("UPDATE hook SET accepted_up_to = ?2 WHERE hook = ?1 AND accepted_up_to < ?2")?;
+    statement.execute([unnoted.hook, unnoted.up_to])?;
+    Ok(())
+}
+
+fn note_one(tx: &Connection, hook: i64, push: &Push) -> Result<(), StoreError> {
+    let mut statement = tx.prepare_cached(
+        "INSERT INTO accepted (hook, repo, ref, commit_id, run) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET commit_id = excluded.commit_id, run = excluded.run WHERE excluded.run > run",
+    )?;
+    let Push { repo, name, accepted: Accepted { commit, run } } = push;
+    statement.execute(params![hook, repo_key(repo), name.full(), commit.as_str(), run.0])?;
+    Ok(())
+}
+
+/// Notes what a store knew that was lost: pushes whose jobs stand in folders of runs that it does not know any more.
+pub(in crate::store) fn recall(tx: &Connection, jobs: &[(RunId, Job)]) -> Result<(), StoreError> {
+    for (run, job) in jobs {
+        // Whether it came with a delivery is not in the folder; what a person asked for says so itself.
+        let Some(push) = push_of(job, Some(0), *run) else { continue };
+        note_one(tx, runs::hook(tx, &job.hook.name)?, &push)?;
+    }
+    Ok(())
+}
+
+/// The newest accepted push of each ref of a repository.
+pub(in crate::store) fn newest(
+    tx: &Connection,
+    unnoted: &Unnoted,
+    repo: &RepoName,
+) -> Result<HashMap<RefName, Accepted>, StoreError> {
+    let mut statement = tx.prepare_cached("SELECT ref, commit_id, run FROM accepted WHERE hook = ?1 AND repo = ?2")?;
+    let mut rows = statement.query(params![unnoted.hook, repo_key(repo)])?;
+    let mut newest = HashMap::new();
+    while let Some(row) = rows.next()? {
+        if let Some(name) = RefName::parse(&row.get::<_, String>(0)?) {
+            let (commit, run) = (commit_id(&row.get::<_, String>(1)?)?, RunId(row.get(2)?));
+            newest.insert(name, Accepted { commit, run });
+        }
+    }
+    for push in unnoted.ended.iter().chain(&unnoted.open).filter(|it| it.repo == *repo) {
+        let known = newest.entry(push.name.clone()).or_insert_with(|| push.accepted.clone());
+        if push.accepted.run >= known.run {
+            *known = push.accepted.clone();
+        }
+    }
+    Ok(newest)
+}
+
+/// Hooks of which runs are not noted.
+pub(in crate::store) fn hooks_to_note(tx: &Connection) -> Result<Vec<i64>, StoreError> {
+    let mut statement = tx.prepare_cached(
+        "SELECT hook FROM hook h WHERE EXISTS (SELECT 1 FROM run WHERE hook = h.hook AND run > h.accepted_up_to)",
+    )?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn repo_key(repo: &RepoName) -> String {
+    repo.as_str().to_lowercase()
+}
