@@ -143,6 +143,8 @@ pub struct Comparison {
     pub missed: Vec<Missed>,
     /// Where those refs are that only match a pattern of the hook, for the next look.
     pub seen: Vec<(RefName, CommitId)>,
+    /// Whether some ref is where an earlier push left it, and it is not decided yet whether a later one is stale.
+    pub is_undecided: bool,
 }
 
 /// Compares what the remote of a hook has with the newest push of each ref that was accepted, and with what the last look saw.
@@ -174,7 +176,12 @@ pub fn compare(hook: &Arc<Hook>, there: &RemoteRefs, known: &Known) -> Compariso
             comparison.seen.push((found.name.clone(), found.commit.clone()));
         }
         let is_candidate = accepted.is_some() || seen.is_some();
-        if is_candidate && !before.is_some_and(|it| found.is_at(it)) {
+        if !is_candidate || before.is_some_and(|it| found.is_at(it)) {
+            continue;
+        }
+        if accepted.is_some_and(|it| it.else_at.iter().any(|it| found.is_at(it))) {
+            comparison.is_undecided = true;
+        } else {
             let Ticket(job) = of_push(hook, &push, &found.commit);
             let ticket = Ticket(Job { trigger: Trigger::CatchUp, ..job });
             comparison.missed.push(Missed { ticket, found: found.clone(), newest: accepted.map(|it| it.run) });
@@ -301,7 +308,8 @@ mod tests {
         let remote = |(name, commit): (RefName, CommitId)| RemoteRef { name, commit, tag: Some(at('f')) };
         let there = refs(there).into_iter().map(remote).collect();
         let there = RemoteRefs { refs: there, default_branch: Some("main".into()) };
-        let known = |(name, commit): (RefName, CommitId)| (name, Accepted { commit, run: RunId(7) });
+        let known =
+            |(name, commit): (RefName, CommitId)| (name, Accepted { commit, run: RunId(7), else_at: vec![at('e')] });
         let seen = seen.map(|it| refs(it).into_iter().collect());
         let known = Known { accepted: refs(accepted).into_iter().map(known).collect(), seen };
         let comparison = compare(&hook, &there, &known);
@@ -319,6 +327,7 @@ mod tests {
         let (main, there) = ("refs/heads/main", [("refs/heads/main", 'b'), ("refs/heads/dev", 'b')]);
         assert_eq!(missed("{push: main}", &there, &[(main, 'a')], None), ["main a 7"]);
         assert_eq!(missed("{push: main}", &there, &[(main, 'b')], None), [""; 0]);
+        assert_eq!(missed("{push: main}", &[(main, 'e')], &[(main, 'b')], None), [""; 0], "it may be stale");
         assert_eq!(missed("{push: main}", &there, &[], Some(&[])), [""; 0], "it never was accepted");
         assert_eq!(missed("{push: main}", &[], &[(main, 'a')], None), [""; 0], "it was deleted");
         assert_eq!(missed("{tag: v1}", &there, &[(main, 'a')], None), [""; 0], "nobody wants it any more");

@@ -29,13 +29,8 @@ use self::{
 };
 use crate::{
     hooks::{Environment, Hooks},
-    model::{
-        baseline::{Known, RemoteRefs},
-        hook::Hook,
-        name::HookName,
-        push::RefName,
-    },
-    route,
+    model::{baseline::Known, hook::Hook, name::HookName, push::RefName},
+    route::{self, Comparison},
     store::{CaughtUp, Look, Store, StoreError},
 };
 
@@ -138,20 +133,21 @@ async fn look_at_all(lookout: Lookout, permits: Arc<Semaphore>, hooks: Vec<Arc<H
     for group in groups {
         let (lookout, permits, ends) = (lookout.clone(), permits.clone(), ends.clone());
         under_way.spawn(async move {
-            let trouble = look_at(&lookout, &permits, &group).await.err();
+            let looked = look_at(&lookout, &permits, &group).await;
+            let (is_settled, trouble) = (looked == Ok(true), looked.err());
             let hooks = group.hooks.iter().map(|it| it.name.clone()).collect();
             // Nobody hears it while the daemon stops.
-            let _ = ends.send(Ended { hooks, trouble }).await;
+            let _ = ends.send(Ended { hooks, trouble, is_settled }).await;
         });
     }
     for (hook, why) in refused {
-        let _ = ends.send(Ended { hooks: vec![hook], trouble: Some(why) }).await;
+        let _ = ends.send(Ended { hooks: vec![hook], trouble: Some(why), is_settled: false }).await;
     }
     while under_way.join_next().await.is_some() {}
 }
 
-/// Looks at one remote for all of its hooks. The error is a clause for people.
-async fn look_at(lookout: &Lookout, permits: &Semaphore, group: &Group) -> Result<(), String> {
+/// Looks at one remote for all of its hooks. Whether nothing is left to be decided; the error is a clause for people.
+async fn look_at(lookout: &Lookout, permits: &Semaphore, group: &Group) -> Result<bool, String> {
     for _ in 0..TRIES {
         let mut known = Vec::new();
         for hook in &group.hooks {
@@ -161,23 +157,25 @@ async fn look_at(lookout: &Lookout, permits: &Semaphore, group: &Group) -> Resul
         // What was never pushed to is not caught up with, so nobody need ask for it.
         known.retain(|(hook, known)| !known.accepted.is_empty() || hook.is_open());
         if known.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let there = {
             let _permit = permits.acquire().await.map_err(|err| err.to_string())?;
             ask::ask(lookout, group, known.iter().map(|(hook, _)| *hook)).await?
         };
-        let mut is_overtaken = false;
+        let (mut is_overtaken, mut is_settled) = (false, true);
         for (hook, known) in known {
-            is_overtaken |= catch_up(lookout, hook, &there, &known).await.map_err(|err| unknown(&err))?;
+            let comparison = route::compare(hook, &there, &known);
+            is_settled &= !comparison.is_undecided;
+            is_overtaken |= catch_up(lookout, hook, comparison, &known).await.map_err(|err| unknown(&err))?;
         }
         if !is_overtaken {
-            return Ok(());
+            return Ok(is_settled);
         }
         sleep(AFTER_A_PUSH).await;
     }
-    // Pushes come in all the time, so nothing is missed.
-    Ok(())
+    // Pushes come in all the time.
+    Ok(false)
 }
 
 fn unknown(err: &StoreError) -> String {
@@ -185,8 +183,13 @@ fn unknown(err: &StoreError) -> String {
 }
 
 /// Queues what a hook has missed. Whether a push came in between, so that the remote has to be asked again.
-async fn catch_up(lookout: &Lookout, hook: &Arc<Hook>, there: &RemoteRefs, known: &Known) -> Result<bool, StoreError> {
-    let route::Comparison { missed, seen } = route::compare(hook, there, known);
+async fn catch_up(
+    lookout: &Lookout,
+    hook: &Arc<Hook>,
+    comparison: Comparison,
+    known: &Known,
+) -> Result<bool, StoreError> {
+    let Comparison { missed, seen, is_undecided: _ } = comparison;
     let before: Vec<_> = missed.iter().map(|it| known.accepted.get(&it.found.name).cloned()).collect();
     let looked_for = group::looked_for(hook);
     let look = Look { hook: hook.name.clone(), repo: hook.repo.clone(), looked_for, seen, missed };

@@ -25,7 +25,7 @@ const A_SECOND: u32 = 4;
 /// However many there are, the first look at each begins within this time.
 const FIRST_LOOKS: Duration = Duration::from_secs(300);
 
-/// The first wait after a remote could not be asked; it doubles with each failure.
+/// The first wait after a remote could not be asked, or it was not decided what was missed; it doubles with each failure.
 const AFTER_TROUBLE: Duration = Duration::from_secs(30);
 
 /// The longest of these waits, unless the hook polls more rarely than that.
@@ -37,6 +37,8 @@ pub(super) struct Ended {
     pub(super) hooks: Vec<HookName>,
     /// Why the remote could not be asked, if it could not.
     pub(super) trouble: Option<String>,
+    /// Whether it is known by now what was missed.
+    pub(super) is_settled: bool,
 }
 
 /// The next look of each hook.
@@ -100,7 +102,7 @@ impl Timetable {
             let failed = turn.failures;
             turn.failures = if ended.trouble.is_some() { failed.saturating_add(1) } else { 0 };
             is_news |= (failed == 0) != (turn.failures == 0);
-            turn.due = turn.wait().map(|it| now + it);
+            turn.due = turn.wait(ended.is_settled).map(|it| now + it);
         }
         is_news
     }
@@ -114,11 +116,12 @@ impl Timetable {
 }
 
 impl Turn {
-    fn wait(&self) -> Option<Duration> {
+    fn wait(&self, is_settled: bool) -> Option<Duration> {
         let spread = |it: Duration| it + it.mul_f64(self.share / 10.0);
         let after_trouble = AFTER_TROUBLE.saturating_mul(2_u32.saturating_pow(self.failures.saturating_sub(1)));
         match (self.poll, self.failures) {
-            (Poll::Off, _) | (Poll::AtStart, 0) => None,
+            (Poll::Off, _) => None,
+            (Poll::AtStart, 0) => (!is_settled).then_some(AFTER_TROUBLE),
             (Poll::AtStart, _) => Some(spread(after_trouble.min(AFTER_TROUBLE_MAX))),
             (Poll::Every(interval), 0) => Some(spread(interval)),
             (Poll::Every(interval), _) => Some(spread(after_trouble.min(AFTER_TROUBLE_MAX).max(interval))),

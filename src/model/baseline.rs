@@ -52,4 +52,6 @@ pub struct Accepted {
     pub commit: CommitId,
     /// The run by which the push was accepted.
     pub run: RunId,
+    /// Where the ref was by earlier pushes, if it is not decided yet whether a later one is stale.
+    pub else_at: Vec<CommitId>,
 }

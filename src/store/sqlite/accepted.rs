@@ -78,7 +78,7 @@ fn push_of(job: &Job, delivery: Option<i64>, run: RunId) -> Option<Push> {
     let is_accepted = delivery.is_some() || job.trigger == Trigger::CatchUp;
     let push = job.push.as_ref().filter(|_| is_accepted && job.asked == Asked::Push && job.retry_of.is_none())?;
     let RefChange::Moved(commit) = &push.change else { return None };
-    let accepted = Accepted { commit: commit.clone(), run };
+    let accepted = Accepted { commit: commit.clone(), run, else_at: Vec::new() };
     Some(Push { repo: push.repo.clone(), name: push.ref_name.clone(), accepted })
 }
 
@@ -124,7 +124,7 @@ fn note_one(tx: &Connection, hook: i64, push: &Push) -> Result<(), StoreError> {
         "INSERT INTO accepted (hook, repo, ref, commit_id, run) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET commit_id = excluded.commit_id, run = excluded.run WHERE excluded.run > run",
     )?;
-    let Push { repo, name, accepted: Accepted { commit, run } } = push;
+    let Push { repo, name, accepted: Accepted { commit, run, .. } } = push;
     statement.execute(params![hook, repo_key(repo), name.full(), commit.as_str(), run.0])?;
     Ok(())
 }
@@ -151,13 +151,26 @@ pub(in crate::store) fn newest(
     while let Some(row) = rows.next()? {
         if let Some(name) = RefName::parse(&row.get::<_, String>(0)?) {
             let (commit, run) = (commit_id(&row.get::<_, String>(1)?)?, RunId(row.get(2)?));
-            newest.insert(name, Accepted { commit, run });
+            newest.insert(name, Accepted { commit, run, else_at: Vec::new() });
         }
     }
-    for push in unnoted.ended.iter().chain(&unnoted.open).filter(|it| it.repo == *repo) {
-        let known = newest.entry(push.name.clone()).or_insert_with(|| push.accepted.clone());
-        if push.accepted.run >= known.run {
-            *known = push.accepted.clone();
+    let of_repo = |it: &&Push| it.repo == *repo;
+    for Push { name, accepted, .. } in unnoted.ended.iter().filter(of_repo) {
+        let known = newest.entry(name.clone()).or_insert_with(|| accepted.clone());
+        if accepted.run >= known.run {
+            *known = accepted.clone();
+        }
+    }
+    // Each of them may turn out to be stale, and then what was before it is the newest.
+    for Push { name, accepted, .. } in unnoted.open.iter().filter(of_repo) {
+        match newest.get_mut(name) {
+            Some(known) if accepted.run >= known.run => {
+                let before = std::mem::replace(known, accepted.clone());
+                known.else_at = before.else_at;
+                known.else_at.push(before.commit);
+            }
+            Some(known) => known.else_at.push(accepted.commit.clone()),
+            None => drop(newest.insert(name.clone(), accepted.clone())),
         }
     }
     Ok(newest)

@@ -36,7 +36,7 @@ impl World {
 
     /// Takes up what the remote had when this was known.
     async fn take_up(&self, hook: &Arc<Hook>, there: &RemoteRefs, known: &Known) -> Vec<CaughtUp> {
-        let route::Comparison { missed, seen } = route::compare(hook, there, known);
+        let route::Comparison { missed, seen, .. } = route::compare(hook, there, known);
         let (name, repo) = (hook.name.clone(), hook.repo.clone());
         let look = Look { hook: name, repo, looked_for: LOOKED_FOR.into(), seen, missed };
         self.store.catch_up(look, self.now).await.expect("a write")
@@ -87,7 +87,9 @@ async fn a_push_that_turned_out_to_be_stale_is_not_the_newest() {
     world.carry_out(Outcome::Succeeded).await;
     world.look(&site, 'c').await.expect("queued");
     let main = RefName::Branch("main".into());
-    assert_eq!(world.known(&site).await.accepted[&main].commit, commit_id('c'), "while it waits");
+    let undecided = world.known(&site).await.accepted[&main].clone();
+    assert_eq!((undecided.commit, undecided.else_at), (commit_id('c'), vec![commit_id('b')]), "while it waits");
+    assert_eq!(world.look(&site, 'b').await, None, "it may turn out to be stale");
     world.carry_out(Outcome::Stale { reason: "older".into() }).await;
     let known = world.known(&site).await.accepted[&main].clone();
     assert_eq!((known.commit, known.run), (commit_id('b'), run));
@@ -138,14 +140,14 @@ async fn what_is_caught_up_with_takes_the_place_of_what_waits_as_a_push_does() {
     let newer = world.look(&site, 'c').await.expect("queued");
     assert_eq!(world.outcome(older).await, Some(Outcome::Superseded { by: newer }));
     // In vain: what it displaced waits again.
-    world.carry_out(failed(FailureClass::Permanent)).await;
+    world.carry_out(Outcome::Stale { reason: "older".into() }).await;
     let back = world.claim().await;
     assert_eq!(back.job().target.commit(), Some(&commit_id('b')));
 }
 
 #[tokio::test]
 async fn what_retention_takes_away_was_noted_before() {
-    let (mut world, site) = (World::new(), site(|_| ()));
+    let (mut world, site) = (World::new(), site(|it| it.notify.clear()));
     world.look(&site, 'a').await;
     world.look(&site, 'b').await.expect("queued");
     world.carry_out(failed(FailureClass::Permanent)).await;
