@@ -165,7 +165,7 @@ impl TryFrom<StoredHook> for Hook {
                 },
                 tag: it.tags.map(|texts| Patterns::parse(&texts)).transpose()?,
             },
-            paths: it.paths.map(|texts| Patterns::parse(&texts)).transpose()?,
+            paths: it.paths.map(|texts| Patterns::of_files(&texts)).transpose()?,
             skip_markers: it.skip_markers,
             enabled: it.enabled,
             deploy: Deploy { strategy: Strategy::try_from(it.strategy)?, min_free_bytes: it.min_free_bytes },

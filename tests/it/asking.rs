@@ -102,14 +102,14 @@ fn why_knows_every_pushed_commit_whatever_became_of_it() {
         ("1", "has been running since"),
         ("2", &*format!(": superseded by run {waiting}")),
         ("3", "waits in lane site for its turn"),
-        ("4", "branch `dev` is not in [main]"),
+        ("4", "branch `dev` is not in [`main`]"),
     ] {
         // Digits alone may be the number of a run, and here are not.
         let told = why(&house, &digit.repeat(7));
         assert!(told.contains(reason), "{digit}: {told}");
     }
     let delivery = house.json(&["deliveries"])[0]["id"].to_string();
-    assert!(why(&house, &format!("delivery:{delivery}")).contains("branch `dev` is not in [main]"));
+    assert!(why(&house, &format!("delivery:{delivery}")).contains("branch `dev` is not in [`main`]"));
     assert_eq!(house.run(waiting)["supersedes"], Value::from(vec![superseded]));
     let output = house.landfall(&["log", &superseded.to_string()]);
     assert!(output.status.success() && said(&output).contains("it never began"), "{}", said(&output));

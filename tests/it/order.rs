@@ -103,7 +103,7 @@ fn a_push_that_changes_only_what_the_hook_does_not_care_for_is_skipped_and_the_n
     assert_eq!(deploy(&[("docs/x", "1")]).0, "succeeded", "nothing was live");
     let (outcome, reason) = deploy(&[("docs/x", "2")]);
     assert_eq!(outcome, "skipped");
-    let rule = "`paths`: the one file that differs from what is live is not in [**, !docs/**]";
+    let rule = "`paths`: the one file that differs from what is live is not in [`**`, `!docs/**`]";
     assert_eq!(reason, rule);
     let why = |run: &str| house.json(&["why", run])["sentences"].to_string();
     assert!(why("2").contains(rule), "{}", why("2"));

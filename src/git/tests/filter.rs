@@ -74,7 +74,7 @@ fn an_excluded_path_does_not_count_and_a_removed_or_moved_file_does() {
     let paths: &[&str] = &["web/**", "!**/*.md"];
     room.commit(&[("web/README.md", "2")]);
     let rule = Pushed { paths, ..Pushed::after(&room, &live) }.rule().expect("left out");
-    assert_eq!(rule, "`paths`: the one file that differs from what is live is not in [web/**, !**/*.md]");
+    assert_eq!(rule, "`paths`: the one file that differs from what is live is not in [`web/**`, `!**/*.md`]");
     room.git(&["mv", "web/old", "elsewhere"]);
     say(&room, "move a file out");
     assert_eq!(Pushed { paths, ..Pushed::after(&room, &live) }.rule(), None);

@@ -79,8 +79,8 @@ async fn what_deploys_nothing_is_stored_and_answered_with_the_rule() {
     let dev = GITHUB_PUSH.replace("refs/heads/master", "refs/heads/dev");
     let note = GITHUB_PUSH.replace("refs/heads/master", "refs/notes/commits");
     let cases = [
-        (github("ping", "1", GITHUB_PING.as_bytes()), "pong", "the address works"),
-        (github("push", "2", dev.as_bytes()), "ignored", "branch `dev` is not in [master]"),
+        (github("ping", "1", ping_of_site().as_bytes()), "pong", "the address works"),
+        (github("push", "2", dev.as_bytes()), "ignored", "branch `dev` is not in [`master`]"),
         (github("push", "3", note.as_bytes()), "ignored", "the ref is neither a branch nor a tag"),
         (github("issues", "4", b"{}"), "ignored", "event `issues` is not one that deploys"),
         (
