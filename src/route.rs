@@ -10,7 +10,7 @@ use crate::{
     hooks::Hooks,
     model::{
         hook::{Hook, Wanted},
-        job::{Asked, Job, Target, Trigger},
+        job::{AsOf, Asked, Job, Target, Trigger},
         name::HookName,
         push::{CommitId, Push, RefChange, RefName},
         run::RunId,
@@ -134,6 +134,7 @@ pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
         target,
         push: None,
         attempt: 1,
+        hook_as_of: AsOf::Acceptance,
         retry_of: None,
     })
 }
@@ -151,6 +152,7 @@ pub fn back(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
 pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket {
     Ticket(Job {
         trigger: Trigger::Retry,
+        hook_as_of: AsOf::Acceptance,
         asked: match (actor, job.asked) {
             (Some(_), Asked::Push | Asked::Again) => Asked::Again,
             (_, asked) => asked,
@@ -166,12 +168,12 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{again, back, by_hand};
+    use super::{again, again_with, back, by_hand};
     use crate::{
         hooks::{Environment, load},
         model::{
             hook::Hook,
-            job::{Asked, Job, Target, Trigger},
+            job::{AsOf, Asked, Job, Target, Trigger},
             run::RunId,
         },
     };
@@ -185,6 +187,13 @@ mod tests {
     }
 
     #[test]
+/// A ticket that repeats `run` with the hook as hooks.yaml has it now, for the person who asked for it: they may have
+/// mended there what made it fail.
+pub fn again_with(hook: &Arc<Hook>, job: &Job, run: RunId, actor: &str) -> Ticket {
+    let Ticket(job) = again(job, run, 1, Some(actor));
+    Ticket(Job { hook: Arc::clone(hook), hook_as_of: AsOf::Retry, ..job })
+}
+
     fn a_job_by_hand_is_its_persons_doing_and_the_first_try() {
         let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
         assert_eq!((job.trigger, job.actor.as_str(), job.attempt), (Trigger::Manual, "ann", 1));
@@ -213,3 +222,15 @@ mod tests {
         assert_eq!(asked(&once_more, None), Asked::Again);
     }
 }
+    #[test]
+    fn a_person_repeats_a_run_with_the_hook_of_now_and_retries_of_that_run_keep_it() {
+        let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
+        assert_eq!(job.hook_as_of, AsOf::Acceptance);
+        let now = hook();
+        let anew = again_with(&now, &job, RunId(7), "bob").into_job();
+        assert!(Arc::ptr_eq(&anew.hook, &now));
+        assert_eq!((anew.hook_as_of, anew.retry_of, anew.actor.as_str()), (AsOf::Retry, Some(RunId(7)), "bob"));
+        let retried = again(&anew, RunId(8), 2, None).into_job();
+        assert!(Arc::ptr_eq(&retried.hook, &now) && retried.hook_as_of == AsOf::Retry);
+    }
+

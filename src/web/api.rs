@@ -38,7 +38,10 @@ use crate::{
     web::{
         Tally, describe, explain, hold, rehearse, releases,
         reply::Refused,
-        views::{self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RunInFull, SendRequest, Sent, Status},
+        views::{
+            self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RetryRequest, RunInFull, SendRequest, Sent,
+            Status,
+        },
     },
 };
 
@@ -212,7 +215,7 @@ async fn cancel(State(api): State<Api>, Path(run): Path<i64>, Json(request): Jso
     Ok(Json(Done { run, message }))
 }
 
-async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json<ActRequest>) -> Answer<Done> {
+async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json<RetryRequest>) -> Answer<Done> {
     let view = found(&api, RunId(run)).await?;
     match view.state {
         RunState::Finished { .. } => (),
@@ -220,11 +223,24 @@ async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json
             return Err(Refused::Conflict(format!("run {run} has not ended yet; `landfall cancel {run}` ends it")));
         }
     }
-    let ticket = route::again(&view.job, view.id, 1, Some(&request.actor));
+    let (hook, actor) = (&view.hook, &request.actor);
+    let (ticket, as_of) = if request.as_it_was {
+        (route::again(&view.job, view.id, 1, Some(actor)), format!("it was in run {run}"))
+    } else {
+        let now = api.hooks.borrow().hook(hook).cloned();
+        let gone = || {
+            Refused::Conflict(format!(
+                "hook `{hook}` is not in hooks.yaml any more; `landfall retry {run} --as-it-was` repeats run {run} with \
+                 the hook as it was"
+            ))
+        };
+        (route::again_with(&now.ok_or_else(gone)?, &view.job, view.id, actor), "hooks.yaml has it now".to_owned())
+    };
+    let first = explain::what_comes_first(&api, hook).await?;
     let new = api.store.enqueue(ticket, Timestamp::now()).await?;
-    info!(run.id = %new, "run {new} repeats run {run}, asked by {}", request.actor);
-    let first = explain::what_comes_first(&api, &view.hook).await?;
-    Ok(Json(Done { run: new.0, message: format!("run {new} is queued and repeats run {run}{first}") }))
+    let what = format!("repeats run {run} with hook `{hook}` as {as_of}");
+    info!(run.id = %new, "run {new} {what}, asked by {actor}");
+    Ok(Json(Done { run: new.0, message: format!("run {new} is queued and {what}{first}") }))
 }
 
 async fn deploy(State(api): State<Api>, Path(name): Path<String>, Json(request): Json<DeployRequest>) -> Answer<Done> {

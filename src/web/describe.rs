@@ -11,7 +11,7 @@ use crate::{
     journal::log::{Kind, Line, Page},
     model::{
         hook::Hook,
-        job::Target,
+        job::{AsOf, Job, Target},
         push::{CommitId, RefName, RepoName},
     },
     store::{
@@ -53,7 +53,7 @@ pub(super) fn run(view: &RunView) -> Run {
         ref_name: view.job.target.ref_name().map(RefName::full),
         trigger: view.job.trigger.word().into(),
         actor: view.job.actor.clone(),
-        reason: reason(view),
+        reason: reason(view).or_else(|| of_repeating(&view.job)),
         created_at: time(view.created_at),
         started_at: started_at.map(time),
         finished_at: finished_at.map(time),
@@ -93,6 +93,17 @@ fn reason(view: &RunView) -> Option<String> {
 }
 
 /// A letter, as the API tells it.
+/// That a person had a run repeated with another hook than it had, as a clause about the new one.
+pub(super) fn of_repeating(job: &Job) -> Option<String> {
+    let repeated = job.retry_of?;
+    match job.hook_as_of {
+        AsOf::Acceptance => None,
+        AsOf::Retry => {
+            Some(format!("repeats run {repeated} with the hook as hooks.yaml had it when that was asked for"))
+        }
+    }
+}
+
 pub(super) fn letter(view: &LetterView) -> Letter {
     let (state, at, trouble) = match &view.state {
         LetterState::Owed { due, why } => ("waiting", *due, why.clone()),

@@ -233,7 +233,8 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         let runs: Vec<_> = view.supersedes.iter().map(|it| format!("run {it}")).collect();
         sentences.push(format!("run {} took the place of {}", view.id, runs.join(" and ")));
     }
-    sentences.extend(of_asking(job).map(|it| format!("run {} {it}", view.id)));
+    let remarks = [of_asking(job), describe::of_repeating(job)];
+    sentences.extend(remarks.into_iter().flatten().map(|it| format!("run {} {it}", view.id)));
     sentences.push(match &view.state {
         RunState::Queued { hold: Some(why), .. } => format!("run {} waits, since it is on hold: {why}", view.id),
         RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {

@@ -337,7 +337,7 @@ pub struct DeployRequest {
     pub actor: String,
 }
 
-/// `POST /v1/runs/{id}/cancel` and `.../retry`, and `/v1/hooks/{hook}/adopt`.
+/// `POST /v1/runs/{id}/cancel` and `/v1/hooks/{hook}/adopt`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {
@@ -350,6 +350,17 @@ pub struct ActRequest {
 /// `POST /v1/hold`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+/// `POST /v1/runs/{id}/retry`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Who asks.
+    pub actor: String,
+    /// With the hook as it was in that run, and not as hooks.yaml has it now.
+    #[serde(default)]
+    pub as_it_was: bool,
+}
+
 pub struct HoldRequest {
     /// Which hook; null: all of them.
     pub hook: Option<String>,
