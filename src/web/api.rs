@@ -26,6 +26,7 @@ use crate::{
         folder::RunDir,
         log::{Page, Reader},
     },
+    keeper::ground,
     model::{
         hook::{BranchFilter, Hook},
         job::Target,
@@ -34,7 +35,7 @@ use crate::{
         run::RunId,
     },
     route,
-    store::{Cancelled, DeliveryFilter, DeliveryNo, RunFilter, RunState, RunView, Store},
+    store::{Cancelled, DeliveryFilter, DeliveryNo, HookSummary, RunFilter, RunState, RunView, Store},
     web::{
         Tally, describe, explain, hold, rehearse, releases,
         reply::Refused,
@@ -118,11 +119,18 @@ pub fn router(api: Api) -> Router {
 async fn status(State(api): State<Api>) -> Answer<Status> {
     let hooks = api.hooks.borrow().clone();
     let (stopped, holds) = (api.store.lanes_stopped().await?, api.store.holds().await?);
-    let mut list = Vec::new();
+    let mut summaries = Vec::new();
     for hook in hooks.hooks.values() {
-        let summary = api.store.hook_summary(&hook.name).await?;
-        list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds)));
+        summaries.push((hook, api.store.hook_summary(&hook.name).await?));
     }
+    let unknown: Vec<_> =
+        summaries.iter().filter(|(_, it)| it.live.is_none()).map(|(hook, _)| Arc::clone(hook)).collect();
+    let ground = ground::look(&unknown).await;
+    let of_hook = |(hook, summary): &(&Arc<Hook>, HookSummary)| {
+        let ground = ground.get(hook.name.as_str());
+        describe::hook(&hooks, api.daemon.local, hook, (summary, ground), (&stopped, &holds))
+    };
+    let list = summaries.iter().map(of_hook).collect();
     let loss = api.store.last_loss().await?;
     Ok(Json(describe::status(&api, api.store.counts().await?, &holds, loss.as_ref(), list)))
 }

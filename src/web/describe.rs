@@ -10,13 +10,14 @@ use crate::{
     hooks::Hooks,
     journal::log::{Kind, Line, Page},
     model::{
+        deploy::Strategy,
         hook::Hook,
         job::{AsOf, Job, Target},
         push::{CommitId, RefName, RepoName},
     },
     store::{
-        BadCommit, Counts, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, RunStage, RunState, RunView,
-        Stop, StoppedLane,
+        BadCommit, Counts, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView, Loss, RunStage,
+        RunState, RunView, Stop, StoppedLane,
     },
     web::{
         api::Api,
@@ -92,7 +93,6 @@ fn reason(view: &RunView) -> Option<String> {
     }
 }
 
-/// A letter, as the API tells it.
 /// That a person had a run repeated with another hook than it had, as a clause about the new one.
 pub(super) fn of_repeating(job: &Job) -> Option<String> {
     let repeated = job.retry_of?;
@@ -104,6 +104,7 @@ pub(super) fn of_repeating(job: &Job) -> Option<String> {
     }
 }
 
+/// A letter, as the API tells it.
 pub(super) fn letter(view: &LetterView) -> Letter {
     let (state, at, trouble) = match &view.state {
         LetterState::Owed { due, why } => ("waiting", *due, why.clone()),
@@ -141,7 +142,7 @@ pub(super) fn hook(
     hooks: &Hooks,
     local: SocketAddr,
     hook: &Hook,
-    summary: &HookSummary,
+    (summary, ground): (&HookSummary, Option<&CommitId>),
     (stopped, holds): (&[StoppedLane], &[Hold]),
 ) -> HookStatus {
     HookStatus {
@@ -150,7 +151,8 @@ pub(super) fn hook(
         lane: hook.lane.to_string(),
         enabled: hook.enabled,
         payload_url: payload_url(hooks, local, hook),
-        live_sha: summary.live.as_ref().map(CommitId::to_string),
+        live_sha: summary.live.as_ref().or(ground).map(CommitId::to_string),
+        live_note: live_note(hook, summary, ground),
         waiting: summary.waiting,
         running: summary.active.as_ref().map(run),
         last: summary.last.as_ref().map(run),
@@ -159,6 +161,29 @@ pub(super) fn hook(
         bad_commits: summary.bad_commits.iter().map(bad_commit).collect(),
         renamed_to: new_name(hook, summary).map(ToString::to_string),
     }
+}
+
+/// What people should know of what is live, as a sentence without a full stop: that it stands there and no run on record has
+/// brought it (`ground`), or that a run since then has left its own files there.
+pub(super) fn live_note(hook: &Hook, summary: &HookSummary, ground: Option<&CommitId>) -> Option<String> {
+    let path = hook.deploy.strategy.path()?.display();
+    let Some(live) = &summary.live else {
+        let short = ground?.short();
+        return Some(format!("{short} stands in `{path}`, and no run on record has deployed it"));
+    };
+    match &hook.deploy.strategy {
+        Strategy::InPlace { .. } if summary.active.is_none() => (),
+        Strategy::InPlace { .. } | Strategy::Releases { .. } | Strategy::Checkout { .. } | Strategy::None { .. } => {
+            return None;
+        }
+    }
+    let Disturbed { run, commit } = summary.disturbed.as_ref()?;
+    let commit = commit.as_ref().filter(|it| *it != live)?;
+    let (short, live) = (commit.short(), live.short());
+    Some(format!(
+        "run {run} of {short} ended badly after it had begun to write into `{path}`, so files of {short} may be there; \
+         {live} is the last commit that was deployed with success"
+    ))
 }
 
 /// So long people are told that the store did not know runs of which there were folders.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    keeper::ground,
     model::{
         job::{Asked, Job, Target},
         name::HookName,
@@ -102,10 +103,18 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
             "{forge} now calls its repository `{new}`, and hooks.yaml `{old}`: its pushes start nothing"
         ));
     }
-    sentences.push(match &summary.live {
-        Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
-        None => "nothing has been deployed yet".into(),
-    });
+    let hook = hooks.hook(name).cloned();
+    let ground = match (&hook, &summary.live) {
+        (Some(hook), None) => ground::look(std::slice::from_ref(hook)).await.remove(name.as_str()),
+        (None, _) | (_, Some(_)) => None,
+    };
+    let note = hook.and_then(|it| describe::live_note(&it, &summary, ground.as_ref()));
+    match &summary.live {
+        Some(commit) => sentences.push(format!("commit {} is live, as far as Landfall recorded", commit.short())),
+        None if note.is_none() => sentences.push("nothing has been deployed yet".into()),
+        None => (),
+    }
+    sentences.extend(note);
     sentences.extend(summary.bad_commits.iter().map(|it| of_bad_commit(name, it)));
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);

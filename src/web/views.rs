@@ -187,8 +187,11 @@ pub struct HookStatus {
     pub enabled: bool,
     /// The payload URL to enter at the forge.
     pub payload_url: String,
-    /// The commit that is live, as far as Landfall recorded.
+    /// The last commit that was deployed with success; where there is none on record, the one that stands there.
     pub live_sha: Option<String>,
+    /// What people should know of it; null: nothing.
+    #[serde(default)]
+    pub live_note: Option<String>,
     /// Runs that wait.
     pub waiting: u64,
     /// The run under way.
@@ -347,9 +350,6 @@ pub struct ActRequest {
     pub reason: Option<String>,
 }
 
-/// `POST /v1/hold`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 /// `POST /v1/runs/{id}/retry`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -361,6 +361,9 @@ pub struct RetryRequest {
     pub as_it_was: bool,
 }
 
+/// `POST /v1/hold`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HoldRequest {
     /// Which hook; null: all of them.
     pub hook: Option<String>,
