@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
-    forge::VerifiedPush,
+    forge::{Ping, VerifiedPush},
     hooks::Hooks,
     model::{
         hook::{Hook, Wanted},
@@ -83,6 +83,29 @@ pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
     }
 }
 
+/// What a forge is told that tries out the address `path`: whether pushes of that webhook will start anything there.
+pub fn of_ping(ping: &Ping, path: &SourcePath, hooks: &Hooks) -> String {
+    let mut sentence = "the address works".to_owned();
+    let mismatch = ping.repo.as_ref().and_then(|repo| match path {
+        SourcePath::Hook(name) => {
+            let hook = hooks.hook(name).filter(|it| it.repo != *repo)?;
+            Some(format!("this webhook is of repository `{repo}`, and hook `{name}` deploys `{}`", hook.repo))
+        }
+        SourcePath::Shared(source) => {
+            let is_nobodys = hooks.hooks_of(source, repo).is_empty();
+            is_nobodys
+                .then(|| format!("this webhook is of repository `{repo}`, which no hook of source `{source}` deploys"))
+        }
+    });
+    if let Some(mismatch) = mismatch {
+        sentence.push_str(&format!("; but {mismatch}: its pushes start nothing"));
+    }
+    if ping.sends_no_pushes() {
+        sentence.push_str("; but this webhook does not send the event `push`: choose it in the webhook's settings");
+    }
+    sentence
+}
+
 fn judge(push: &Push, candidates: &[Arc<Hook>]) -> Routed {
     let (mut tickets, mut refused) = (Vec::new(), Vec::new());
     for hook in candidates {
@@ -111,6 +134,7 @@ pub fn each_rule(refused: &[(HookName, String)]) -> String {
 fn of_push(hook: &Arc<Hook>, push: &Push, commit: &CommitId) -> Ticket {
     Ticket(Job {
         hook: Arc::clone(hook),
+        hook_as_of: AsOf::Acceptance,
         trigger: match push.ref_name {
             RefName::Branch(_) => Trigger::Push,
             RefName::Tag(_) => Trigger::Tag,
@@ -128,13 +152,13 @@ fn of_push(hook: &Arc<Hook>, push: &Push, commit: &CommitId) -> Ticket {
 pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     Ticket(Job {
         hook: Arc::clone(hook),
+        hook_as_of: AsOf::Acceptance,
         trigger: Trigger::Manual,
         asked: Asked::ByHand,
         actor: actor.to_owned(),
         target,
         push: None,
         attempt: 1,
-        hook_as_of: AsOf::Acceptance,
         retry_of: None,
     })
 }
@@ -152,7 +176,6 @@ pub fn back(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
 pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket {
     Ticket(Job {
         trigger: Trigger::Retry,
-        hook_as_of: AsOf::Acceptance,
         asked: match (actor, job.asked) {
             (Some(_), Asked::Push | Asked::Again) => Asked::Again,
             (_, asked) => asked,
@@ -162,6 +185,13 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
         retry_of: Some(run),
         ..job.clone()
     })
+}
+
+/// A ticket that repeats `run` with the hook as hooks.yaml has it now, for the person who asked for it: they may have
+/// mended there what made it fail.
+pub fn again_with(hook: &Arc<Hook>, job: &Job, run: RunId, actor: &str) -> Ticket {
+    let Ticket(job) = again(job, run, 1, Some(actor));
+    Ticket(Job { hook: Arc::clone(hook), hook_as_of: AsOf::Retry, ..job })
 }
 
 #[cfg(test)]
@@ -187,13 +217,6 @@ mod tests {
     }
 
     #[test]
-/// A ticket that repeats `run` with the hook as hooks.yaml has it now, for the person who asked for it: they may have
-/// mended there what made it fail.
-pub fn again_with(hook: &Arc<Hook>, job: &Job, run: RunId, actor: &str) -> Ticket {
-    let Ticket(job) = again(job, run, 1, Some(actor));
-    Ticket(Job { hook: Arc::clone(hook), hook_as_of: AsOf::Retry, ..job })
-}
-
     fn a_job_by_hand_is_its_persons_doing_and_the_first_try() {
         let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
         assert_eq!((job.trigger, job.actor.as_str(), job.attempt), (Trigger::Manual, "ann", 1));
@@ -212,17 +235,6 @@ pub fn again_with(hook: &Arc<Hook>, job: &Job, run: RunId, actor: &str) -> Ticke
     }
 
     #[test]
-    fn a_retry_asks_for_more_than_what_it_repeats_only_if_a_person_does() {
-        let by_hand = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
-        let pushed = Job { asked: Asked::Push, ..by_hand.clone() };
-        let asked = |job: &Job, actor| again(job, RunId(7), 2, actor).into_job().asked;
-        assert_eq!((asked(&pushed, None), asked(&pushed, Some("bob"))), (Asked::Push, Asked::Again));
-        assert_eq!((asked(&by_hand, None), asked(&by_hand, Some("bob"))), (Asked::ByHand, Asked::ByHand));
-        let once_more = Job { asked: Asked::Again, ..by_hand };
-        assert_eq!(asked(&once_more, None), Asked::Again);
-    }
-}
-    #[test]
     fn a_person_repeats_a_run_with_the_hook_of_now_and_retries_of_that_run_keep_it() {
         let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
         assert_eq!(job.hook_as_of, AsOf::Acceptance);
@@ -234,3 +246,14 @@ pub fn again_with(hook: &Arc<Hook>, job: &Job, run: RunId, actor: &str) -> Ticke
         assert!(Arc::ptr_eq(&retried.hook, &now) && retried.hook_as_of == AsOf::Retry);
     }
 
+    #[test]
+    fn a_retry_asks_for_more_than_what_it_repeats_only_if_a_person_does() {
+        let by_hand = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
+        let pushed = Job { asked: Asked::Push, ..by_hand.clone() };
+        let asked = |job: &Job, actor| again(job, RunId(7), 2, actor).into_job().asked;
+        assert_eq!((asked(&pushed, None), asked(&pushed, Some("bob"))), (Asked::Push, Asked::Again));
+        assert_eq!((asked(&by_hand, None), asked(&by_hand, Some("bob"))), (Asked::ByHand, Asked::ByHand));
+        let once_more = Job { asked: Asked::Again, ..by_hand };
+        assert_eq!(asked(&once_more, None), Asked::Again);
+    }
+}
