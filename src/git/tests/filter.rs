@@ -63,7 +63,7 @@ fn a_push_counts_by_all_files_that_differ_from_what_is_live_and_not_by_its_own()
     let pushed = Pushed { paths: &["web/**"], ..Pushed::after(&room, &live) };
     assert_eq!(pushed.rule(), None, "the first of both commits changed it");
     room.commit(&[("web/page", "1"), ("docs/other", "1")]);
-    let rule = "`paths`: none of the 2 files that differ from what is live is in [web/**]";
+    let rule = "`paths`: none of the 2 files that differ from what is live is in [`web/**`]";
     assert_eq!(pushed.rule().as_deref(), Some(rule), "it was changed back");
 }
 

@@ -271,6 +271,9 @@ fn what_people_write_elsewhere_is_answered_with_how_it_is_written_here() {
     let server = |line: &str| help(&format!("server: {{{line}}}\n{}", working("")));
     assert!(server("public_url: 'https://x.example.org/hooks'").contains("write `https://x.example.org`,"));
     assert_eq!(server("public_url: 'https://x.example.org/hooks/site'"), "");
+    // Many repositories are called so, but no owner.
+    loads(&working("").replace("acme/website", "acme/-website"));
+    finds(&working("").replace("acme/website", "-acme/website"), &["bad-repo@3:13"]);
     // Its address may be a secret.
     let secret = working("notify: https://hooks.slack.com/services/T0/B0/x");
     assert!(!Sandbox::with(&secret).load().expect_err("refused").to_string().contains("T0/B0"));
