@@ -310,6 +310,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn a_name_read_byte_by_byte_is_judged_as_a_whole_one_is(name in "[a.@{/lock~ ü]{0,12}") {
             prop_assert_eq!(is_legal(&name, Name::Branch), is_ref_name(&name));
