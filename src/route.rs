@@ -6,12 +6,12 @@
 use std::sync::Arc;
 
 use crate::{
-    forge::VerifiedPush,
+    forge::{Ping, VerifiedPush},
     hooks::Hooks,
     model::{
         baseline::{Known, RemoteRef, RemoteRefs},
         hook::{Hook, Wanted},
-        job::{Asked, Job, Target, Trigger},
+        job::{AsOf, Asked, Job, Target, Trigger},
         name::HookName,
         push::{CommitId, Push, RefChange, RefName},
         run::RunId,
@@ -84,6 +84,29 @@ pub fn route(push: &VerifiedPush, path: &SourcePath, hooks: &Hooks) -> Routed {
     }
 }
 
+/// What a forge is told that tries out the address `path`: whether pushes of that webhook will start anything there.
+pub fn of_ping(ping: &Ping, path: &SourcePath, hooks: &Hooks) -> String {
+    let mut sentence = "the address works".to_owned();
+    let mismatch = ping.repo.as_ref().and_then(|repo| match path {
+        SourcePath::Hook(name) => {
+            let hook = hooks.hook(name).filter(|it| it.repo != *repo)?;
+            Some(format!("this webhook is of repository `{repo}`, and hook `{name}` deploys `{}`", hook.repo))
+        }
+        SourcePath::Shared(source) => {
+            let is_nobodys = hooks.hooks_of(source, repo).is_empty();
+            is_nobodys
+                .then(|| format!("this webhook is of repository `{repo}`, which no hook of source `{source}` deploys"))
+        }
+    });
+    if let Some(mismatch) = mismatch {
+        sentence.push_str(&format!("; but {mismatch}: its pushes start nothing"));
+    }
+    if ping.sends_no_pushes() {
+        sentence.push_str("; but this webhook does not send the event `push`: choose it in the webhook's settings");
+    }
+    sentence
+}
+
 fn judge(push: &Push, candidates: &[Arc<Hook>]) -> Routed {
     let (mut tickets, mut refused) = (Vec::new(), Vec::new());
     for hook in candidates {
@@ -112,6 +135,7 @@ pub fn each_rule(refused: &[(HookName, String)]) -> String {
 fn of_push(hook: &Arc<Hook>, push: &Push, commit: &CommitId) -> Ticket {
     Ticket(Job {
         hook: Arc::clone(hook),
+        hook_as_of: AsOf::Acceptance,
         trigger: match push.ref_name {
             RefName::Branch(_) => Trigger::Push,
             RefName::Tag(_) => Trigger::Tag,
@@ -197,6 +221,7 @@ const UNKNOWN: &str = "unknown";
 pub fn by_hand(hook: &Arc<Hook>, target: Target, actor: &str) -> Ticket {
     Ticket(Job {
         hook: Arc::clone(hook),
+        hook_as_of: AsOf::Acceptance,
         trigger: Trigger::Manual,
         asked: Asked::ByHand,
         actor: actor.to_owned(),
@@ -231,17 +256,24 @@ pub fn again(job: &Job, run: RunId, attempt: u32, actor: Option<&str>) -> Ticket
     })
 }
 
+/// A ticket that repeats `run` with the hook as hooks.yaml has it now, for the person who asked for it: they may have
+/// mended there what made it fail.
+pub fn again_with(hook: &Arc<Hook>, job: &Job, run: RunId, actor: &str) -> Ticket {
+    let Ticket(job) = again(job, run, 1, Some(actor));
+    Ticket(Job { hook: Arc::clone(hook), hook_as_of: AsOf::Retry, ..job })
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, sync::Arc};
 
-    use super::{again, back, by_hand, compare};
+    use super::{again, again_with, back, by_hand, compare};
     use crate::{
         hooks::{Environment, load},
         model::{
             baseline::{Accepted, Known, RemoteRef, RemoteRefs},
             hook::Hook,
-            job::{Asked, Job, Target, Trigger},
+            job::{AsOf, Asked, Job, Target, Trigger},
             push::{CommitId, RefName},
             run::RunId,
         },
@@ -276,6 +308,18 @@ mod tests {
         assert_eq!((unasked.retry_of, &unasked.target), (Some(RunId(7)), &job.target));
         assert!(Arc::ptr_eq(&unasked.hook, &job.hook));
         assert_eq!(again(&job, RunId(7), 1, Some("bob")).into_job().actor, "bob");
+    }
+
+    #[test]
+    fn a_person_repeats_a_run_with_the_hook_of_now_and_retries_of_that_run_keep_it() {
+        let job = by_hand(&hook(), Target::DefaultBranch, "ann").into_job();
+        assert_eq!(job.hook_as_of, AsOf::Acceptance);
+        let now = hook();
+        let anew = again_with(&now, &job, RunId(7), "bob").into_job();
+        assert!(Arc::ptr_eq(&anew.hook, &now));
+        assert_eq!((anew.hook_as_of, anew.retry_of, anew.actor.as_str()), (AsOf::Retry, Some(RunId(7)), "bob"));
+        let retried = again(&anew, RunId(8), 2, None).into_job();
+        assert!(Arc::ptr_eq(&retried.hook, &now) && retried.hook_as_of == AsOf::Retry);
     }
 
     #[test]

@@ -209,9 +209,7 @@ async fn catch_up(
                     hook.name, kind(&found.name), found.name.short(), found.commit.short());
             }
             CaughtUp::Overtaken { .. } => is_overtaken = true,
-            CaughtUp::Held { found, bad } => {
-                debug!(hook.name = %hook.name, "commit {} did not come up in run {bad}, and is not queued", found.commit.short());
-            }
+            CaughtUp::Held { why } => debug!(hook.name = %hook.name, "{}: {why}", hook.name),
         }
     }
     Ok(is_overtaken)

@@ -21,7 +21,7 @@ use crate::{
         show::{escape, fetch_run, path_of_run, state_word},
         table::{clean, conclude, print_json},
     },
-    web::views::{ActRequest, DeployRequest, Done, Run, RunInFull, SendRequest, Sent},
+    web::views::{ActRequest, DeployRequest, Done, RetryRequest, Run, RunInFull, SendRequest, Sent},
 };
 
 /// Options of `deploy`.
@@ -65,6 +65,9 @@ pub(super) struct CancelOptions {
 pub(super) struct RetryOptions {
     /// The run's number
     run: i64,
+    /// With the hook as it was in that run [default: as hooks.yaml has it now]
+    #[arg(long)]
+    as_it_was: bool,
     /// Print the log until the new run has ended, and take its outcome as exit code
     #[arg(long)]
     wait: bool,
@@ -129,7 +132,7 @@ pub(super) fn cancel(options: &CancelOptions) -> Exit {
 
 /// `landfall retry`.
 pub(super) fn retry(options: &RetryOptions) -> Exit {
-    let request = ActRequest { actor: actor(), reason: None };
+    let request = RetryRequest { actor: actor(), as_it_was: options.as_it_was };
     conclude(Client::find(&options.reach).and_then(|client| {
         let done: Done = client.post(&format!("/v1/runs/{}/retry", options.run), &request)?;
         eprintln!("{}", clean(&done.message));

@@ -111,6 +111,9 @@ enum Command {
         /// A mark of the run.
         run: Option<String>,
     },
+    /// Look what stands where hooks deploy to; started by the daemon only
+    #[command(hide = true)]
+    GroundWork,
     /// Do one errand in a folder of releases; started by a keeper only
     #[command(hide = true)]
     ReleaseWork {
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Deliveries(options) => show::deliveries(&options).into(),
         Command::Why(options) => why::why(&options).into(),
         Command::Keeper { folder } => keeper::serve(&folder),
+        Command::GroundWork => keeper::ground::serve(),
         Command::GitWork { run: _ } => crate::git::serve(),
         Command::ReleaseWork { run: _ } => keeper::release::serve(),
     }

@@ -226,6 +226,9 @@ fn print_status(status: &Status) {
         if let Some(hold) = &hook.hold {
             print_hold(&format!("{} is", hook.hook), hold);
         }
+        if let Some(note) = &hook.live_note {
+            println!("  {}: {}", hook.hook, clean(note));
+        }
         if let Some(new) = &hook.renamed_to {
             let (red, new) = (colour("failed"), clean(new));
             println!(

@@ -8,13 +8,13 @@ use serde::Deserialize;
 
 use crate::{
     forge::{
-        Admitted, DedupeKey, Envelope, Media, Proven, Rejection, VerifiedPush,
+        Admitted, DedupeKey, Envelope, Media, Ping, Proven, Rejection, VerifiedPush,
         facts::{self, Place},
         form, headers,
-        payload::{self, List, Object, Scalar},
+        payload::{self, List, Object, Scalar, Words},
     },
     model::{
-        push::{CommitFacts, CommitId, Push, RefName},
+        push::{CommitFacts, CommitId, Push, RefName, RepoName},
         source::Forge,
     },
 };
@@ -51,9 +51,15 @@ fn judge_json(event: &str, json: &[u8]) -> Result<Admitted, Rejection> {
         return Err(Rejection::EventMismatch(format!("the event is `{event}`, and the body is a push")));
     }
     match event {
-        "ping" => Ok(Admitted::Ping),
+        "ping" => Ok(Admitted::Ping(read_ping(&core, json)?)),
         _ => Ok(Admitted::Other { reason: format!("event `{event}` is not one that deploys") }),
     }
+}
+
+fn read_ping(core: &Core, json: &[u8]) -> Result<Ping, Rejection> {
+    let webhook = payload::read_optional::<PingFacts>(json)?.hook;
+    let repo = core.repository.get().and_then(|it| RepoName::parse(it.full_name.text()?));
+    Ok(Ping { repo, events: webhook.get().and_then(|it| it.events.0.clone()) })
 }
 
 fn read_push(core: &Core, json: &[u8]) -> Result<Admitted, Rejection> {
@@ -89,7 +95,8 @@ fn read_push(core: &Core, json: &[u8]) -> Result<Admitted, Rejection> {
         commit_count: facts.commits.count,
         head,
     });
-    Ok(Admitted::Push(VerifiedPush { push, repository: repository.and_then(|it| it.id.number()) }))
+    let repository = repository.and_then(|it| it.id.number());
+    Ok(Admitted::Push(VerifiedPush { push, repository, instance: None }))
 }
 
 /// What can refuse a push, or changes where it goes.
@@ -124,6 +131,19 @@ struct Repository {
 #[serde(default)]
 struct CommitName {
     id: Scalar,
+}
+
+/// What a ping tells of its webhook.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct PingFacts {
+    hook: Object<Webhook>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Webhook {
+    events: Words,
 }
 
 /// What people like to know.

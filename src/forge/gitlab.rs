@@ -18,11 +18,14 @@ use crate::{
     },
     model::{
         push::{CommitFacts, CommitId, Push, RefChange, RefName},
+        remote::plain_host,
         source::Forge,
     },
 };
 
 const EVENT: &str = "X-Gitlab-Event";
+/// Where the GitLab is that sends it, as it calls itself.
+const INSTANCE: &str = "X-Gitlab-Instance";
 /// GitLab 17.4 and later; the same as [`SIGNED_ID`] where both are sent. `X-Gitlab-Event-UUID` is no substitute: hooks
 /// that set off hooks share it. Nor is `X-Gitlab-Webhook-UUID`: it differs for each attempt.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
@@ -41,7 +44,20 @@ pub(super) fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<A
     };
     let envelope = Envelope { event: event.clone().ok(), delivery_id: id.clone().ok().flatten(), dedupe };
     let verdict = event.and_then(|event| id.and_then(|_| judge(&event, proven.body())));
-    (envelope, verdict)
+    let from = |admitted| match admitted {
+        Admitted::Push(push) => Admitted::Push(VerifiedPush { instance: instance(headers), ..push }),
+        other @ (Admitted::Ping(_) | Admitted::Other { .. }) => other,
+    };
+    (envelope, verdict.map(from))
+}
+
+/// The host that a GitLab says it is. One that is no host is none.
+fn instance(headers: &HeaderMap) -> Option<String> {
+    let url = headers.get(INSTANCE)?.to_str().ok()?;
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"))?;
+    let place = rest.split('/').next()?;
+    let (host, port) = place.rsplit_once(':').unwrap_or((place, ""));
+    plain_host(if port.bytes().all(|it| it.is_ascii_digit()) { host } else { place })
 }
 
 fn delivery_id(headers: &HeaderMap) -> Result<Option<String>, Rejection> {
@@ -127,7 +143,8 @@ fn read_push(event: &str, kind: Kind, core: &Core, json: &[u8]) -> Result<Admitt
         change,
         before,
     });
-    Ok(Admitted::Push(VerifiedPush { push, repository: project.and_then(|it| it.id.number()) }))
+    let repository = project.and_then(|it| it.id.number());
+    Ok(Admitted::Push(VerifiedPush { push, repository, instance: None }))
 }
 
 /// What can refuse a push, or changes where it goes.

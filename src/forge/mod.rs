@@ -32,7 +32,10 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use thiserror::Error;
 
-use crate::model::{push::Push, source::Forge};
+use crate::model::{
+    push::{Push, RepoName},
+    source::Forge,
+};
 
 /// Says what a proven request is about: as much of its envelope as can be read, and whether it is a push.
 pub fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<Admitted, Rejection>) {
@@ -47,6 +50,7 @@ pub fn admit(proven: &Proven, headers: &HeaderMap) -> (Envelope, Result<Admitted
 pub struct VerifiedPush {
     push: Box<Push>,
     repository: Option<u64>,
+    instance: Option<String>,
 }
 
 impl VerifiedPush {
@@ -59,6 +63,11 @@ impl VerifiedPush {
     pub fn repository(&self) -> Option<u64> {
         self.repository
     }
+
+    /// The host of the GitLab that says it has sent it; `None`: it said none. No proof covers it.
+    pub fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
 }
 
 /// What a proven request turned out to be.
@@ -67,12 +76,28 @@ pub enum Admitted {
     /// A branch or a tag moved, appeared or went away.
     Push(VerifiedPush),
     /// The forge tries out the address.
-    Ping,
+    Ping(Ping),
     /// Something true that deploys nothing.
     Other {
         /// The rule, as a sentence without a full stop.
         reason: String,
     },
+}
+
+/// What a forge says of the webhook whose address it tries out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// The repository that it is of; `None`: it is an organisation's, or that was not said.
+    pub repo: Option<RepoName>,
+    /// The events that it sends; `*` is all of them. `None`: that was not said.
+    pub events: Option<Vec<String>>,
+}
+
+impl Ping {
+    /// Whether it is known that pushes are not among what it sends.
+    pub fn sends_no_pushes(&self) -> bool {
+        self.events.as_ref().is_some_and(|it| !it.iter().any(|it| it == "push" || it == "*"))
+    }
 }
 
 /// What is written on the outside of a delivery, as far as it could be read.

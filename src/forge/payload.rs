@@ -103,7 +103,14 @@ impl<T> Default for List<T> {
     }
 }
 
-/// One visitor for all three: each type says what it makes of a value.
+/// A list of words, of which no more are kept than anybody wants to read; `None`: it is another type.
+#[derive(Debug, Default)]
+pub(super) struct Words(pub(super) Option<Vec<String>>);
+
+/// The forge with the most events has a hundred.
+const WORDS_MAX: usize = 200;
+
+/// One visitor for all four: each type says what it makes of a value.
 trait Loose: Sized {
     const OTHER: Self;
     fn of_text(_: &str) -> Self {
@@ -158,6 +165,17 @@ impl<T: DeserializeOwned> Loose for List<T> {
     }
 }
 
+impl Loose for Words {
+    const OTHER: Self = Self(None);
+    fn of_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<Self, A::Error> {
+        let mut words = Vec::new();
+        while let Some(item) = seq.next_element::<Scalar>()? {
+            words.extend(item.text().filter(|_| words.len() < WORDS_MAX).map(str::to_owned));
+        }
+        Ok(Self(Some(words)))
+    }
+}
+
 struct LooseVisitor<L>(PhantomData<L>);
 
 impl<'de, L: Loose> Visitor<'de> for LooseVisitor<L> {
@@ -193,6 +211,12 @@ impl<'de, L: Loose> Visitor<'de> for LooseVisitor<L> {
 }
 
 impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(LooseVisitor(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Words {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(LooseVisitor(PhantomData))
     }

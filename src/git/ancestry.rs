@@ -159,7 +159,7 @@ fn again(commit: &CommitId, ref_name: Option<&RefName>, against: &Against) -> Ve
             return Verdict::Skipped { reason: format!("{short} is already live") };
         }
         (Asked::Push, None) => {
-            format!("{short} is live, but what is there may have been changed by a run since: once more")
+            format!("{short} is live, but what is there may not be as a run on record has left it: once more")
         }
         (Asked::Push, Some(from)) => format!("{short} is live{from}: once more, as this is another ref"),
         (Asked::Again | Asked::ByHand, _) => format!("{short} is already live: once more, as a person asked for it"),

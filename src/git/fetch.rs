@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use git2::Oid;
 
 use super::{
-    Fetch, Fetched, GitFailure, LoginProof, Verdict, ancestry, filter,
+    Against, Fetch, Fetched, GitFailure, LoginProof, Verdict, ancestry, filter,
     history::{Reach, Told},
     in_place, lfs, locks,
     mirror::{
@@ -25,7 +25,10 @@ use super::{
         private_network::{is_in_private_network, leads_inside},
     },
 };
-use crate::model::{job::Target, push::RefName};
+use crate::model::{
+    job::Target,
+    push::{CommitId, RefName},
+};
 
 /// Where an order's commit is brought to.
 pub(super) enum Home {
@@ -84,7 +87,7 @@ fn try_fetch(order: &Fetch, mut journey: Journey, home: &Home) -> Result<(Fetche
     let mut times = 0;
     fetched.verdict = loop {
         mirror.reopen()?;
-        match judge(order, &journey, &mirror, &fetched, (&freshness, reach))? {
+        match judge((order, home), &journey, &mirror, &fetched, (&freshness, reach))? {
             Told::Now(verdict) => break verdict,
             Told::WithMoreHistory => {
                 let ref_name = fetched.ref_name.as_ref();
@@ -101,14 +104,18 @@ fn try_fetch(order: &Fetch, mut journey: Journey, home: &Home) -> Result<(Fetche
 }
 
 fn judge(
-    order: &Fetch,
+    (order, home): (&Fetch, &Home),
     journey: &Journey,
     mirror: &LocalRepo,
     fetched: &Fetched,
     (freshness, reach): (&Freshness, Reach),
 ) -> Result<Told<Verdict>, GitFailure> {
     let about = (&fetched.commit, fetched.ref_name.as_ref());
-    let verdict = ancestry::judge((mirror, reach), &order.against, about, |ref_name| match freshness {
+    let against = match home {
+        Home::WorkTree(_) if order.against.live.is_none() => &on_the_ground(&order.against, mirror),
+        Home::WorkTree(_) | Home::Mirror(_) | Home::Module { .. } => &order.against,
+    };
+    let verdict = ancestry::judge((mirror, reach), against, about, |ref_name| match freshness {
         Freshness::OfNow(offered) => Ok(offered.commit_of(&ref_name.full())),
         Freshness::OfBefore => present::points_at(mirror, journey, ref_name),
     })?;
@@ -120,6 +127,14 @@ fn judge(
         Told::Now(None) => verdict,
         Told::WithMoreHistory => Told::WithMoreHistory,
     })
+}
+
+/// What a commit is held against where no run on record has succeeded: what is checked out in the clone, so that a push that
+/// comes late does not lead it back. No run has left it there as far as is known, so the same commit is deployed.
+fn on_the_ground(against: &Against, mirror: &LocalRepo) -> Against {
+    let head = mirror.repo.head().and_then(|it| it.peel_to_commit()).ok();
+    let live = head.and_then(|it| CommitId::parse(&it.id().to_string()));
+    Against { is_disturbed: against.is_disturbed || live.is_some(), live, ..against.clone() }
 }
 
 /// How fresh the repository's refs are.

@@ -100,7 +100,7 @@ fn marked(
 
 /// Whether all that differs between the two trees is outside of these paths.
 fn elsewhere(mirror: &LocalRepo, (live, new): (Oid, Oid), paths: &[String]) -> Result<Option<String>, GitFailure> {
-    let patterns = Patterns::parse(paths).map_err(|why| GitFailure::other(format!("cannot read `paths`: {why}")))?;
+    let patterns = Patterns::of_files(paths).map_err(|why| GitFailure::other(format!("cannot read `paths`: {why}")))?;
     let changes = mirror.changes(Some(live), new)?;
     let fits = |path: &[u8]| patterns.match_name(&String::from_utf8_lossy(path));
     if changes.iter().any(|it| fits(&it.path)) {
@@ -113,6 +113,6 @@ fn elsewhere(mirror: &LocalRepo, (live, new): (Oid, Oid), paths: &[String]) -> R
     };
     Ok(Some(match changes.len() {
         0 => format!("`paths`: {what}"),
-        _ => format!("`paths`: {what} in [{}]", paths.join(", ")),
+        _ => format!("`paths`: {what} in {}", patterns.shown()),
     }))
 }

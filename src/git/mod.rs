@@ -58,7 +58,12 @@ mod stage;
 #[cfg(test)]
 mod tests;
 
-use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use rustix::{fs::Mode, process::umask};
 use serde::{Deserialize, Serialize};
@@ -96,6 +101,18 @@ pub fn serve() -> ExitCode {
             Order::Look(order) => look::look(&order).map(Answer::Looked),
         }
     })
+}
+
+/// Settles what has to be settled before [`standing`] is asked, on whichever thread.
+pub fn prepare_to_look() -> Result<(), GitFailure> {
+    transport::library::limit_memory();
+    transport::library::settle()
+}
+
+/// The commit that is checked out in a working tree, if that is a clone of this remote. It is for a child that does
+/// nothing else: libgit2 reads what another user may have written.
+pub fn standing(path: &Path, remote: &str) -> Option<CommitId> {
+    in_place::standing_commit(path, &remote::parse(remote).ok()?)
 }
 
 /// What a child is to do.

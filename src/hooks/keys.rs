@@ -120,8 +120,28 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("`health`", PROBE),
 ];
 
+/// What other programs call something that has another name here: that name, and how it is written.
+const ELSEWHERE: [(&[&str], &str, &str); 3] = [
+    (&["branch", "branches"], "push", "branches are under `push`: `push: main`"),
+    (&["branch", "branches"], "on", "branches are under `on`: `on: {push: main}`"),
+    (
+        &["script", "scripts", "command", "commands", "cmd", "exec", "steps"],
+        "run",
+        "what is run is under `run`: `run: ./deploy.sh`",
+    ),
+];
+
+/// The known key that goes by this name elsewhere, and how it is written.
+fn by_another_name<'k>(key: &str, known: &[&'k str]) -> Option<(&'k str, &'static str)> {
+    let mut names = ELSEWHERE.iter().filter(|(names, ..)| names.contains(&key));
+    names.find_map(|(_, ours, help)| known.iter().find(|it| *it == ours).map(|it| (*it, *help)))
+}
+
 /// What to do about a key that is not one of those known here: the nearest known one, or its proper place.
 pub(super) fn advise(key: &str, known: &[&str]) -> String {
+    if let Some((_, help)) = by_another_name(key, known) {
+        return help.to_owned();
+    }
     let homes = HOMES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(home, _)| *home);
     let mut homes: Vec<&str> = homes.collect();
     homes.dedup();
@@ -136,6 +156,9 @@ pub(super) fn advise(key: &str, known: &[&str]) -> String {
 
 /// The word of the list that a person most likely meant.
 pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    if let Some((ours, _)) = by_another_name(word, known) {
+        return Some(ours);
+    }
     let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
     let distance = |it: &str| strsim::damerau_levenshtein(&plain(word), &plain(it));
     let (near, distance) = known.iter().map(|it| (*it, distance(it))).min_by_key(|(_, distance)| *distance)?;
@@ -157,6 +180,16 @@ mod tests {
             ("notfiy", "notify"),
         ] {
             assert_eq!(advise(key, &hook), format!("did you mean `{near}`?"), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_program_is_answered_with_ours() {
+        let hook = [IDENTITY, SETTINGS].concat();
+        assert_eq!(advise("branch", &hook), "branches are under `on`: `on: {push: main}`");
+        assert_eq!(advise("branches", ON), "branches are under `push`: `push: main`");
+        for key in ["script", "command", "steps"] {
+            assert_eq!(advise(key, &hook), "what is run is under `run`: `run: ./deploy.sh`");
         }
     }
 

@@ -17,6 +17,8 @@ mod keys;
 mod later;
 mod notify;
 mod on;
+mod patterns;
+mod possible;
 mod queue;
 mod read;
 mod releases;

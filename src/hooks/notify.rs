@@ -58,6 +58,18 @@ pub(super) fn read(field: &Field, check: &mut Check) -> Option<Told> {
 }
 
 fn entry(field: &Field, check: &mut Check) -> Option<(Notification, Option<Place>)> {
+    if let Value::Text(text) = &field.node.value {
+        let help = match mailbox(text) {
+            Ok(address) => format!("write `{{email: {address}}}`"),
+            // What else it is may be a secret.
+            Err(_) => "write `{email: ops@example.org}` or `{slack: {env: SLACK_WEBHOOK_URL}}`".to_owned(),
+        };
+        if text.contains("://") {
+            check.hide(field.place());
+        }
+        field.refuse(check, "wrong-type", "says whom to tell, and not how", help);
+        return None;
+    }
     let section = field.section(check, keys::NOTIFICATION)?;
     let on = section.read("on", check, vec![Occasion::Failure, Occasion::Recovery], occasions);
     match (section.get("slack"), section.get("email")) {

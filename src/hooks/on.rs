@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use crate::{
     hooks::{
-        keys,
-        read::{Check, Field, Section, shortened},
+        keys, patterns,
+        possible::Name,
+        read::{Check, Field, Section},
         units,
+        yaml::Value,
     },
     model::hook::{BranchFilter, Hook, On, Patterns, Poll},
 };
@@ -70,50 +72,47 @@ fn on(field: &Field, check: &mut Check) -> Option<On> {
     }
     let push = match section.get("push") {
         None => BranchFilter::Never,
-        Some(it) => BranchFilter::Matching(patterns(it, check, Name::Ref)?),
+        Some(it) => BranchFilter::Matching(patterns(it, check, Name::Branch)?),
     };
-    let tag = section.get("tag").map(|it| patterns(it, check, Name::Ref));
+    let tag = section.get("tag").map(|it| patterns(it, check, Name::Tag));
     Some(On { push, tag: tag.unwrap_or(None) })
 }
 
-/// What patterns are about.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Name {
-    Ref,
-    File,
-}
-
+/// A list of globs; each that is none, or that nothing can match, is noted.
 fn patterns(field: &Field, check: &mut Check, of: Name) -> Option<Patterns> {
-    let texts = field.each(check, |it, check| {
-        let text = it.text(check)?;
-        let bare = text.trim_start_matches('!');
-        if of == Name::Ref && bare.starts_with("refs/") {
-            let help = "write the short name: `main`, not `refs/heads/main`";
-            it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
-        }
-        if of == Name::File && (bare.starts_with('/') || bare.starts_with("./")) {
-            let help = "write it from the root of the repository on: `web/**`";
-            it.refuse(check, "bad-glob", format_args!("cannot be `{}`", shortened(text)), help);
-        }
-        Some(text.to_owned())
-    })?;
-    if field.items(check)?.is_empty() {
+    if let Value::Map(_) = &field.node.value {
+        let help = match field.key {
+            "push" => "write the branches themselves: `push: [main, \"release/*\"]`",
+            "tag" => "write the tags themselves: `tag: \"v*\"`",
+            _ => "write the globs themselves: `paths: [web/**]`",
+        };
+        field.refuse(check, "wrong-type", "must be a name, a glob, or a list of them, not a map", help);
+        return None;
+    }
+    // What is in the list, with the place of each.
+    let items = field.items(check)?;
+    if items.is_empty() {
         field.refuse(check, "empty-list", "is an empty list", "name at least one, or remove the key");
         return None;
     }
-    if let Some(known) = check.patterns.get(&texts) {
-        return Some(known.clone());
-    }
-    match Patterns::parse(&texts) {
-        Ok(patterns) => {
-            check.patterns.insert(texts, patterns.clone());
-            Some(patterns)
+    let read: Vec<Option<&str>> = items.iter().map(|it| it.text(check)).collect();
+    let texts: Option<Vec<String>> = read.into_iter().map(|it| it.map(str::to_owned)).collect();
+    let texts = texts?;
+    let judged = match check.patterns.get(&(of, texts.clone())) {
+        Some(known) => known.clone(),
+        None => {
+            let judged = patterns::judge(&texts, of);
+            check.patterns.insert((of, texts), judged.clone());
+            judged
         }
-        // One by one, to say which it is.
-        Err(_) => {
-            let compile = |it: &str| Patterns::parse(&[it.to_owned()]).map(drop);
-            field.each(check, |it, check| it.parsed(check, "bad-glob", compile))?;
-            None
+    };
+    for (index, trouble) in judged.troubles {
+        let Some(item) = items.get(index) else { continue };
+        let message = format!("`{}` {}", item.path, trouble.message);
+        match trouble.is_warning {
+            true => check.warn(item.place(), trouble.code, message, trouble.help),
+            false => check.error(item.place(), trouble.code, message, trouble.help),
         }
     }
+    judged.patterns
 }

@@ -10,16 +10,15 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    hooks::{
-        environment::Environment,
-        keys,
-        problem::{Problem, Severity},
-        secrets::{NamedSecret, WrittenSecrets},
-        units,
-        yaml::{Entry, Flaw, Node, Place, Value},
-    },
-    model::hook::Patterns,
+use crate::hooks::{
+    environment::Environment,
+    keys,
+    patterns::Judged,
+    possible::Name,
+    problem::{Problem, Severity},
+    secrets::{NamedSecret, WrittenSecrets},
+    units,
+    yaml::{Entry, Flaw, Node, Place, Value},
 };
 
 /// What one check of a file carries along.
@@ -37,7 +36,7 @@ pub(super) struct Check<'a> {
     /// What is known of users, since a name service may be slow and thousands of hooks may name the same one.
     pub(super) users: HashMap<String, Option<u32>>,
     /// Globs that are compiled already: thousands of hooks listen to `main`, and compiling is what takes the time.
-    pub(super) patterns: HashMap<Vec<String>, Patterns>,
+    pub(super) patterns: HashMap<(Name, Vec<String>), Judged>,
     file: &'a Path,
     problems: Vec<Problem>,
     errors: usize,

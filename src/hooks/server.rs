@@ -84,7 +84,7 @@ pub(super) fn read(section: &Section, check: &mut Check) -> Server {
         listen,
         admin,
         socket_group: section.read("socket_group", check, None, |it, check| group(it, check).map(Some)),
-        public_url: section.read("public_url", check, format!("http://{listen}"), url),
+        public_url: section.read("public_url", check, format!("http://{listen}"), public_url),
         admin_url: section.read("admin_url", check, format!("http://{}", admin.unwrap_or(ADMIN_DEFAULT)), url),
         state: state(section, check),
         workers: section.read("workers", check, workers_default(), |it, check| {
@@ -181,6 +181,19 @@ fn group(field: &Field, check: &mut Check) -> Option<String> {
 
 fn url(field: &Field, check: &mut Check) -> Option<String> {
     field.parsed(check, "bad-url", units::base_url)
+}
+
+/// The base of payload URLs. One that ends as they begin is right only behind a proxy that takes that part away.
+fn public_url(field: &Field, check: &mut Check) -> Option<String> {
+    let url = url(field, check)?;
+    for end in ["/hooks", "/sources"] {
+        if let Some(base) = url.strip_suffix(end) {
+            let message = format!("`{}` ends in `{end}`, so payload URLs begin with `{url}/hooks/`", field.path);
+            let help = format!("write `{base}`, unless a proxy takes `{end}` away before it asks here");
+            check.warn(field.place(), "odd-url", message, help);
+        }
+    }
+    Some(url)
 }
 
 /// The keys that differ and that a running daemon cannot take over: they are bound or opened at its start.

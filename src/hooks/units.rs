@@ -66,6 +66,10 @@ pub(super) fn size_text(bytes: u64) -> String {
 
 /// One address, or a network like `10.0.0.0/8`; the error says what would have been right.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    if text.contains(',') {
+        let parts: Vec<&str> = text.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+        return Err(format!("a list is written with brackets: `[{}]`", parts.join(", ")));
+    }
     let network: IpNet = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
         Err(_) => text.parse().map_err(|_| "write an address or a network: `192.0.2.7`, `10.0.0.0/8`")?,
@@ -137,6 +141,8 @@ mod tests {
         }
         assert_eq!(network("10.0.0.1/8"), Err("the network is written `10.0.0.0/8`".into()));
         assert!(network("example.org").is_err());
+        let list = "a list is written with brackets: `[10.0.0.1, 10.0.0.2]`";
+        assert_eq!(network("10.0.0.1, 10.0.0.2"), Err(list.into()));
         assert_eq!(network("::ffff:192.0.2.7"), Err("an IPv4 address is written as one: `192.0.2.7`".into()));
     }
 

@@ -182,7 +182,7 @@ impl TryFrom<StoredHook> for Hook {
                 },
                 tag: it.tags.map(|texts| Patterns::parse(&texts)).transpose()?,
             },
-            paths: it.paths.map(|texts| Patterns::parse(&texts)).transpose()?,
+            paths: it.paths.map(|texts| Patterns::of_files(&texts)).transpose()?,
             skip_markers: it.skip_markers,
             poll: match it.poll {
                 StoredPoll::Off => Poll::Off,

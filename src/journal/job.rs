@@ -10,7 +10,7 @@ use crate::{
     journal::{Unreadable, hook::StoredHook},
     model::{
         hook::Hook,
-        job::{Asked, Job, Target, Trigger},
+        job::{AsOf, Asked, Job, Target, Trigger},
         push::{CommitFacts, CommitId, Push, RefChange, RefName, RepoName},
         release::ReleaseName,
         run::RunId,
@@ -55,6 +55,9 @@ struct Stored {
 #[derive(Serialize, Deserialize)]
 struct StoredJob {
     hook: StoredHook,
+    /// Missing in what an earlier release wrote.
+    #[serde(default = "as_of_acceptance")]
+    hook_as_of: String,
     trigger: String,
     asked: String,
     actor: String,
@@ -62,6 +65,10 @@ struct StoredJob {
     push: Option<StoredPush>,
     attempt: u32,
     retry_of: Option<i64>,
+}
+
+fn as_of_acceptance() -> String {
+    AsOf::Acceptance.word().into()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -99,6 +106,7 @@ impl From<&Job> for StoredJob {
     fn from(job: &Job) -> Self {
         Self {
             hook: StoredHook::from(job.hook.as_ref()),
+            hook_as_of: job.hook_as_of.word().into(),
             trigger: job.trigger.word().into(),
             asked: job.asked.word().into(),
             actor: job.actor.clone(),
@@ -128,6 +136,7 @@ impl TryFrom<StoredJob> for Job {
     fn try_from(it: StoredJob) -> Result<Self, String> {
         Ok(Self {
             hook: Arc::new(Hook::try_from(it.hook)?),
+            hook_as_of: known(&it.hook_as_of, AsOf::parse)?,
             trigger: known(&it.trigger, Trigger::parse)?,
             asked: known(&it.asked, Asked::parse)?,
             actor: it.actor,
@@ -219,7 +228,7 @@ mod tests {
             },
             health::{Probe, Question},
             hook::{BranchFilter, Hook, On, Patterns, Poll, QueuePolicy, Retry, Step},
-            job::{Asked, Job, Target, Trigger},
+            job::{AsOf, Asked, Job, Target, Trigger},
             letter::{Channel, Notification, Occasion},
             name::HookName,
             push::{CommitId, Push, RefChange, RefName, RepoName},
@@ -333,6 +342,7 @@ mod tests {
         for (ref_name, before, is_new) in cases {
             let job = Job {
                 hook: Arc::clone(&hook),
+                hook_as_of: AsOf::Acceptance,
                 trigger: Trigger::Tag,
                 asked: Asked::Push,
                 actor: "ana".into(),
@@ -349,6 +359,7 @@ mod tests {
         let by_hand = Target::Ref(tag.clone());
         let text = encode(&Job {
             hook,
+            hook_as_of: AsOf::Acceptance,
             trigger: Trigger::Manual,
             asked: Asked::ByHand,
             actor: "ana".into(),
@@ -374,6 +385,7 @@ mod tests {
         ] {
             let job = Job {
                 hook: Arc::clone(&hook),
+                hook_as_of: AsOf::Retry,
                 trigger: Trigger::Rollback,
                 asked: Asked::Again,
                 actor: "ana".into(),
@@ -385,6 +397,8 @@ mod tests {
             let read = decode(&encode(&job)).expect("readable");
             // A hook holds compiled globs, which know no equality; all of it prints.
             assert_eq!(format!("{read:?}"), format!("{job:?}"));
+            let earlier = encode(&job).replacen(r#""hook_as_of":"retry","#, "", 1);
+            assert_eq!(decode(&earlier).expect("as an earlier release wrote it").hook_as_of, AsOf::Acceptance);
         }
     }
 }

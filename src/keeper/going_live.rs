@@ -72,6 +72,10 @@ pub async fn come_up(run: &mut Run) -> Result<(), Outcome> {
 async fn note_left(run: &mut Run, scene: &Scene) {
     let Target::Release { reason, .. } = &run.spec.job.target else { return };
     let Some(Release { name, verdict, .. }) = scene.before.as_ref().and_then(|it| it.release.clone()) else { return };
+    // It was live before and is so again.
+    if run.facts.tree == Some(scene.site.release(&name)) {
+        return;
+    }
     let why = reason.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
     let note = format!("left by {} in run {}{why}", run.spec.job.actor, run.spec.run);
     releasing::judge(run, &scene.site, &name, verdict, Some(note)).await;

@@ -8,6 +8,8 @@
 
 pub mod release;
 
+pub mod ground;
+
 mod run;
 mod staging;
 mod steps;

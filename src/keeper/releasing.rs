@@ -42,6 +42,13 @@ pub struct Scene {
     pub before: Option<Before>,
 }
 
+impl Scene {
+    /// Whether this release was live when the run began.
+    pub fn is_live(&self, name: &ReleaseName) -> bool {
+        self.before.as_ref().and_then(|it| it.release.as_ref()).is_some_and(|it| it.name == *name)
+    }
+}
+
 /// What was live when a run began.
 #[derive(Clone, Debug)]
 pub struct Before {
@@ -107,6 +114,11 @@ pub async fn look(run: &mut Run) -> Result<(), Outcome> {
         run.facts.previous = before.commit().cloned().or(run.facts.previous.take());
     }
     if let Some(release) = wanted {
+        // What was live when a person asked for the way back may have been left by then: it did not come up.
+        if scene.is_live(&release.name) && !run.spec.is_disturbed {
+            let reason = format!("release {} is live again already", release.name);
+            return Err(Outcome::Skipped { step: RunStep::Preflight, reason });
+        }
         let (subject, author) = (release.subject, release.author);
         run.facts.head = Some(CommitFacts { subject, author, author_email: String::new() });
         run.facts.commit = release.commit;

@@ -58,12 +58,15 @@ fn against(run: &Run) -> Against {
     let spec = &run.spec;
     let there = run.scene.as_ref().and_then(|it| it.before.as_ref());
     // Where the state folder was lost, the record of the releases still knows.
-    let live = spec.live.clone().or_else(|| there.and_then(Before::good_commit).cloned());
+    let live = spec.live.clone().or_else(|| there.and_then(Before::commit).cloned());
+    let is_good = there.is_some_and(|it| it.good_commit().is_some());
     // A folder that is not what a deploy makes of it is not what was live, whatever ran before.
     let is_another = match &spec.job.hook.deploy.strategy {
         Strategy::InPlace { path, .. } => !path.join(".git").exists(),
         // Somebody may have switched by hand.
-        Strategy::Releases { .. } => there.and_then(Before::commit) != live.as_ref(),
+        Strategy::Releases { .. } => {
+            there.and_then(Before::commit) != live.as_ref() || spec.live.is_none() && there.is_some() && !is_good
+        }
         Strategy::Checkout { .. } | Strategy::None { .. } => false,
     };
     let is_disturbed = spec.is_disturbed || is_another;

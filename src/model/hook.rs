@@ -173,6 +173,25 @@ pub struct Patterns {
 impl Patterns {
     /// Compiles the globs; the error names the one that is malformed, and why.
     pub fn parse(texts: &[String]) -> Result<Self, String> {
+        Self::compile(texts, |glob| vec![glob.to_owned()])
+    }
+
+    /// Compiles globs over paths of files. The bare name of a folder is all below it, too.
+    pub fn of_files(texts: &[String]) -> Result<Self, String> {
+        Self::compile(texts, Self::of_one_file)
+    }
+
+    /// The globs that one about files stands for.
+    pub fn of_one_file(glob: &str) -> Vec<String> {
+        let name = glob.strip_suffix('/').unwrap_or(glob);
+        match has_signs(name) {
+            true => vec![glob.to_owned()],
+            false => vec![name.to_owned(), format!("{name}/**")],
+        }
+    }
+
+    /// Compiles what each glob stands for.
+    fn compile(texts: &[String], stands_for: impl Fn(&str) -> Vec<String>) -> Result<Self, String> {
         let (mut included, mut excluded) = (Vec::new(), Vec::new());
         for text in texts {
             let (glob, list) = match text.strip_prefix('!') {
@@ -182,8 +201,10 @@ impl Patterns {
             if glob.is_empty() {
                 return Err(format!("`{text}` is empty"));
             }
-            let glob = GlobBuilder::new(glob).literal_separator(true).build();
-            list.push(glob.map_err(|err| format!("`{text}` is not a glob: {}", err.kind()))?.compile_matcher());
+            for glob in stands_for(glob) {
+                let glob = GlobBuilder::new(&glob).literal_separator(true).build();
+                list.push(glob.map_err(|err| format!("`{text}` is not a glob: {}", err.kind()))?.compile_matcher());
+            }
         }
         Ok(Self { texts: texts.to_vec(), included, excluded })
     }
@@ -197,6 +218,12 @@ impl Patterns {
     /// The globs as they were written.
     pub fn texts(&self) -> &[String] {
         &self.texts
+    }
+
+    /// The same for people: each between quotes, so that a comma in one is seen to be that.
+    pub fn shown(&self) -> String {
+        let quoted: Vec<_> = self.texts.iter().map(|it| format!("`{it}`")).collect();
+        format!("[{}]", quoted.join(", "))
     }
 
     /// The one name that fits, if there is just one glob and it is no pattern.
@@ -220,7 +247,12 @@ impl Patterns {
 
 /// Whether a glob is a plain name.
 fn is_name(glob: &str) -> bool {
-    !glob.contains(['*', '?', '[', '{', '!', '\\'])
+    !has_signs(glob) && !glob.starts_with('!')
+}
+
+/// Whether anything in a glob stands for something else than itself.
+fn has_signs(glob: &str) -> bool {
+    glob.contains(['*', '?', '[', ']', '{', '}', '\\'])
 }
 
 /// Whether a push starts a hook, and if not, the rule that said no.
@@ -296,7 +328,7 @@ fn verdict(kind: &str, name: &str, patterns: &Patterns) -> Wanted {
     if patterns.match_name(name) {
         Wanted::Yes
     } else {
-        Wanted::No(format!("{kind} `{name}` is not in [{}]", patterns.texts().join(", ")))
+        Wanted::No(format!("{kind} `{name}` is not in {}", patterns.shown()))
     }
 }
 
@@ -317,5 +349,23 @@ mod tests {
         let all_but = Patterns::parse(&["!dev".to_owned()]).expect("good glob");
         assert!(all_but.match_name("main") && !all_but.match_name("dev"));
         assert!(Patterns::parse(&["a[".to_owned()]).is_err());
+        assert_eq!(patterns.shown(), "[`main`, `release/*`, `!release/old`]");
+    }
+
+    #[test]
+    fn the_bare_name_of_a_folder_is_all_below_it_where_files_are_meant() {
+        let files = |texts: &[&str]| {
+            let texts: Vec<_> = texts.iter().map(|it| (*it).to_owned()).collect();
+            Patterns::of_files(&texts).expect("good globs")
+        };
+        let patterns = files(&["web", "lib/js/", "docs/*", "!web/old"]);
+        for fits in ["web", "web/a", "web/a/b", "lib/js/x", "docs/a"] {
+            assert!(patterns.match_name(fits), "{fits}");
+        }
+        for misses in ["website", "lib/x", "docs/a/b", "web/old", "web/old/x", "x/web"] {
+            assert!(!patterns.match_name(misses), "{misses}");
+        }
+        assert_eq!(patterns.texts()[1], "lib/js/", "as it was written");
+        assert!(!Patterns::parse(&["web".to_owned()]).expect("a glob").match_name("web/a"), "branches have no folders");
     }
 }

@@ -15,8 +15,10 @@ use crate::model::{
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The hook as it was when the push arrived.
+    /// The hook as it was when the push arrived, or as of what else is said here.
     pub hook: Arc<Hook>,
+    /// As of when.
+    pub hook_as_of: AsOf,
     /// Why there is a job at all.
     pub trigger: Trigger,
     /// How much of it a person asked for; a retry of its own accord asks no more than what it repeats.
@@ -46,6 +48,26 @@ words! {
         /// Nothing: an event that is no push brought it. What changed is outside of the repository, so nothing is
         /// skipped and no commit is too old.
         Event = "event",
+    }
+}
+
+words! {
+    /// As of when a job holds its hook.
+    AsOf {
+        /// When the push arrived, or a person first asked for it.
+        Acceptance = "acceptance",
+        /// When a person asked for the run once more.
+        Retry = "retry",
+    }
+}
+
+impl Asked {
+    /// Whether a person asked for just this to be deployed.
+    pub fn is_by_a_person(self) -> bool {
+        match self {
+            Self::Again | Self::ByHand => true,
+            Self::Push | Self::Event => false,
+        }
     }
 }
 

@@ -43,15 +43,15 @@ impl fmt::Display for CommitId {
 pub struct RepoName(String);
 
 impl RepoName {
-    /// The name, if `text` is two or more plain components.
+    /// The name, if `text` is two or more plain components. A repository may be called `-x`, but no owner is.
     pub fn parse(text: &str) -> Option<Self> {
         let is_component = |part: &str| {
             !part.is_empty()
-                && !part.starts_with('-')
                 && !matches!(part, "." | "..")
                 && part.chars().all(|it| it.is_alphanumeric() || matches!(it, '.' | '_' | '-' | '+' | '~'))
         };
-        let is_repo = text.len() <= 512 && text.contains('/') && text.split('/').all(is_component);
+        let is_repo =
+            text.len() <= 512 && text.contains('/') && !text.starts_with('-') && text.split('/').all(is_component);
         is_repo.then(|| Self(text.to_owned()))
     }
 
@@ -203,8 +203,10 @@ mod tests {
     #[test]
     fn repository_names_compare_without_case() {
         assert_eq!(RepoName::parse("Acme/Site"), RepoName::parse("acme/site"));
-        assert!(RepoName::parse("group/sub/name").is_some());
-        for bad in ["", "acme", "/acme", "acme/", "a//b", "../x", "a/..", "a/-b", "a/b c"] {
+        for good in ["group/sub/name", "a/-b", "a/-", "a/--x"] {
+            assert!(RepoName::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", "acme", "/acme", "acme/", "a//b", "../x", "a/..", "-a/b", "a/b c"] {
             assert!(RepoName::parse(bad).is_none(), "{bad}");
         }
     }

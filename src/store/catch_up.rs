@@ -56,10 +56,8 @@ pub enum CaughtUp {
     },
     /// Its commit is on hold.
     Held {
-        /// What was found.
-        found: RemoteRef,
-        /// The run in which it did not come up.
-        bad: RunId,
+        /// Why, as a sentence without a full stop.
+        why: String,
     },
 }
 

@@ -26,6 +26,7 @@ pub struct Claim {
     pub(super) fence: i64,
     pub(super) delivery: Option<DeliveryNo>,
     pub(super) token: Option<RunToken>,
+    pub(super) hold: Option<String>,
     pub(super) job: Arc<Job>,
 }
 
@@ -64,6 +65,12 @@ impl Claim {
     /// back. `None`: it was started by a Landfall that knew no such words.
     pub fn token(&self) -> Option<&RunToken> {
         self.token.as_ref()
+    }
+
+    /// Why a run that has not begun is not to begin, if that is so: its commit went live in another run since it was
+    /// accepted, and did not come up. What a person asks for is not held.
+    pub fn hold(&self) -> Option<&str> {
+        self.hold.as_deref()
     }
 
     pub(super) fn right(&self) -> Right {

@@ -235,6 +235,8 @@ pub enum LetterState {
 pub struct HookSummary {
     /// Its last succeeded commit.
     pub live: Option<CommitId>,
+    /// The newest run since then that may have changed what stands there, and did not succeed.
+    pub disturbed: Option<Disturbed>,
     /// Its newest run that has ended.
     pub last: Option<RunView>,
     /// Its run that is in somebody's hands.
@@ -245,6 +247,15 @@ pub struct HookSummary {
     pub bad_commits: Vec<BadCommit>,
     /// What the forge calls its repository by now, if a push told of a new name since the last one that was queued.
     pub renamed_to: Option<RepoName>,
+}
+
+/// A run that may have changed what was live, and did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disturbed {
+    /// Which.
+    pub run: RunId,
+    /// Its commit, as far as that is known.
+    pub commit: Option<CommitId>,
 }
 
 /// What a person has put on hold: its jobs wait, and newer ones take their places as ever.

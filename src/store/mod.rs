@@ -42,8 +42,8 @@ pub use self::{
     catch_up::{CaughtUp, Look},
     claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
-        BadCommit, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, Pruned,
-        RunFilter, RunStage, RunState, RunView, StoppedLane,
+        BadCommit, Counts, DeliveryFilter, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView, Loss,
+        Pruned, RunFilter, RunStage, RunState, RunView, StoppedLane,
     },
     sqlite::{Condition, Examined, OpenError, engine_version, examine, is_in_use},
 };

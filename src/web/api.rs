@@ -26,6 +26,7 @@ use crate::{
         folder::RunDir,
         log::{Page, Reader},
     },
+    keeper::ground,
     model::{
         hook::{BranchFilter, Hook},
         job::Target,
@@ -34,13 +35,13 @@ use crate::{
         run::RunId,
     },
     route,
-    store::{Cancelled, DeliveryFilter, DeliveryNo, RunFilter, RunState, RunView, Store},
+    store::{Cancelled, DeliveryFilter, DeliveryNo, HookSummary, RunFilter, RunState, RunView, Store},
     web::{
         Tally, describe, explain, hold, rehearse, releases,
         reply::Refused,
         views::{
-            self, ActRequest, DeployRequest, Done, Explanation, HookStatus, LogPiece, RunInFull, SendRequest, Sent,
-            Status,
+            self, ActRequest, DeployRequest, Done, Explanation, HookStatus, LogPiece, RetryRequest, RunInFull,
+            SendRequest, Sent, Status,
         },
     },
 };
@@ -127,12 +128,19 @@ pub fn router(api: Api) -> Router {
 async fn status(State(api): State<Api>) -> Answer<Status> {
     let hooks = api.hooks.borrow().clone();
     let (stopped, holds) = (api.store.lanes_stopped().await?, api.store.holds().await?);
-    let mut list = Vec::new();
+    let mut summaries = Vec::new();
     for hook in hooks.hooks.values() {
-        let summary = api.store.hook_summary(&hook.name).await?;
-        let status = describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds));
-        list.push(HookStatus { remote_trouble: api.remote_trouble(&hook.name), ..status });
+        summaries.push((hook, api.store.hook_summary(&hook.name).await?));
     }
+    let unknown: Vec<_> =
+        summaries.iter().filter(|(_, it)| it.live.is_none()).map(|(hook, _)| Arc::clone(hook)).collect();
+    let ground = ground::look(&unknown).await;
+    let of_hook = |(hook, summary): &(&Arc<Hook>, HookSummary)| {
+        let ground = ground.get(hook.name.as_str());
+        let status = describe::hook(&hooks, api.daemon.local, hook, (summary, ground), (&stopped, &holds));
+        HookStatus { remote_trouble: api.remote_trouble(&hook.name), ..status }
+    };
+    let list = summaries.iter().map(of_hook).collect();
     let loss = api.store.last_loss().await?;
     Ok(Json(describe::status(&api, api.store.counts().await?, &holds, loss.as_ref(), list)))
 }
@@ -225,7 +233,7 @@ async fn cancel(State(api): State<Api>, Path(run): Path<i64>, Json(request): Jso
     Ok(Json(Done { run, message }))
 }
 
-async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json<ActRequest>) -> Answer<Done> {
+async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json<RetryRequest>) -> Answer<Done> {
     let view = found(&api, RunId(run)).await?;
     match view.state {
         RunState::Finished { .. } => (),
@@ -233,11 +241,24 @@ async fn retry(State(api): State<Api>, Path(run): Path<i64>, Json(request): Json
             return Err(Refused::Conflict(format!("run {run} has not ended yet; `landfall cancel {run}` ends it")));
         }
     }
-    let ticket = route::again(&view.job, view.id, 1, Some(&request.actor));
+    let (hook, actor) = (&view.hook, &request.actor);
+    let (ticket, as_of) = if request.as_it_was {
+        (route::again(&view.job, view.id, 1, Some(actor)), format!("it was in run {run}"))
+    } else {
+        let now = api.hooks.borrow().hook(hook).cloned();
+        let gone = || {
+            Refused::Conflict(format!(
+                "hook `{hook}` is not in hooks.yaml any more; `landfall retry {run} --as-it-was` repeats run {run} with \
+                 the hook as it was"
+            ))
+        };
+        (route::again_with(&now.ok_or_else(gone)?, &view.job, view.id, actor), "hooks.yaml has it now".to_owned())
+    };
+    let first = explain::what_comes_first(&api, hook).await?;
     let new = api.store.enqueue(ticket, Timestamp::now()).await?;
-    info!(run.id = %new, "run {new} repeats run {run}, asked by {}", request.actor);
-    let first = explain::what_comes_first(&api, &view.hook).await?;
-    Ok(Json(Done { run: new.0, message: format!("run {new} is queued and repeats run {run}{first}") }))
+    let what = format!("repeats run {run} with hook `{hook}` as {as_of}");
+    info!(run.id = %new, "run {new} {what}, asked by {actor}");
+    Ok(Json(Done { run: new.0, message: format!("run {new} is queued and {what}{first}") }))
 }
 
 async fn deploy(State(api): State<Api>, Path(name): Path<String>, Json(request): Json<DeployRequest>) -> Answer<Done> {

@@ -10,13 +10,14 @@ use crate::{
     hooks::Hooks,
     journal::log::{Kind, Line, Page},
     model::{
+        deploy::Strategy,
         hook::Hook,
-        job::Target,
+        job::{AsOf, Job, Target},
         push::{CommitId, RefName, RepoName},
     },
     store::{
-        BadCommit, Counts, DeliveryView, Hold, HookSummary, LetterState, LetterView, Loss, RunStage, RunState, RunView,
-        Stop, StoppedLane,
+        BadCommit, Counts, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView, Loss, RunStage,
+        RunState, RunView, Stop, StoppedLane,
     },
     web::{
         api::Api,
@@ -53,7 +54,7 @@ pub(super) fn run(view: &RunView) -> Run {
         ref_name: view.job.target.ref_name().map(RefName::full),
         trigger: view.job.trigger.word().into(),
         actor: view.job.actor.clone(),
-        reason: reason(view),
+        reason: reason(view).or_else(|| of_repeating(&view.job)),
         created_at: time(view.created_at),
         started_at: started_at.map(time),
         finished_at: finished_at.map(time),
@@ -89,6 +90,17 @@ fn reason(view: &RunView) -> Option<String> {
         }
         RunState::Queued { not_before: None, hold: None, .. } | RunState::Running { stop: None, .. } => None,
         RunState::Finished { outcome, .. } => outcome.reason(),
+    }
+}
+
+/// That a person had a run repeated with another hook than it had, as a clause about the new one.
+pub(super) fn of_repeating(job: &Job) -> Option<String> {
+    let repeated = job.retry_of?;
+    match job.hook_as_of {
+        AsOf::Acceptance => None,
+        AsOf::Retry => {
+            Some(format!("repeats run {repeated} with the hook as hooks.yaml had it when that was asked for"))
+        }
     }
 }
 
@@ -130,7 +142,7 @@ pub(super) fn hook(
     hooks: &Hooks,
     local: SocketAddr,
     hook: &Hook,
-    summary: &HookSummary,
+    (summary, ground): (&HookSummary, Option<&CommitId>),
     (stopped, holds): (&[StoppedLane], &[Hold]),
 ) -> HookStatus {
     HookStatus {
@@ -139,7 +151,8 @@ pub(super) fn hook(
         lane: hook.lane.to_string(),
         enabled: hook.enabled,
         payload_url: payload_url(hooks, local, hook),
-        live_sha: summary.live.as_ref().map(CommitId::to_string),
+        live_sha: summary.live.as_ref().or(ground).map(CommitId::to_string),
+        live_note: live_note(hook, summary, ground),
         waiting: summary.waiting,
         running: summary.active.as_ref().map(run),
         last: summary.last.as_ref().map(run),
@@ -149,6 +162,29 @@ pub(super) fn hook(
         renamed_to: new_name(hook, summary).map(ToString::to_string),
         remote_trouble: None,
     }
+}
+
+/// What people should know of what is live, as a sentence without a full stop: that it stands there and no run on record has
+/// brought it (`ground`), or that a run since then has left its own files there.
+pub(super) fn live_note(hook: &Hook, summary: &HookSummary, ground: Option<&CommitId>) -> Option<String> {
+    let path = hook.deploy.strategy.path()?.display();
+    let Some(live) = &summary.live else {
+        let short = ground?.short();
+        return Some(format!("{short} stands in `{path}`, and no run on record has deployed it"));
+    };
+    match &hook.deploy.strategy {
+        Strategy::InPlace { .. } if summary.active.is_none() => (),
+        Strategy::InPlace { .. } | Strategy::Releases { .. } | Strategy::Checkout { .. } | Strategy::None { .. } => {
+            return None;
+        }
+    }
+    let Disturbed { run, commit } = summary.disturbed.as_ref()?;
+    let commit = commit.as_ref().filter(|it| *it != live)?;
+    let (short, live) = (commit.short(), live.short());
+    Some(format!(
+        "run {run} of {short} ended badly after it had begun to write into `{path}`, so files of {short} may be there; \
+         {live} is the last commit that was deployed with success"
+    ))
 }
 
 /// So long people are told that the store did not know runs of which there were folders.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    keeper::ground,
     model::{
         job::{Asked, Job, Target, Trigger},
         name::HookName,
@@ -106,10 +107,18 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
         api.remote_trouble(name)
             .map(|why| format!("its remote cannot be asked for pushes that no delivery brought: {why}")),
     );
-    sentences.push(match &summary.live {
-        Some(commit) => format!("commit {} is live, as far as Landfall recorded", commit.short()),
-        None => "nothing has been deployed yet".into(),
-    });
+    let hook = hooks.hook(name).cloned();
+    let ground = match (&hook, &summary.live) {
+        (Some(hook), None) => ground::look(std::slice::from_ref(hook)).await.remove(name.as_str()),
+        (None, _) | (_, Some(_)) => None,
+    };
+    let note = hook.and_then(|it| describe::live_note(&it, &summary, ground.as_ref()));
+    match &summary.live {
+        Some(commit) => sentences.push(format!("commit {} is live, as far as Landfall recorded", commit.short())),
+        None if note.is_none() => sentences.push("nothing has been deployed yet".into()),
+        None => (),
+    }
+    sentences.extend(note);
     sentences.extend(summary.bad_commits.iter().map(|it| of_bad_commit(name, it)));
     if let Some(view) = &summary.active {
         sentences.extend(of_run(api, view).await?);
@@ -238,7 +247,8 @@ async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {
         sentences.push(format!("run {} took the place of {}", view.id, runs.join(" and ")));
     }
     sentences.extend(of_catching_up(view));
-    sentences.extend(of_asking(job).map(|it| format!("run {} {it}", view.id)));
+    let remarks = [of_asking(job), describe::of_repeating(job)];
+    sentences.extend(remarks.into_iter().flatten().map(|it| format!("run {} {it}", view.id)));
     sentences.push(match &view.state {
         RunState::Queued { hold: Some(why), .. } => format!("run {} waits, since it is on hold: {why}", view.id),
         RunState::Queued { not_before: Some(due), hold: None, trouble: Some(trouble) } => {

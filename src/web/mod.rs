@@ -14,6 +14,8 @@ mod address;
 
 mod limits;
 
+mod instance;
+
 pub mod socket;
 
 pub mod api;

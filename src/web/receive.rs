@@ -27,10 +27,11 @@ use crate::{
         name::{HookName, SourceName},
         source::{Source, SourcePath},
     },
-    route::{Routed, route},
+    route::{Routed, of_ping, route},
     store::{Arrival, Repository, Store, Verdict},
     web::{
         address,
+        instance::{self, Foreign},
         limits::{Budget, Failures, Log, Share, Tally},
         reply::{Aside, Reply},
     },
@@ -51,6 +52,8 @@ pub(super) struct Reception {
     denied_addresses: Failures,
     budget: Arc<Budget>,
     tally: Arc<Tally>,
+    /// The GitLab instances that were not expected, as far as the log has told of them.
+    instances_told: instance::Told,
     /// When the store last failed to commit, if it has not committed since. Held for an assignment only.
     store_failed_at: Mutex<Option<Instant>>,
 }
@@ -67,7 +70,8 @@ impl Reception {
     pub(super) fn open(store: Store, hooks: watch::Receiver<Arc<Hooks>>, tally: Arc<Tally>) -> Self {
         let budget = Budget::for_bodies_of(hooks.borrow().server.max_body_bytes);
         let (failed_proofs, denied_addresses) = (Failures::default(), Failures::default());
-        Self { store, hooks, failed_proofs, denied_addresses, budget, tally, store_failed_at: Mutex::new(None) }
+        let (instances_told, store_failed_at) = (instance::Told::default(), Mutex::new(None));
+        Self { store, hooks, failed_proofs, denied_addresses, budget, tally, instances_told, store_failed_at }
     }
 
     /// Answers one request.
@@ -194,7 +198,7 @@ impl Reception {
         let hooks = Arc::clone(hooks);
         let judge = move || judge(&hooks, path, &proven, &headers);
         let judged = if is_small { Ok(judge()) } else { spawn_blocking(judge).await };
-        let (arrival, aside) = match judged {
+        let Judged { arrival, aside, foreign } = match judged {
             Ok(judged) => judged,
             Err(err) => {
                 error!("reading a delivery ended in a panic: {err}");
@@ -211,7 +215,14 @@ impl Reception {
                 for (hook, name) in &receipt.renamed {
                     warn!(hook.name = %hook, "the forge now calls the repository of hook `{hook}` `{name}`: {NEW_NAME}");
                 }
-                Reply::Stored { accepted: receipt.accepted, aside, runs: receipt.runs, message: receipt.message }
+                let mut message = receipt.message;
+                if let Some(foreign) = foreign {
+                    message.push_str(&format!("; {foreign}"));
+                    if self.instances_told.is_news(&foreign) {
+                        warn!("{foreign}");
+                    }
+                }
+                Reply::Stored { accepted: receipt.accepted, aside, runs: receipt.runs, message }
             }
             Err(err) => {
                 error!("cannot store a delivery: {err}");
@@ -268,14 +279,23 @@ fn judge_form(hooks: &Hooks, source: &Source, headers: &HeaderMap, body: &Incomi
     Media::announced(source.forge(), headers).map(drop).map_err(Reply::Unreadable)
 }
 
-/// What is to be stored of a proven delivery, and how it is answered if it starts nothing.
-fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) -> (Arrival, Option<Aside>) {
+/// What was made of a proven delivery.
+struct Judged {
+    /// What is to be stored of it.
+    arrival: Arrival,
+    /// How it is answered if it starts nothing.
+    aside: Option<Aside>,
+    /// The GitLab that it comes from, if that is another than its hooks fetch from.
+    foreign: Option<Foreign>,
+}
+
+fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) -> Judged {
     let (envelope, admitted) = admit(proven, headers);
     let commit = match &admitted {
         Ok(Admitted::Push(push)) => push.push().commit().cloned(),
-        Ok(Admitted::Ping | Admitted::Other { .. }) | Err(_) => None,
+        Ok(Admitted::Ping(_) | Admitted::Other { .. }) | Err(_) => None,
     };
-    let mut repository = None;
+    let (mut repository, mut foreign) = (None, None);
     let (verdict, aside) = match admitted {
         Ok(Admitted::Push(push)) => {
             let routed = route(&push, &path, hooks);
@@ -283,11 +303,14 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
             let name = push.push().repo.clone();
             repository = push.repository().map(|number| Repository { number, name, is_named });
             match routed {
-                Routed::Tickets { tickets, refused } => (Verdict::Queue { tickets, refused }, None),
+                Routed::Tickets { tickets, refused } => {
+                    foreign = instance::look(push.instance(), &tickets);
+                    (Verdict::Queue { tickets, refused }, None)
+                }
                 Routed::Ignored { reason } | Routed::OtherRepo { reason } => set_aside(Aside::Ignored, reason),
             }
         }
-        Ok(Admitted::Ping) => set_aside(Aside::Pong, "the address works".into()),
+        Ok(Admitted::Ping(ping)) => set_aside(Aside::Pong, of_ping(&ping, &path, hooks)),
         Ok(Admitted::Other { reason }) => set_aside(Aside::Ignored, reason),
         Err(rejection) => {
             let message = rejection.to_string();
@@ -305,7 +328,7 @@ fn judge(hooks: &Hooks, path: SourcePath, proven: &Proven, headers: &HeaderMap) 
         repository,
         verdict,
     };
-    (arrival, aside)
+    Judged { arrival, aside, foreign }
 }
 
 fn set_aside(aside: Aside, message: String) -> (Verdict, Option<Aside>) {

@@ -226,9 +226,10 @@ fn there_are(names: &[&str]) -> String {
     }
 }
 
-/// Where there are no releases: the commit of an earlier success, which is deployed again.
+/// Where there are no releases: the commit of an earlier success, which is deployed again. It is counted from what
+/// stands there now.
 async fn back_to_commit(api: &Api, hook: &Arc<Hook>, wish: &Wish) -> Result<(Target, String), Refused> {
-    let live = api.store.live(&hook.name, None).await?;
+    let active = api.store.hook_summary(&hook.name).await?.active;
     let filter = RunFilter {
         hook: Some(hook.name.clone()),
         stage: Some(RunStage::Finished),
@@ -236,10 +237,11 @@ async fn back_to_commit(api: &Api, hook: &Arc<Hook>, wish: &Wish) -> Result<(Tar
         limit: LOOK_BACK_RUNS,
     };
     let runs = api.store.runs(filter).await?;
+    let standing = standing(active.as_ref(), &runs);
     let mut seen: Vec<(CommitId, &RunView)> = Vec::new();
     for view in runs.iter().filter(|it| is_good(it)) {
         if let Some(commit) = &view.commit
-            && Some(commit) != live.as_ref()
+            && Some(commit) != standing
             && seen.iter().all(|(known, _)| known != commit)
         {
             seen.push((commit.clone(), view));
@@ -258,6 +260,17 @@ async fn back_to_commit(api: &Api, hook: &Arc<Hook>, wish: &Wish) -> Result<(Tar
     };
     let what = format!("deploys commit {} again, as run {} did: this hook has no releases", commit.short(), view.id);
     Ok((Target::Commit { commit: commit.clone(), ref_name: view.job.target.ref_name().cloned() }, what))
+}
+
+/// The commit that stands where a hook without releases deploys to, as far as is known: that of the run under way, once it
+/// changes what is there, or else of the last one that did. A run that went wrong half-way has left its own commit there.
+fn standing<'r>(active: Option<&'r RunView>, ended: &'r [RunView]) -> Option<&'r CommitId> {
+    let changes = |view: &&RunView| match &view.state {
+        RunState::Queued { .. } => false,
+        RunState::Running { step, .. } => *step >= view.job.hook.deploy.strategy.goes_live_at(),
+        RunState::Finished { started_at, outcome, .. } => started_at.is_some() && outcome.may_have_changed(),
+    };
+    active.into_iter().chain(ended).find(changes).and_then(|it| it.commit.as_ref())
 }
 
 fn is_good(view: &RunView) -> bool {

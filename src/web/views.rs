@@ -187,8 +187,11 @@ pub struct HookStatus {
     pub enabled: bool,
     /// The payload URL to enter at the forge.
     pub payload_url: String,
-    /// The commit that is live, as far as Landfall recorded.
+    /// The last commit that was deployed with success; where there is none on record, the one that stands there.
     pub live_sha: Option<String>,
+    /// What people should know of it; null: nothing.
+    #[serde(default)]
+    pub live_note: Option<String>,
     /// Runs that wait.
     pub waiting: u64,
     /// The run under way.
@@ -340,7 +343,7 @@ pub struct DeployRequest {
     pub actor: String,
 }
 
-/// `POST /v1/runs/{id}/cancel` and `.../retry`, and `/v1/hooks/{hook}/adopt`.
+/// `POST /v1/runs/{id}/cancel` and `/v1/hooks/{hook}/adopt`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ActRequest {
@@ -348,6 +351,17 @@ pub struct ActRequest {
     pub actor: String,
     /// Why, if they say.
     pub reason: Option<String>,
+}
+
+/// `POST /v1/runs/{id}/retry`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Who asks.
+    pub actor: String,
+    /// With the hook as it was in that run, and not as hooks.yaml has it now.
+    #[serde(default)]
+    pub as_it_was: bool,
 }
 
 /// `POST /v1/hold`.

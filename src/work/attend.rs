@@ -42,8 +42,12 @@ const LOOKS_MAX: u32 = 3;
 /// The wait between two tries to store something while the store cannot commit.
 const STORE_AGAIN: Duration = Duration::from_secs(2);
 
-/// Starts a claimed run and stays with it.
+/// Starts a claimed run and stays with it; one whose commit was put on hold since it was accepted ends at once.
 pub(super) async fn carry_out(place: Workplace, claim: Claim) {
+    if let Some(reason) = claim.hold() {
+        let outcome = Outcome::Skipped { step: RunStep::Lock, reason: reason.to_owned() };
+        return store_end(&place, claim, outcome, RunFacts::default()).await;
+    }
     let lock = match lock_lane(&place, &claim).await {
         Ok(Locked::Ours(lock)) => lock,
         Ok(Locked::Unwanted) => return give_back(&place, claim, None).await,

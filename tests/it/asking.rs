@@ -102,14 +102,14 @@ fn why_knows_every_pushed_commit_whatever_became_of_it() {
         ("1", "has been running since"),
         ("2", &*format!(": superseded by run {waiting}")),
         ("3", "waits in lane site for its turn"),
-        ("4", "branch `dev` is not in [main]"),
+        ("4", "branch `dev` is not in [`main`]"),
     ] {
         // Digits alone may be the number of a run, and here are not.
         let told = why(&house, &digit.repeat(7));
         assert!(told.contains(reason), "{digit}: {told}");
     }
     let delivery = house.json(&["deliveries"])[0]["id"].to_string();
-    assert!(why(&house, &format!("delivery:{delivery}")).contains("branch `dev` is not in [main]"));
+    assert!(why(&house, &format!("delivery:{delivery}")).contains("branch `dev` is not in [`main`]"));
     assert_eq!(house.run(waiting)["supersedes"], Value::from(vec![superseded]));
     let output = house.landfall(&["log", &superseded.to_string()]);
     assert!(output.status.success() && said(&output).contains("it never began"), "{}", said(&output));
@@ -180,4 +180,35 @@ fn as_root_members_of_the_sockets_group_may_ask_and_others_are_told_that_they_ma
     let stranger = ask(daemon);
     assert_eq!(stranger.status.code(), Some(4), "{}", said(&stranger));
     assert!(said(&stranger).contains("`server.socket_group`"), "{}", said(&stranger));
+}
+
+#[test]
+fn a_retry_takes_the_hook_as_it_is_now_and_says_so_and_as_it_was_takes_the_other() {
+    let mut house = House::with_hook("on: {push: main}\ndeploy: {strategy: none}\nrun: exit 3");
+    house.start();
+    let run = push(&house, 'a').to_string();
+    assert_eq!(house.ended(1)["outcome"], "failed");
+    house.write_hooks("", "on: {push: main}\ndeploy: {strategy: none}\nrun: exit 0");
+    until("the hook of now is good", || {
+        let output = house.landfall(&["retry", &run, "--wait"]);
+        assert!(said(&output).contains("repeats run 1 with hook `site` as hooks.yaml has it now"), "{}", said(&output));
+        output.status.success().then_some(())
+    });
+    let newest = house.json(&["runs"])[0].clone();
+    let words = "repeats run 1 with the hook as hooks.yaml had it when that was asked for";
+    assert_eq!((&newest["outcome"], &newest["reason"]), (&"succeeded".into(), &words.into()));
+    assert!(why(&house, &newest["id"].to_string()).contains(words));
+
+    let output = house.landfall(&["retry", &run, "--as-it-was", "--wait"]);
+    assert!(said(&output).contains("with hook `site` as it was in run 1"), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(5), "{}", said(&output));
+    assert_eq!(house.json(&["runs"])[0]["exit_code"], 3);
+
+    let text = fs::read_to_string(house.hooks_file()).expect("hooks.yaml");
+    fs::write(house.hooks_file(), text.replace("  site:", "  other:")).expect("written");
+    until("the hook is gone", || (house.json(&["status"])["hooks"][0]["hook"] == "other").then_some(()));
+    let output = house.landfall(&["retry", &run]);
+    let advice = "`landfall retry 1 --as-it-was` repeats run 1";
+    assert!(output.status.code() == Some(1) && said(&output).contains(advice), "{}", said(&output));
+    assert_eq!(house.landfall(&["retry", &run, "--as-it-was", "--wait"]).status.code(), Some(5));
 }

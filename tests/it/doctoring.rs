@@ -11,7 +11,13 @@ use landfall::keeper;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
-use crate::{keeper::root::is_root, world::house::House};
+use crate::{
+    keeper::root::is_root,
+    world::{
+        house::{House, signed},
+        until,
+    },
+};
 
 const HOOK: &str = r#"on: {push: main}
 deploy: {path: "{live}", remote: "{remote}"}
@@ -280,4 +286,46 @@ fn as_root_a_state_folder_that_another_user_owns_is_not_used() {
     let output = house.landfall(&["serve"]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("runs` belongs to `nobody`") && said.contains("chown -RP root: "), "{said}");
+}
+
+#[test]
+fn a_repository_that_was_renamed_is_told_of_by_its_old_and_new_name_until_hooks_yaml_has_the_new_one() {
+    let mut house = House::with_hook("on: {push: main}\ndeploy: {strategy: none}\nrun: 'true'");
+    house.start();
+    let push = |digit: &str, name: &str| {
+        let named = format!("\"full_name\":\"{name}\",\"id\":4711");
+        let body = house.push_of(&digit.repeat(40), "refs/heads/main").replace("\"full_name\":\"acme/site\"", &named);
+        house.post("/hooks/site", signed(body))
+    };
+    let status = || house.json(&["status"])["hooks"][0]["renamed_to"].clone();
+    assert_eq!(push("a", "acme/site").0, 202);
+    assert_eq!(status(), Value::Null);
+    // Another repository is no rename.
+    let (code, answer) = {
+        let body = house.push_of(&"b".repeat(40), "refs/heads/main").replace("acme/site", "acme/else");
+        house.post("/hooks/site", signed(body))
+    };
+    assert_eq!((code, &answer["result"], status()), (200, &"ignored".into(), Value::Null));
+
+    let (code, answer) = push("c", "acme/new");
+    let message = answer["message"].as_str().expect("a message");
+    assert!(code == 200 && message.contains("`acme/site`") && message.contains("`acme/new`"), "{answer}");
+    assert_eq!(status(), "acme/new");
+    let text = String::from_utf8_lossy(&house.landfall(&["status"]).stdout).into_owned();
+    assert!(text.contains("site: the forge now calls its repository acme/new: write that for acme/site"), "{text}");
+    let sentences = house.json(&["why", "site"])["sentences"].to_string();
+    assert!(
+        sentences.contains("GitHub now calls its repository `acme/new`, and hooks.yaml `acme/site`"),
+        "{sentences}"
+    );
+    doctor(&house).fails("hook site", "the forge now calls `acme/site` `acme/new`", "write `acme/new` in hooks.yaml");
+    assert!(house.log().contains("the forge now calls the repository of hook `site` `acme/new`"), "{}", house.log());
+
+    let text = fs::read_to_string(house.hooks_file()).expect("hooks.yaml");
+    fs::write(house.hooks_file(), text.replace("github: acme/site", "github: acme/new")).expect("written");
+    until("the new name is in force", || (house.json(&["status"])["hooks"][0]["repo"] == "acme/new").then_some(()));
+    assert_eq!(status(), Value::Null);
+    assert_eq!(push("c", "acme/new").0, 202, "the very push that was ignored");
+    let found = doctor(&house);
+    assert!(!found.findings.iter().any(|it| it["message"].to_string().contains("now calls")), "{:#?}", found.findings);
 }

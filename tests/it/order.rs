@@ -1,11 +1,18 @@
 //! An older commit never overwrites a newer one by accident, and what would change nothing is left out: with the real
 //! binary and real pushes.
 
-use std::fs;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::{PermissionsExt, chown},
+    process::Command,
+};
 
 use serde_json::{Value, json};
 
-use crate::world::{house::House, until};
+use crate::{
+    keeper::root::is_root,
+    world::{house::House, until},
+};
 
 const HOOK: &str = r#"on: {push: main}
 deploy: {path: "{live}", remote: "{remote}"}
@@ -103,7 +110,7 @@ fn a_push_that_changes_only_what_the_hook_does_not_care_for_is_skipped_and_the_n
     assert_eq!(deploy(&[("docs/x", "1")]).0, "succeeded", "nothing was live");
     let (outcome, reason) = deploy(&[("docs/x", "2")]);
     assert_eq!(outcome, "skipped");
-    let rule = "`paths`: the one file that differs from what is live is not in [**, !docs/**]";
+    let rule = "`paths`: the one file that differs from what is live is not in [`**`, `!docs/**`]";
     assert_eq!(reason, rule);
     let why = |run: &str| house.json(&["why", run])["sentences"].to_string();
     assert!(why("2").contains(rule), "{}", why("2"));
@@ -128,4 +135,79 @@ fn a_run_that_a_person_repeats_runs_again_and_an_old_one_is_still_old() {
     assert!(house.landfall(&["retry", "1"]).status.success());
     assert_eq!(end(&house, 4).0, "stale", "{}", house.whole_log(4));
     until("nothing else is queued", || (house.json(&["runs"]).as_array().map(Vec::len) == Some(4)).then_some(()));
+}
+
+/// The state folder is lost, and the daemon starts with a new one.
+fn lose_the_state(house: &mut House) {
+    house.stop();
+    fs::remove_dir_all(house.state()).expect("removed");
+    house.start();
+}
+
+fn site(house: &House) -> Value {
+    house.json(&["status"])["hooks"][0].clone()
+}
+
+#[test]
+fn where_the_store_is_new_what_stands_in_the_folder_is_live_and_no_late_push_leads_it_back() {
+    let (mut house, [first, second]) = house_with(["one", "two"]);
+    lose_the_state(&mut house);
+    assert_eq!(site(&house)["live_sha"], second);
+    let note = site(&house)["live_note"].as_str().expect("a note").to_owned();
+    let words = "and no run on record has deployed it";
+    assert!(note.starts_with(&second[..7]) && note.ends_with(words), "{note}");
+    assert!(house.json(&["why", "site"])["sentences"].to_string().contains(words));
+    let (outcome, reason) = end(&house, house.queue(&first));
+    assert_eq!(outcome, "stale", "{reason}");
+    assert!(reason.contains(&format!("older than {}, which is live", &second[..7])), "{reason}");
+    assert_eq!(page(&house), "two");
+    let run = house.queue(&second);
+    assert_eq!(end(&house, run).0, "succeeded", "nobody knows whether the scripts have run for it");
+    assert_eq!((site(&house)["live_sha"].clone(), site(&house)["live_note"].clone()), (json!(second), Value::Null));
+}
+
+#[test]
+fn where_the_store_is_new_what_current_leads_to_is_live() {
+    let mut house =
+        House::with_hook("on: {push: main}\ndeploy: {strategy: releases, path: \"{live}\", remote: \"{remote}\"}");
+    house.start();
+    let commits = ["one", "two"].map(|page| {
+        let commit = house.repo.commit(&[("page", page)]);
+        assert_eq!(house.ended(house.queue(&commit))["outcome"], "succeeded");
+        commit
+    });
+    lose_the_state(&mut house);
+    assert_eq!(site(&house)["live_sha"], commits[1]);
+    assert_eq!(end(&house, house.queue(&commits[0])).0, "stale");
+    // What was never found good counts, too: it is what stands there.
+    lose_the_state(&mut house);
+    let record = house.live().join(".landfall/releases.jsonl");
+    let text = fs::read_to_string(&record).expect("a record");
+    fs::write(&record, text.replace("\"good\"", "\"live\"")).expect("written");
+    assert_eq!(end(&house, house.queue(&commits[0])).0, "stale");
+    let run = house.queue(&commits[1]);
+    assert_eq!(end(&house, run).0, "succeeded", "{}", house.whole_log(run));
+}
+
+#[test]
+fn as_root_what_stands_in_the_folder_of_another_user_is_looked_at_as_that_user() {
+    if !is_root("as_root_what_stands_in_the_folder_of_another_user_is_looked_at_as_that_user") {
+        return;
+    }
+    let (mut house, [_, second]) = house_with(["one", "two"]);
+    house.stop();
+    fs::remove_dir_all(house.state()).expect("removed");
+    let run = |program: &str, arguments: &[&str]| {
+        let status = Command::new(program).args(arguments).arg(house.live()).status();
+        assert!(status.expect("started").success(), "{program}");
+    };
+    fs::set_permissions(house.folder.path(), Permissions::from_mode(0o755)).expect("a mode");
+    run("chown", &["-R", "nobody"]);
+    house.start();
+    assert_eq!(site(&house)["live_sha"], second);
+    // What that user may not read, nobody reads for them.
+    let head = house.live().join(".git/HEAD");
+    chown(&head, Some(0), Some(0)).expect("given to root");
+    fs::set_permissions(&head, Permissions::from_mode(0o600)).expect("a mode");
+    assert_eq!(site(&house)["live_sha"], Value::Null);
 }

@@ -107,7 +107,7 @@ fn push(verdict: Result<Admitted, Rejection>) -> Push {
 fn refusal(verdict: Result<Admitted, Rejection>) -> &'static str {
     match verdict {
         Ok(Admitted::Push(_)) => "push",
-        Ok(Admitted::Ping) => "ping",
+        Ok(Admitted::Ping(_)) => "ping",
         Ok(Admitted::Other { .. }) => "other",
         Err(rejection) => rejection.word(),
     }

@@ -27,7 +27,7 @@ use crate::{
         transport::library,
         tree::attributes::Habit,
     },
-    model::push::RefName,
+    model::push::{CommitId, RefName},
 };
 
 /// Where a new `.git` is made, until it has been filled.
@@ -145,6 +145,14 @@ impl Home {
     pub(super) fn head(&self) -> Option<Oid> {
         self.repo.head().ok().and_then(|it| it.peel_to_commit().ok()).map(|it| it.id())
     }
+}
+
+/// The commit that is checked out in a folder that is a clone of this remote.
+pub(in crate::git) fn standing_commit(path: &Path, remote: &Remote) -> Option<CommitId> {
+    let repo = open_own(&path.canonicalize().ok()?).ok()?;
+    our_remote(&repo, remote)?;
+    let head = repo.head().ok()?.peel_to_commit().ok()?.id();
+    CommitId::parse(&head.to_string())
 }
 
 /// The full names of the refs of a working tree that an update moves.

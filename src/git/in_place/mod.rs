@@ -47,7 +47,7 @@ use std::path::Path;
 use git2::Oid;
 
 pub(super) use self::{
-    adopt::{complete, open_to_fetch, settle},
+    adopt::{complete, open_to_fetch, settle, standing_commit},
     module::prepare as module,
     register::register,
 };

@@ -132,7 +132,7 @@ fn the_commit_that_is_live_is_skipped_unless_a_run_since_then_or_a_person_gives_
     let against = Against { is_disturbed: true, ..since(&live, Asked::Push) };
     let order = room.order(&room.source().display().to_string(), Vec::new(), Target::Ref(main_branch()));
     let disturbed = fetch(&Fetch { against, ..order }).expect("fetched").verdict;
-    assert!(remark(disturbed).contains("may have been changed by a run since"));
+    assert!(remark(disturbed).contains("may not be as a run on record has left it"));
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn a_push_counts_by_all_files_that_differ_from_what_is_live_and_not_by_its_own()
     let pushed = Pushed { paths: &["web/**"], ..Pushed::after(&room, &live) };
     assert_eq!(pushed.rule(), None, "the first of both commits changed it");
     room.commit(&[("web/page", "1"), ("docs/other", "1")]);
-    let rule = "`paths`: none of the 2 files that differ from what is live is in [web/**]";
+    let rule = "`paths`: none of the 2 files that differ from what is live is in [`web/**`]";
     assert_eq!(pushed.rule().as_deref(), Some(rule), "it was changed back");
 }
 
@@ -74,7 +74,7 @@ fn an_excluded_path_does_not_count_and_a_removed_or_moved_file_does() {
     let paths: &[&str] = &["web/**", "!**/*.md"];
     room.commit(&[("web/README.md", "2")]);
     let rule = Pushed { paths, ..Pushed::after(&room, &live) }.rule().expect("left out");
-    assert_eq!(rule, "`paths`: the one file that differs from what is live is not in [web/**, !**/*.md]");
+    assert_eq!(rule, "`paths`: the one file that differs from what is live is not in [`web/**`, `!**/*.md`]");
     room.git(&["mv", "web/old", "elsewhere"]);
     say(&room, "move a file out");
     assert_eq!(Pushed { paths, ..Pushed::after(&room, &live) }.rule(), None);

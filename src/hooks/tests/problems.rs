@@ -202,7 +202,15 @@ fn what_a_later_version_brings_is_refused_and_its_default_passes() {
 #[test]
 fn words_and_numbers_are_checked() {
     for (lines, expect) in [
-        ("on: {push: refs/heads/main}", "bad-glob@4:16"),
+        ("on: {push: refs/heads/main}", "odd-glob@4:16"),
+        ("on: {push: [main, 'main, develop']}", "bad-glob@4:23"),
+        ("on: {push: [main, '!main']}", "bad-glob@4:17"),
+        ("on: {tag: 'v[0-9]+'}", "odd-glob@4:15"),
+        ("on: {push: {branches: [main]}}", "wrong-type@4:16"),
+        ("paths: [web, 'a//b']", "bad-glob@4:18"),
+        ("branch: main", "unknown-key@4:5"),
+        ("on: {branch: main}", "unknown-key@4:10"),
+        ("notify: ops@example.org", "wrong-type@4:13"),
         ("on: {push: []}", "empty-list@4:16"),
         ("paths: /web/**", "bad-glob@4:12"),
         ("paths: 'a['", "bad-glob@4:12"),
@@ -234,6 +242,42 @@ fn words_and_numbers_are_checked() {
     finds("hooks:\n  Website:\n    github: a/b\n    secret: {env: ACME_SECRET}\n    run: x\n", &["bad-name@2:3"]);
     let wider = format!("server: {{allow_from: 10.0.0.0/8}}\n{}", working("allow_from: [10.1.2.3, 192.0.2.1]"));
     finds(&wider, &["not-narrower@5:17"]);
+}
+
+#[test]
+fn what_people_write_elsewhere_is_answered_with_how_it_is_written_here() {
+    let help = |yaml: &str| {
+        let problems = match Sandbox::with(yaml).load() {
+            Ok(loaded) => loaded.warnings,
+            Err(refused) => refused.problems,
+        };
+        problems.into_iter().next().and_then(|it| it.help).unwrap_or_default()
+    };
+    for (lines, expect) in [
+        ("on: {push: {branches: [main]}}", "push: [main"),
+        ("on: {push: *}", "quotes"),
+        ("on:\n  push: *", "quotes"),
+        ("on: {push: [*, main]}", "quotes"),
+        ("on: {push: '^main$'}", "write `main`"),
+        ("branch: main", "`on: {push: main}`"),
+        ("script: ./deploy.sh", "`run: ./deploy.sh`"),
+        ("notify: ops@example.org", "write `{email: ops@example.org}`"),
+        ("notify: [a@b.c, d@e.f]", "write `{email: a@b.c}`"),
+        ("allow_from: '10.0.0.1, 10.0.0.2'", "`[10.0.0.1, 10.0.0.2]`"),
+    ] {
+        let said = help(&working(lines));
+        assert!(said.contains(expect), "{lines}: {said}");
+    }
+    let server = |line: &str| help(&format!("server: {{{line}}}\n{}", working("")));
+    assert!(server("public_url: 'https://x.example.org/hooks'").contains("write `https://x.example.org`,"));
+    assert_eq!(server("public_url: 'https://x.example.org/hooks/site'"), "");
+    // Many repositories are called so, but no owner.
+    loads(&working("").replace("acme/website", "acme/-website"));
+    finds(&working("").replace("acme/website", "-acme/website"), &["bad-repo@3:13"]);
+    // Its address may be a secret.
+    let secret = working("notify: https://hooks.slack.com/services/T0/B0/x");
+    assert!(!Sandbox::with(&secret).load().expect_err("refused").to_string().contains("T0/B0"));
+    finds(&hook("script: ./deploy.sh"), &["unknown-key@4:5"]);
 }
 
 #[test]

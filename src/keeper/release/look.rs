@@ -16,7 +16,11 @@ use crate::{
         releases::{History, Release},
         site::{Site, Standing},
     },
-    model::{deploy::SharedPath, name::HookName, release::ReleaseName},
+    model::{
+        deploy::SharedPath,
+        name::HookName,
+        release::{ReleaseName, Verdict},
+    },
     process::way::user_name,
 };
 
@@ -98,6 +102,10 @@ fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, ErrandFail
 fn find_good(history: &History, name: &ReleaseName) -> Result<Release, ErrandFailure> {
     let refuse = |why: &str| Err(ErrandFailure::permanent(format!("release {name} {why}")));
     let Some(release) = history.find(name) else { return refuse("is not on record") };
+    // Whoever asked for it meant to leave another one, which has been left meanwhile.
+    if history.live.as_ref() == Some(name) && release.verdict == Verdict::Good {
+        return Ok(release.clone());
+    }
     history.obstacle(release).map_or_else(|| Ok(release.clone()), refuse)
 }
 

@@ -12,7 +12,7 @@ use crate::{
         job::Job,
         name::HookName,
         push::CommitId,
-        run::{Mood, Outcome, RunId},
+        run::{Mood, Outcome, RunId, RunStep},
         source::{Forge, SourcePath},
     },
     route,
@@ -182,19 +182,6 @@ fn with_others(message: String, others: &[(HookName, String)]) -> String {
 /// The word for a push of a commit that is on hold.
 const HELD: &str = "held";
 
-/// Why a push is not queued: its commit went live before, and did not come up.
-fn on_hold(tx: &Connection, hook: i64, job: &Job) -> Result<Option<String>, StoreError> {
-    let Some(commit) = job.target.commit() else { return Ok(None) };
-    let bad = hold::bad_run(tx, hook, commit)?;
-    Ok(bad.map(|run| {
-        let (short, hook) = (commit.short(), &job.hook.name);
-        format!(
-            "commit {short} is on hold, since it did not come up in run {run}: push a fix, or allow it with `landfall \
-             resume {hook} --commit {commit}`"
-        )
-    }))
-}
-
 fn insert(
     tx: &Connection,
     parcel: &Parcel,
@@ -266,7 +253,7 @@ impl Why {
 fn judge(tx: &Connection, hook: i64, (keys, job): (&[DedupeKey], &Job), now: Timestamp) -> Result<Seen, StoreError> {
     let seen = seen(tx, hook, (keys, job), now)?;
     let Seen::InVain { runs, first, times } = &seen else { return Ok(seen) };
-    if let Some(why) = on_hold(tx, hook, job)? {
+    if let Some(why) = hold::of_commit(tx, hook, job)? {
         return Ok(Seen::Held(why));
     }
     match (runs.iter().max(), first) {
@@ -367,10 +354,11 @@ fn newest_of(tx: &Connection, first: i64) -> Result<Newest, StoreError> {
     }
 }
 
-/// Whether a redelivery may try once more. A superseded run had a newer one in its stead.
+/// Whether a redelivery may try once more. A superseded run had a newer one in its stead. What was skipped before it had
+/// the lane was on hold.
 fn is_in_vain(outcome: &Outcome) -> bool {
     match outcome {
-        Outcome::Cancelled { .. } => true,
+        Outcome::Cancelled { .. } | Outcome::Skipped { step: RunStep::Lock, .. } => true,
         Outcome::Failed(_)
         | Outcome::TimedOut(_)
         | Outcome::RolledBack(_)

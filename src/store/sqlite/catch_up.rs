@@ -88,8 +88,8 @@ pub(in crate::store) fn catch_up(
         let found = missed.found.clone();
         if newest.get(&found.name).map(|it| it.run) != missed.newest {
             done.push(CaughtUp::Overtaken { found });
-        } else if let Some(bad) = hold::bad_run(tx, hook, &found.commit)? {
-            done.push(CaughtUp::Held { found, bad });
+        } else if let Some(why) = hold::of_commit(tx, hook, &missed.job.job)? {
+            done.push(CaughtUp::Held { why });
         } else {
             let run = runs::append(tx, hook, &missed.job, (None, None), now)?;
             note(tx, hook, &found, run)?;

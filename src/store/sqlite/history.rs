@@ -225,17 +225,29 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
     zstd::bulk::decompress(&zstd, size_bytes).map(Some).map_err(|err| damaged(err.to_string()))
 }
 
+/// So many runs are looked through at a glance. Whoever lists a thousand hooks does not wait for those that left out
+/// thousands of pushes.
+const GLANCE_RUNS_MAX: i64 = 20;
+
 /// A hook at a glance.
 pub(in crate::store) fn hook_summary(tx: &Connection, name: &HookName) -> Result<HookSummary, StoreError> {
     let Some(hook) = runs::known_hook(tx, name)? else {
-        let bad_commits = Vec::new();
-        return Ok(HookSummary { live: None, last: None, active: None, waiting: 0, bad_commits, renamed_to: None });
+        return Ok(HookSummary {
+            live: None,
+            disturbed: None,
+            last: None,
+            active: None,
+            waiting: 0,
+            bad_commits: Vec::new(),
+            renamed_to: None,
+        });
     };
     let last = format!("{RUN} WHERE r.hook = ?1 AND r.finished_at IS NOT NULL ORDER BY r.run DESC LIMIT 1");
     let active = format!("{RUN} WHERE r.run IN (SELECT run FROM active) AND r.hook = ?1 ORDER BY r.run DESC LIMIT 1");
     let mut waiting = tx.prepare_cached("SELECT count(*) FROM pending WHERE hook = ?1")?;
     Ok(HookSummary {
         live: live::live(tx, name, None)?,
+        disturbed: live::disturbed_by(tx, name, None, GLANCE_RUNS_MAX)?,
         last: views(tx, &last, &[&hook])?.pop(),
         active: views(tx, &active, &[&hook])?.pop(),
         waiting: waiting.query_row([hook], |row| row.get::<_, u32>(0))?.into(),

@@ -120,11 +120,21 @@ pub(super) fn judge_commit(
     Ok(())
 }
 
-/// The run in which a commit of a hook did not come up, if there is one.
-pub(super) fn bad_run(tx: &Connection, hook: i64, commit: &CommitId) -> Result<Option<RunId>, StoreError> {
+/// Why a push of this job's commit is not deployed, if its commit went live before and did not come up.
+pub(super) fn of_commit(tx: &Connection, hook: i64, job: &Job) -> Result<Option<String>, StoreError> {
+    let Some(commit) = job.target.commit() else { return Ok(None) };
     let mut statement = tx.prepare_cached("SELECT run FROM bad_commit WHERE hook = ?1 AND commit_id = ?2")?;
     let run = statement.query_row(params![hook, commit.as_str()], |row| row.get(0)).optional()?;
-    Ok(run.map(RunId))
+    Ok(run.map(|run| sentence(commit, &job.hook.name, RunId(run))))
+}
+
+/// That a commit is on hold, as a sentence without a full stop.
+pub(super) fn sentence(commit: &CommitId, hook: &HookName, run: RunId) -> String {
+    let short = commit.short();
+    format!(
+        "commit {short} is on hold, since it did not come up in run {run}: push a fix, or allow it with `landfall resume \
+         {hook} --commit {commit}`"
+    )
 }
 
 /// Lets a commit be queued again; whether it was on hold.

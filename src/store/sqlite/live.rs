@@ -9,10 +9,11 @@ use crate::{
     model::{
         name::HookName,
         push::{CommitId, RefName},
-        run::Outcome,
+        run::{Outcome, RunId},
     },
     store::{
         StoreError,
+        history::Disturbed,
         sqlite::rows::{commit_id, ref_key},
     },
 };
@@ -48,21 +49,32 @@ pub(in crate::store) fn is_disturbed(
     hook: &HookName,
     ref_name: Option<&RefName>,
 ) -> Result<bool, StoreError> {
-    let Some((_, since)) = find(tx, hook, ref_name)? else { return Ok(false) };
+    Ok(disturbed_by(tx, hook, ref_name, i64::MAX)?.is_some())
+}
+
+/// The newest of these runs, and its commit as far as that is known; only so many of the newest are looked at.
+pub(super) fn disturbed_by(
+    tx: &Connection,
+    hook: &HookName,
+    ref_name: Option<&RefName>,
+    runs_max: i64,
+) -> Result<Option<Disturbed>, StoreError> {
+    let Some((_, since)) = find(tx, hook, ref_name)? else { return Ok(None) };
     let mut statement = tx.prepare_cached(
-        "SELECT outcome, run FROM run WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND run >= ?2
-             AND started_at IS NOT NULL AND outcome IS NOT NULL ORDER BY run DESC",
+        "SELECT outcome, run, commit_id FROM run WHERE hook = (SELECT hook FROM hook WHERE name = ?1) AND run >= ?2
+             AND started_at IS NOT NULL AND outcome IS NOT NULL ORDER BY run DESC LIMIT ?3",
     )?;
-    let mut rows = statement.query(params![hook.as_str(), since])?;
+    let mut rows = statement.query(params![hook.as_str(), since, runs_max])?;
     while let Some(row) = rows.next()? {
-        let brought_it = row.get::<_, i64>(1)? == since;
-        let disturbs = |it: Outcome| if brought_it { it != Outcome::Succeeded } else { it.may_have_changed() };
+        let run: i64 = row.get(1)?;
+        let disturbs = |it: Outcome| if run == since { it != Outcome::Succeeded } else { it.may_have_changed() };
         // One that cannot be read may have been anything.
         if journal::outcome::decode(&row.get::<_, String>(0)?).map_or(true, disturbs) {
-            return Ok(true);
+            let commit = row.get::<_, Option<String>>(2)?.map(|it| commit_id(&it)).transpose()?;
+            return Ok(Some(Disturbed { run: RunId(run), commit }));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The commit, and the run that brought it.

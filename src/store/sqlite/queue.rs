@@ -51,6 +51,8 @@ pub(in crate::store) struct Taken {
     token: Option<String>,
     job: Option<String>,
     started: bool,
+    /// The run in which its commit did not come up.
+    bad_run: Option<i64>,
 }
 
 impl Taken {
@@ -67,13 +69,16 @@ impl Taken {
     /// Reads the job. Not the writer's business: it takes a while to compile a hook's globs.
     pub(in crate::store) fn read(self) -> Result<Claim, StoreError> {
         let job = self.job.ok_or_else(|| StoreError::Damaged(format!("run {} has no job", self.run)))?;
+        let job = journal::job::decode(&job)?;
+        let bad = self.bad_run.filter(|_| !job.asked.is_by_a_person()).zip(job.target.commit());
         Ok(Claim {
             run: RunId(self.run),
             lane: lane_name(&self.lane)?,
             fence: self.fence,
             delivery: self.delivery.map(DeliveryNo),
             token: self.token.map(|it| known("token", &it, RunToken::parse(&it))).transpose()?,
-            job: Arc::new(journal::job::decode(&job)?),
+            hold: bad.map(|(run, commit)| hold::sentence(commit, &job.hook.name, RunId(run))),
+            job: Arc::new(job),
         })
     }
 }
@@ -117,8 +122,9 @@ fn take(tx: &Connection, lane: i64, run: i64) -> Result<Taken, StoreError> {
 
 fn taken(tx: &Connection, lane: i64) -> Result<Taken, StoreError> {
     let mut statement = tx.prepare_cached(
-        "SELECT a.run, l.name, a.fence, r.delivery, r.token, j.job, a.started_at IS NOT NULL
+        "SELECT a.run, l.name, a.fence, r.delivery, r.token, j.job, a.started_at IS NOT NULL, b.run
          FROM active a JOIN lane l USING (lane) JOIN run r USING (run) LEFT JOIN job j USING (run)
+         LEFT JOIN bad_commit b ON b.hook = r.hook AND b.commit_id = r.commit_id
          WHERE a.lane = ?1",
     )?;
     Ok(statement.query_row([lane], |row| {
@@ -130,6 +136,7 @@ fn taken(tx: &Connection, lane: i64) -> Result<Taken, StoreError> {
             token: row.get(4)?,
             job: row.get(5)?,
             started: row.get(6)?,
+            bad_run: row.get(7)?,
         })
     })?)
 }

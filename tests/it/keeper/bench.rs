@@ -24,7 +24,7 @@ use landfall::{
     model::{
         deploy::{Deploy, Strategy},
         hook::{BranchFilter, Hook, On, Poll, QueuePolicy, Retry, Step},
-        job::{Asked, Job, Target, Trigger},
+        job::{AsOf, Asked, Job, Target, Trigger},
         name::HookName,
         push::{CommitId, RefName, RepoName},
         run::{Outcome, RunFacts, RunId},
@@ -148,6 +148,7 @@ impl Bench {
         let commit = CommitId::parse(&"a1".repeat(20)).expect("a commit");
         let mut job = Job {
             hook: Arc::new(self.hook.clone()),
+            hook_as_of: AsOf::Acceptance,
             trigger: Trigger::Push,
             asked: Asked::Push,
             actor: "octocat".into(),

@@ -73,14 +73,66 @@ async fn a_token_passes_where_the_operator_is_moving_to_signatures() {
     assert_eq!(request.send(world.address).await.verdict(), verdict(202, "queued"));
 }
 
+/// The recorded ping, as of the hook's own repository.
+fn ping_of_site() -> String {
+    GITHUB_PING.replace("Octocoders/Hello-World", "codertocat/hello-world")
+}
+
+/// The ping of a webhook that sends these events.
+fn with_events(ping: &str, events: &[&str]) -> String {
+    let mut body: serde_json::Value = serde_json::from_str(ping).expect("JSON");
+    body["hook"]["events"] = events.into();
+    body.to_string()
+}
+
+#[tokio::test]
+async fn a_ping_of_a_webhook_whose_pushes_would_start_nothing_says_so() {
+    let world = World::open().await;
+    let other =
+        "this webhook is of repository `Octocoders/Hello-World`, and hook `site` deploys `codertocat/hello-world`";
+    let own = ping_of_site();
+    let no_push = "this webhook does not send the event `push`: choose it in the webhook's settings";
+    for (number, (body, words)) in [
+        (GITHUB_PING.to_owned(), format!("; but {other}: its pushes start nothing")),
+        (with_events(&own, &["issues", "release"]), format!("; but {no_push}")),
+        (with_events(&own, &["issues", "push"]), String::new()),
+        (with_events(&own, &[]), format!("; but {no_push}")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = github("ping", &number.to_string(), body.as_bytes()).send(world.address).await;
+        assert_eq!(answer.verdict(), verdict(200, "pong"));
+        assert_eq!(answer.message(), format!("the address works{words}"));
+    }
+}
+
+#[tokio::test]
+async fn a_push_of_another_gitlab_than_the_one_that_is_fetched_from_is_queued_and_told_of() {
+    let world = World::open().await;
+    let push = |key: &str| gitlab("Tag Push Hook", Some(key), GITLAB_TAG.as_bytes());
+    let own = push("1").with("X-Gitlab-Instance", "https://gitlab.com").send(world.address).await;
+    assert_eq!((own.verdict(), own.message().as_str()), (verdict(202, "queued"), "queued for `lab`"));
+    let foreign = push("2").with("X-Gitlab-Instance", "https://git.example.org:8443/x").send(world.address).await;
+    let words = "queued for `lab`; GitLab at `git.example.org` has sent this, and code is fetched for hook \
+                 `lab` from `gitlab.com`: ";
+    assert_eq!(foreign.verdict(), verdict(202, "queued"));
+    assert!(foreign.message().starts_with(words), "{}", foreign.message());
+    for nonsense in ["", "gitlab.example.org", "https://", "https://a b", "https://-x"] {
+        let answer =
+            push(nonsense).set("Idempotency-Key", "3").with("X-Gitlab-Instance", nonsense).send(world.address).await;
+        assert!(!answer.message().contains("has sent this"), "{nonsense}: {}", answer.message());
+    }
+}
+
 #[tokio::test]
 async fn what_deploys_nothing_is_stored_and_answered_with_the_rule() {
     let world = World::open().await;
     let dev = GITHUB_PUSH.replace("refs/heads/master", "refs/heads/dev");
     let note = GITHUB_PUSH.replace("refs/heads/master", "refs/notes/commits");
     let cases = [
-        (github("ping", "1", GITHUB_PING.as_bytes()), "pong", "the address works"),
-        (github("push", "2", dev.as_bytes()), "ignored", "branch `dev` is not in [master]"),
+        (github("ping", "1", ping_of_site().as_bytes()), "pong", "the address works"),
+        (github("push", "2", dev.as_bytes()), "ignored", "branch `dev` is not in [`master`]"),
         (github("push", "3", note.as_bytes()), "ignored", "the ref is neither a branch nor a tag"),
         (github("issues", "4", b"{}"), "ignored", "event `issues` is not one that deploys"),
         (
@@ -90,7 +142,7 @@ async fn what_deploys_nothing_is_stored_and_answered_with_the_rule() {
                 GITHUB_BRANCH_GONE.replace("bradrydzewski/drone-test-go", "codertocat/hello-world").as_bytes(),
             ),
             "ignored",
-            "branch `feature-branch` is not in [master]",
+            "branch `feature-branch` is not in [`master`]",
         ),
         (
             gitlab("Push Hook", Some("6"), GITLAB_BRANCH_GONE.as_bytes()),
@@ -195,7 +247,7 @@ async fn one_delivery_to_a_shared_source_starts_every_hook_that_wants_it() {
     assert_eq!((both.verdict(), both.runs().len()), (verdict(202, "queued"), 2));
     let one = post("2", GITHUB_PUSH.replace("heads/master", "heads/dev").as_bytes()).send(world.address).await;
     assert_eq!((one.verdict(), one.runs().len()), (verdict(202, "queued"), 1));
-    assert_eq!(one.message(), "queued for `green`; not for `blue`: branch `dev` is not in [master]");
+    assert_eq!(one.message(), "queued for `green`; not for `blue`: branch `dev` is not in [`master`]");
     let none = post("3", GITHUB_PUSH.replace("Codertocat/Hello-World", "acme/unknown").as_bytes());
     assert_eq!(none.send(world.address).await.verdict(), verdict(200, "ignored"));
     let own = github("push", "4", GITHUB_PUSH.as_bytes());

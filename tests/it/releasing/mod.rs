@@ -7,4 +7,6 @@ mod journey;
 
 mod accidents;
 
+mod held;
+
 mod serving;
