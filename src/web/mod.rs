@@ -14,6 +14,8 @@ mod address;
 
 mod limits;
 
+mod memory;
+
 pub mod socket;
 
 pub mod api;

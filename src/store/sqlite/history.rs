@@ -18,7 +18,7 @@ use crate::{
         claims::Stop,
         history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
         sqlite::{
-            hold, live, repository,
+            hold, live, press, repository,
             rows::{commit_id, hook_name, key_bytes, known, lane_name, source_path, time},
             runs,
         },
@@ -222,7 +222,7 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
     let Some((size_bytes, zstd)) = row else { return Ok(None) };
     let damaged = |why: String| StoreError::Damaged(format!("body of delivery {no}: {why}"));
     let size_bytes = usize::try_from(size_bytes).map_err(|err| damaged(err.to_string()))?;
-    zstd::bulk::decompress(&zstd, size_bytes).map(Some).map_err(|err| damaged(err.to_string()))
+    press::decompress(&zstd, size_bytes).map(Some)
 }
 
 /// A hook at a glance.
