@@ -2,7 +2,7 @@
 //!
 //! Invariant: a view is one consistent look, and no page costs more because history is long.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -293,6 +293,29 @@ pub struct Counts {
     pub running: u64,
     /// Letters that are owed.
     pub letters: u64,
+}
+
+/// From before when what is kept is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooOld {
+    /// Folders of runs that ended before this.
+    pub logs_before: Timestamp,
+    /// Bodies of deliveries that came before this.
+    pub bodies_before: Timestamp,
+}
+
+/// Whether the clock of the machine is believed about what is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// It is.
+    Believed,
+    /// It is far from where it was last.
+    NotYet {
+        /// Where that was.
+        last: Timestamp,
+        /// How long the daemon has to run until it is believed all the same.
+        left: Duration,
+    },
 }
 
 /// What retention did in one small step.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: looking never waits for a writer, and costs no more the longer history is.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -11,10 +13,10 @@ use crate::{
         run::RunId,
     },
     store::{
-        Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Loss, Pruned, RunFilter,
-        RunView, StoppedLane, Store, StoreError,
+        Belief, Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Loss,
+        Pruned, RunFilter, RunView, StoppedLane, Store, StoreError, TooOld,
         bells::Rings,
-        sqlite::{history, hold, lanes, live, loss, outbox, prune},
+        sqlite::{belief, history, hold, lanes, live, loss, outbox, prune},
     },
 };
 
@@ -122,15 +124,16 @@ impl Store {
         self.engine.read(history::counts).await
     }
 
-    /// One small step of retention; call again while there is [`Pruned::more`].
-    pub async fn prune(
-        &self,
-        keep_runs: u64,
-        logs_before: Timestamp,
-        bodies_before: Timestamp,
-        now: Timestamp,
-    ) -> Result<Pruned, StoreError> {
-        self.engine.write(Rings::NONE, move |tx| prune::prune(tx, keep_runs, logs_before, bodies_before, now)).await
+    /// Whether the clock of the machine is believed about what is old, where the daemon has run for this long since it
+    /// asked last.
+    pub async fn believe(&self, now: Timestamp, ran: Duration) -> Result<Belief, StoreError> {
+        self.engine.write(Rings::NONE, move |tx| belief::judge(tx, now, ran)).await
+    }
+
+    /// One small step of retention; call again while there is [`Pruned::more`]. `old`: what is too old, if the clock is
+    /// believed about that.
+    pub async fn prune(&self, keep_runs: u64, old: Option<TooOld>, now: Timestamp) -> Result<Pruned, StoreError> {
+        self.engine.write(Rings::NONE, move |tx| prune::prune(tx, keep_runs, old, now)).await
     }
 
     /// The folders of these runs are gone from disk.

@@ -14,11 +14,15 @@ use std::{
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
 
-use crate::store::sqlite::{lock, soundness::is_damage};
+use crate::store::sqlite::{clock, lock, soundness::is_damage};
 
 /// One per version of the schema, in order. A released one is never edited.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+    include_str!("migrations/0005.sql"),
+];
 
 /// `LndF`: says whose database this is, in the file's header.
 const APPLICATION_ID: i64 = 0x4c6e_6446;
@@ -139,6 +143,7 @@ fn connect(database: &Path, folder: &Path) -> Result<Connection, OpenError> {
     // longer log would be felt at the start after a kill, when it is read.
     writer.pragma_update(None, "wal_autocheckpoint", 8192).map_err(failed)?;
     migrate(&mut writer, database, folder)?;
+    writer.execute_batch(clock::IN_MEMORY).map_err(failed)?;
     Ok(writer)
 }
 
@@ -226,7 +231,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().writer.pragma_update(None, "user_version", 99).unwrap();
         let Err(refused) = open(folder.path()) else { panic!("opened a newer one") };
-        assert!(matches!(refused, OpenError::Newer { found: 99, known: 3, .. }), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { found: 99, known: 4, .. }), "{refused}");
         assert!(refused.to_string().contains("run the newer Landfall again"), "{refused}");
     }
 

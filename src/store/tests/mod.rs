@@ -1,11 +1,13 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
+mod clock;
 mod deliveries;
 mod displaced;
 mod holds;
 mod letters;
 mod policies;
 mod queue;
+mod retention;
 mod upkeep;
 
 use std::{
