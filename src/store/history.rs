@@ -71,6 +71,58 @@ pub struct RunView {
     pub created_at: Timestamp,
 }
 
+/// A run of which something stored cannot be read, since the database was damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRun {
+    /// Its number.
+    pub id: RunId,
+    /// Its hook, as far as that can be read.
+    pub hook: String,
+    /// Its lane, as far as that can be read.
+    pub lane: String,
+    /// How far it is.
+    pub stage: RunStage,
+    /// When it was accepted, if that can be read.
+    pub created_at: Option<Timestamp>,
+    /// What cannot be read, and why.
+    pub why: String,
+}
+
+/// A run in a list: one that cannot be read keeps nobody from seeing the others.
+#[derive(Clone, Debug)]
+pub enum ListedRun {
+    /// As it stands.
+    Whole(Box<RunView>),
+    /// What is left of it.
+    Unreadable(UnreadableRun),
+}
+
+impl ListedRun {
+    /// Its number.
+    pub fn id(&self) -> RunId {
+        match self {
+            Self::Whole(view) => view.id,
+            Self::Unreadable(run) => run.id,
+        }
+    }
+
+    /// The run, if it can be read.
+    pub fn whole(self) -> Option<RunView> {
+        match self {
+            Self::Whole(view) => Some(*view),
+            Self::Unreadable(_) => None,
+        }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> RunStage {
+        match self {
+            Self::Whole(view) => view.state.stage(),
+            Self::Unreadable(run) => run.stage,
+        }
+    }
+}
+
 /// How far a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
@@ -236,9 +288,9 @@ pub struct HookSummary {
     /// Its last succeeded commit.
     pub live: Option<CommitId>,
     /// Its newest run that has ended.
-    pub last: Option<RunView>,
+    pub last: Option<ListedRun>,
     /// Its run that is in somebody's hands.
-    pub active: Option<RunView>,
+    pub active: Option<ListedRun>,
     /// How many of its runs wait.
     pub waiting: u64,
     /// Its commits that did not come up and are not queued again, newest first.

@@ -40,8 +40,8 @@ pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Repository, Verdict},
     claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
-        BadCommit, Belief, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView,
-        Loss, Pruned, RunFilter, RunStage, RunState, RunView, StoppedLane, TooOld,
+        BadCommit, Belief, Counts, DeliveryFilter, DeliveryView, Hold, HookSummary, LetterState, LetterView, ListedRun,
+        Loss, Pruned, RunFilter, RunStage, RunState, RunView, StoppedLane, TooOld, UnreadableRun,
     },
     sqlite::{Condition, Examined, OpenError, engine_version, examine, is_in_use},
 };

@@ -13,7 +13,7 @@ use crate::{
         run::RunId,
     },
     store::{
-        Belief, Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Loss,
+        Belief, Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, ListedRun, Loss,
         Pruned, RunFilter, RunView, StoppedLane, Store, StoreError, TooOld,
         bells::Rings,
         sqlite::{belief, history, hold, lanes, live, loss, outbox, prune},
@@ -21,20 +21,35 @@ use crate::{
 };
 
 impl Store {
-    /// One run.
+    /// One run; one that cannot be read is an error.
     pub async fn run(&self, run: RunId) -> Result<Option<RunView>, StoreError> {
+        match self.listed_run(run).await? {
+            None => Ok(None),
+            Some(ListedRun::Whole(view)) => Ok(Some(*view)),
+            Some(ListedRun::Unreadable(run)) => Err(StoreError::Damaged(format!("run {}: {}", run.id, run.why))),
+        }
+    }
+
+    /// One run, or what is left of it.
+    pub async fn listed_run(&self, run: RunId) -> Result<Option<ListedRun>, StoreError> {
         self.engine.read(move |tx| history::run(tx, run)).await
     }
 
-    /// A page of runs, newest first.
+    /// A page of runs, newest first, without those that cannot be read.
     pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunView>, StoreError> {
+        Ok(self.listed_runs(filter).await?.into_iter().filter_map(ListedRun::whole).collect())
+    }
+
+    /// A page of runs, newest first.
+    pub async fn listed_runs(&self, filter: RunFilter) -> Result<Vec<ListedRun>, StoreError> {
         self.engine.read(move |tx| history::runs(tx, &filter)).await
     }
 
     /// The newest runs that were about a commit with these first digits.
     pub async fn runs_of_commit(&self, digits: &str, limit: u32) -> Result<Vec<RunView>, StoreError> {
         let digits = digits.to_owned();
-        self.engine.read(move |tx| history::runs_of_commit(tx, &digits, limit)).await
+        let found = self.engine.read(move |tx| history::runs_of_commit(tx, &digits, limit)).await?;
+        Ok(found.into_iter().filter_map(ListedRun::whole).collect())
     }
 
     /// One delivery.

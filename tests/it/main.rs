@@ -11,6 +11,7 @@ mod troubled;
 
 mod put_back;
 mod queueing;
+mod unreadable;
 
 mod order;
 

@@ -20,7 +20,7 @@ use crate::{
         StoreError,
         sqlite::{
             clock, lanes,
-            rows::{IS_NO_TAG, millis, ref_key, replaces, takes_place},
+            rows::{IS_NO_TAG, millis, readable_job, ref_key, replaces, takes_place},
         },
     },
 };
@@ -278,7 +278,7 @@ pub(super) fn unfinished_newer(
     let ref_key = ref_key(job.target.ref_name());
     let mut rows = statement.query(params![hook, accepted.0])?;
     while let Some(row) = rows.next()? {
-        let Ok(job) = journal::job::decode(&row.get::<_, String>(2)?) else { continue };
+        let Some(job) = readable_job(row, 2)? else { continue };
         if takes_place((&job, row.get(1)?), &ref_key) {
             newest = newest.max(Some(RunId(row.get(0)?)));
         }

@@ -1,6 +1,7 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod clock;
+mod damage;
 mod deliveries;
 mod displaced;
 mod holds;
