@@ -159,10 +159,13 @@ async fn run(State(api): State<Api>, Path(run): Path<i64>) -> Answer<RunInFull> 
     {
         run.reason = explain::what_is_ahead(&api, view).await?.map(|it| format!("waits: {it}"));
     }
+    let folder = RunDir::of(&api.daemon.state, listed.id());
+    let log = describe::log_word(&listed, folder.log().exists()).to_owned();
     Ok(Json(RunInFull {
         run,
         letters: letters.iter().map(describe::letter).collect(),
-        folder: RunDir::of(&api.daemon.state, listed.id()).path().display().to_string(),
+        folder: folder.path().display().to_string(),
+        log,
     }))
 }
 

@@ -33,6 +33,24 @@ pub(super) fn listed_run(run: &ListedRun) -> Run {
     }
 }
 
+/// What there is of the log of a run, in a word; `is_there`: whether there is a file.
+pub(super) fn log_word(run: &ListedRun, is_there: bool) -> &'static str {
+    let (has_begun, is_kept) = match run {
+        ListedRun::Unreadable(left) => (left.stage != RunStage::Queued, true),
+        ListedRun::Whole(view) => match &view.state {
+            RunState::Queued { .. } => (false, true),
+            RunState::Running { .. } => (true, true),
+            RunState::Finished { started_at, .. } => (started_at.is_some(), view.has_folder),
+        },
+    };
+    match (is_there, has_begun, is_kept) {
+        (true, _, _) => "kept",
+        (false, false, _) => "none",
+        (false, true, true) => "missing",
+        (false, true, false) => "put_away",
+    }
+}
+
 /// The outcome of a run that cannot be read.
 pub(super) const UNREADABLE: &str = "unreadable";
 

@@ -79,6 +79,9 @@ pub struct RunInFull {
     pub letters: Vec<Letter>,
     /// Its folder on the daemon's host: spec, journal, log.
     pub folder: String,
+    /// Its log: `none` (it has not begun), `kept`, `put_away` (retention removed it), or `missing` (something else did).
+    #[serde(default)]
+    pub log: String,
 }
 
 /// A letter.

@@ -298,3 +298,28 @@ fn under_a_limit_of_memory_pushes_are_stored_or_put_off_and_the_daemon_lives_on(
     scene.goes_well(run);
     scene.house.stop();
 }
+
+#[test]
+fn a_log_that_somebody_has_removed_is_not_said_to_be_put_away() {
+    let mut scene = scene();
+    scene.house.start();
+    let run = scene.under_way();
+    fs::remove_file(scene.house.run_dir(run).log()).expect("removed");
+    let said = |scene: &Scene| {
+        let output = scene.house.landfall(&["log", &run.to_string()]);
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert_eq!(scene.house.run(run)["log"], "missing");
+    assert!(said(&scene).contains("something other than Landfall has removed it from"), "{}", said(&scene));
+    scene.open_gate();
+    scene.house.ended(run);
+    assert!(said(&scene).contains("something other than Landfall has removed it from"), "{}", said(&scene));
+    // Retention removes the oldest logs.
+    scene.house.write_hooks("server: {listen: \"127.0.0.1:0\", keep_logs: 1s}", HOOK);
+    until("a start finds it old enough", || {
+        scene.house.stop().start();
+        said(&scene).contains("no longer kept (`server.keep_logs`)").then_some(())
+    });
+    scene.house.stop();
+}
