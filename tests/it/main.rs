@@ -9,6 +9,8 @@ mod journey;
 mod killed;
 mod troubled;
 
+mod faulty;
+
 mod put_back;
 mod queueing;
 mod unreadable;
