@@ -38,18 +38,24 @@ const MOVES: [&str; 6] = [
 
 /// Takes note of the time, where something is written anyway.
 pub(super) fn turn(tx: &Connection, now: Timestamp) -> Result<(), StoreError> {
-    look(tx, now)?;
+    notice(tx, now)?;
     tx.prepare_cached("UPDATE queue_clock SET at = ?1 WHERE at < ?1")?.execute([millis(now)])?;
     Ok(())
 }
 
 /// The same for a look, which writes nothing unless the clock was set back.
 pub(super) fn look(tx: &Connection, now: Timestamp) -> Result<(), StoreError> {
+    notice(tx, now)?;
+    tx.prepare_cached("UPDATE temp.clock_seen SET at = ?1 WHERE at < ?1")?.execute([millis(now)])?;
+    Ok(())
+}
+
+/// Moves what waits where the clock was set back.
+fn notice(tx: &Connection, now: Timestamp) -> Result<(), StoreError> {
     let mut latest = tx.prepare_cached("SELECT max((SELECT at FROM queue_clock), (SELECT at FROM temp.clock_seen))")?;
     let latest: i64 = latest.query_row([], |row| row.get(0))?;
     let back = latest.saturating_sub(millis(now));
     if back < SLACK_MILLIS {
-        tx.prepare_cached("UPDATE temp.clock_seen SET at = ?1 WHERE at < ?1")?.execute([millis(now)])?;
         return Ok(());
     }
     for moves in MOVES {
