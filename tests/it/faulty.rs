@@ -18,6 +18,13 @@ queue: all
 pass_env: [FAILPOINTS]
 notify: {slack: {env: SLACK}}"#;
 
+/// The same on a small disk, with a script that waits until a file is there.
+const GATED: &str = r#"on: {push: main}
+deploy: {strategy: none, min_free: 1KiB}
+run: echo "$DEPLOY_RUN_ID" >> "{folder}/ran"; echo hello; until [ -e "{folder}/gate" ]; do sleep 0.05; done; echo bye
+queue: all
+notify: {slack: {env: SLACK}}"#;
+
 const FULL: (&str, &str) = ("ENOSPC", "No space left on device");
 const BROKEN: (&str, &str) = ("EIO", "Input/output error");
 
@@ -208,10 +215,7 @@ fn as_root_a_disk_that_turns_read_only_in_mid_run_is_answered_with_503_and_nothi
     let mut scene = scene();
     let image = scene.house.folder.path().join("image");
     let disk = SmallDisk::that_can_break(&scene.house.state(), &image);
-    let gated = HOOK
-        .replace("strategy: none", "strategy: none, min_free: 1KiB")
-        .replace("; echo hello", "; echo hello; until [ -e \"{folder}/gate\" ]; do sleep 0.05; done; echo bye");
-    scene.house.write_hooks("", &gated);
+    scene.house.write_hooks("", GATED);
     scene.house.start();
     let running = scene.push();
     until("the script says hello", || (scene.house.output(running) == ["hello"]).then_some(()));

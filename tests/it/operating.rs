@@ -191,7 +191,8 @@ fn a_hooks_yaml_that_nobody_can_read_keeps_nobody_from_the_daemon() {
     house.ended(run);
     let (file, aside) = (house.hooks_file(), house.folder.path().join("aside.yaml"));
     fs::rename(&file, &aside).expect("moved");
-    let breaks: [(&str, fn(&Path)); 5] = [
+    type Break = fn(&Path);
+    let breaks: [(&str, Break); 5] = [
         ("", |_| ()),
         ("cannot read", |file| fs::create_dir(file).expect("a folder in its place")),
         ("UTF-8", |file| fs::write(file, [0xff, 0xfe]).expect("written")),
