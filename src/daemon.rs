@@ -7,7 +7,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
@@ -30,7 +30,7 @@ use crate::{
     keeper,
     model::run::RunId,
     notify::{self, Desk},
-    store::{OpenError, Store, StoreError},
+    store::{Belief, OpenError, Store, StoreError, TooOld},
     web::{
         self, Tally,
         api::{self, Api, Daemon},
@@ -89,6 +89,9 @@ pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonEr
     let hooks = Arc::new(loaded.hooks);
     keeper::premises::judge(&hooks.server.state)?;
     let store = Store::open(&hooks.server.state)?;
+    if let Err(err) = store.tell_time(Timestamp::now()).await {
+        error!("cannot note the time in the store: {err}");
+    }
     look_for_loss(&store, &hooks.server.state).await;
     let address = hooks.server.listen;
     let bind_error = |source| DaemonError::Bind { address, source };
@@ -273,14 +276,22 @@ impl<E: std::fmt::Display> Loop for Result<(), E> {
 
 /// Puts away what is too old, now and then.
 async fn tidy(store: Store, hooks: watch::Receiver<Arc<Hooks>>, state: PathBuf, stop: CancellationToken) {
+    let (mut looked_at, mut is_told) = (Instant::now(), false);
     while !stop.is_cancelled() {
+        let ran = looked_at.elapsed();
+        looked_at += ran;
         let (keep_runs, keep_logs) = {
             let hooks = hooks.borrow();
             (hooks.server.keep_runs, hooks.server.keep_logs)
         };
         let now = Timestamp::now();
-        let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
-        let done = put_away(&store, &state, keep_runs, (before(keep_logs), before(KEEP_BODIES)), now).await;
+        let done = match store.believe(now, ran).await {
+            Ok(belief) => {
+                let old = what_is_too_old(belief, keep_logs, now, &mut is_told);
+                put_away(&store, &state, keep_runs, old, now).await
+            }
+            Err(err) => Err(err),
+        };
         if let Err(err) = done {
             warn!("cannot put old runs away: {err}");
         }
@@ -291,17 +302,38 @@ async fn tidy(store: Store, hooks: watch::Receiver<Arc<Hooks>>, state: PathBuf, 
     }
 }
 
+/// What is too old by now; nothing as long as the clock is not believed.
+fn what_is_too_old(belief: Belief, keep_logs: Duration, now: Timestamp, is_told: &mut bool) -> Option<TooOld> {
+    let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+    match belief {
+        Belief::Believed => {
+            *is_told = false;
+            Some(TooOld { logs_before: before(keep_logs), bodies_before: before(KEEP_BODIES) })
+        }
+        Belief::NotYet { last, left } => {
+            if !std::mem::replace(is_told, true) {
+                warn!(
+                    "the clock says {now}, and it was {last} when old logs and payloads were last looked for: nothing is \
+                     removed for its age until the daemon has run for {} minutes more; look at the clock of this machine",
+                    left.as_secs().div_ceil(60)
+                );
+            }
+            None
+        }
+    }
+}
+
 /// Puts away in small steps, so that no push waits for it.
 async fn put_away(
     store: &Store,
     state: &Path,
     keep_runs: u64,
-    (logs_before, bodies_before): (Timestamp, Timestamp),
+    old: Option<TooOld>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     store.note_accepted().await?;
     loop {
-        let pruned = store.prune(keep_runs, logs_before, bodies_before, now).await?;
+        let pruned = store.prune(keep_runs, old, now).await?;
         let mut removed = Vec::new();
         for run in pruned.folders {
             match RunDir::of(state, run).remove() {

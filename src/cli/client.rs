@@ -22,6 +22,7 @@ use tokio::{net::UnixStream, runtime::Runtime, time::timeout};
 use crate::{
     cli::{Exit, Reach},
     hooks::{self, Environment},
+    model::text,
     web::views::Refusal,
 };
 
@@ -192,18 +193,39 @@ fn not_allowed(socket: &Path) -> Trouble {
     Trouble::new(Exit::NotAllowed, format!("may not use the daemon's socket {}: {why}", socket.display()))
 }
 
+/// Where the daemon of this file keeps its state. A running daemon goes by what the file was, so one that cannot be read
+/// any more keeps nobody from it: then it is looked for where it usually is.
+fn state_of(config: &Path, is_named: bool) -> Result<Option<PathBuf>, Trouble> {
+    let environment = Environment::of_process();
+    let why = match hooks::state_folder(config, &environment) {
+        Ok(state) => return Ok(Some(state)),
+        Err(why) => why.problems.iter().map(|it| it.message.clone()).collect::<Vec<_>>().join("; "),
+    };
+    let usual = hooks::usual_state_folder(config, &environment).ok();
+    match (&usual, config.try_exists().unwrap_or(true)) {
+        (Some(usual), true) => eprintln!(
+            "landfall: {}; looking for its daemon in the usual state folder, {} (--socket names another place)",
+            text::shown(&why),
+            usual.display()
+        ),
+        // A name that is nobody's is misspelt.
+        (_, false) if is_named => {
+            let help = "name its hooks.yaml with --config, or its socket with --socket";
+            return Err(Trouble::new(Exit::Usage, format!("cannot tell where the daemon is: {why}\n{help}")));
+        }
+        (Some(_), false) | (None, _) => (),
+    }
+    Ok(usual)
+}
+
 fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
     if let Some(socket) = &reach.socket {
         return Ok(socket.clone());
     }
     let mut looked_at = Vec::new();
-    if let Some(config) = config_of(reach.config.as_deref()) {
-        let state = hooks::state_folder(&config, &Environment::of_process());
-        let state = state.map_err(|why| {
-            let whys: Vec<&str> = why.problems.iter().map(|it| it.message.as_str()).collect();
-            let whys = whys.join("; ");
-            Trouble::new(Exit::Usage, format!("cannot tell where the daemon is: {whys}\nname its hooks.yaml with --config, or its socket with --socket"))
-        })?;
+    // Where there is no hooks.yaml any more, its daemon may go on beside it.
+    let config = config_of(reach.config.as_deref()).unwrap_or_else(|| PathBuf::from(CONFIGS[0]));
+    if let Some(state) = state_of(&config, reach.config.is_some())? {
         let socket = state.join("landfall.sock");
         match socket.try_exists() {
             Ok(true) => return Ok(socket),

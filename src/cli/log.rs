@@ -73,11 +73,12 @@ fn print_log(client: &Client, options: &Options) -> Result<(), Trouble> {
 }
 
 fn say_why_empty(client: &Client, run: i64) -> Result<(), Trouble> {
-    let run = client.get::<RunInFull>(&path_of_run(run))?.run;
-    let why = match (run.state.as_str(), &run.started_at) {
-        ("finished", Some(_)) => "its log is no longer kept",
-        ("finished", None) => "it never began",
-        _ => "nothing has been printed yet",
+    let RunInFull { run, folder, log, .. } = client.get(&path_of_run(run))?;
+    let why = match (log.as_str(), run.state.as_str()) {
+        ("put_away", _) => "its log is no longer kept (`server.keep_logs`)".to_owned(),
+        ("missing", _) => format!("something other than Landfall has removed it from {}", clean(&folder)),
+        ("none", "finished") => "it never began".to_owned(),
+        _ => "nothing has been printed yet".to_owned(),
     };
     let reason = run.reason.as_ref().map(|it| format!(": {}", clean(it))).unwrap_or_default();
     eprintln!("run {} has no log, as {why}; it is {}{reason}", run.id, state_word(&run));

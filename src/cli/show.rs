@@ -290,10 +290,27 @@ fn print_run(full: &RunInFull) {
     let word = state_word(run);
     let style = colour(word).bold();
     println!("{BOLD}run {}{BOLD:#} of {BOLD}{}{BOLD:#}: {style}{word}{style:#}", run.id, run.hook);
-    let line = |name: &str, value: String| println!("  {DIM}{name:<10}{DIM:#} {}", clean(&value));
     if let Some(reason) = &run.reason {
         line("why", reason.clone());
     }
+    if word != "unreadable" {
+        print_facts(run);
+    }
+    for letter in &full.letters {
+        let trouble = letter.trouble.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+        let tries = if letter.attempts == 1 { "once".to_owned() } else { format!("{} times", letter.attempts) };
+        let told = format!("{} by {}: {}, tried {tries}{trouble}", letter.occasion, letter.to, letter.state);
+        line("letter", told);
+    }
+    line("folder", full.folder.clone());
+    println!("  {DIM}read its output with{DIM:#} landfall log {}", run.id);
+}
+
+fn line(name: &str, value: String) {
+    println!("  {DIM}{name:<10}{DIM:#} {}", clean(&value));
+}
+
+fn print_facts(run: &Run) {
     match (&run.sha, run.state.as_str()) {
         (Some(sha), _) => line("commit", format!("{sha} {}", run.subject.as_deref().unwrap_or("")).trim_end().into()),
         // It began with a branch alone, and never looked where that is.
@@ -334,14 +351,6 @@ fn print_run(full: &RunInFull) {
     for (key, value) in &run.fields {
         line("field", format!("{key} = {value}"));
     }
-    for letter in &full.letters {
-        let trouble = letter.trouble.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
-        let tries = if letter.attempts == 1 { "once".to_owned() } else { format!("{} times", letter.attempts) };
-        let told = format!("{} by {}: {}, tried {tries}{trouble}", letter.occasion, letter.to, letter.state);
-        line("letter", told);
-    }
-    line("folder", full.folder.clone());
-    println!("  {DIM}read its output with{DIM:#} landfall log {}", run.id);
 }
 
 #[cfg(test)]

@@ -240,6 +240,12 @@ pub fn state_folder(file: &Path, environment: &Environment) -> Result<PathBuf, R
     if problems.is_empty() { Ok(state) } else { Err(Refused { problems, text }) }
 }
 
+/// The state folder of a file that says nothing of it: for a client, where the file cannot be read.
+pub fn usual_state_folder(file: &Path, environment: &Environment) -> io::Result<PathBuf> {
+    let folder = std::path::absolute(file)?.parent().map(server::tidy).unwrap_or_else(|| PathBuf::from("/"));
+    Ok(server::usual_state(&folder, environment))
+}
+
 /// The text of a file, and the folder that relative paths in it begin in.
 fn read_text(file: &Path) -> Result<(String, PathBuf), Refused> {
     let refused = |code: &'static str, line: usize, message: String, help: &str| {

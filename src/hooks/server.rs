@@ -108,9 +108,13 @@ pub(super) fn read(section: &Section, check: &mut Check) -> Server {
 
 /// The state folder alone: all that a client of a running daemon needs to find its socket.
 pub(super) fn state(section: &Section, check: &mut Check) -> PathBuf {
-    let default = || check.environment.state_directory().unwrap_or_else(|| PathBuf::from(".landfall"));
-    let default = check.folder.join(default());
+    let default = usual_state(&check.folder, check.environment);
     tidy(&section.read("state", check, default, Field::path))
+}
+
+/// That of a file which says nothing of it.
+pub(super) fn usual_state(folder: &Path, environment: &super::Environment) -> PathBuf {
+    folder.join(environment.state_directory().unwrap_or_else(|| PathBuf::from(".landfall")))
 }
 
 /// The path without `.` and, as far as names alone can tell, without `..`.

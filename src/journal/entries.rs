@@ -37,6 +37,9 @@ const FORMAT: u32 = 1;
 /// Room taken at the start, so that a disk which fills up later still takes the outcome.
 const RESERVED_BYTES: u64 = 64 * 1024;
 
+/// Ends a line that was written in part. Nothing whole ends so: JSON has no control characters.
+const TORN: &[u8] = b"\x18\n";
+
 /// One thing the keeper did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -144,6 +147,8 @@ pub enum StepExit {
 pub struct Journal {
     file: File,
     dir: RunDir,
+    /// Whether the last line may have been written in part.
+    is_torn: bool,
 }
 
 impl Journal {
@@ -156,23 +161,58 @@ impl Journal {
             let _ = fs::remove_file(dir.journal());
             return Err(err.into());
         }
-        Ok(Self { file, dir: dir.clone() })
+        Ok(Self { file, dir: dir.clone(), is_torn: false })
+    }
+
+    /// Writes a line; a disk that is full may take a part of it.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        fail::fail_point!("keeper-journal-write", |code| {
+            self.file.write_all(&line[..line.len() / 2])?;
+            Err(crate::journal::faulty_disk(code))
+        });
+        self.file.write_all(line)
     }
 
     /// Adds an entry. `begin`, `ended` and what is said of a switch are on the disk when this returns; the others
     /// survive a kill.
     pub fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        let mut line = serde_json::to_vec(&Stored::from(entry)).expect("an entry is strings and numbers");
+        let mut line = if self.is_torn { TORN.to_vec() } else { Vec::new() };
+        serde_json::to_writer(&mut line, &Stored::from(entry)).expect("an entry is strings and numbers");
         line.push(b'\n');
-        self.file.write_all(&line)?;
+        self.is_torn = true;
+        self.write(&line)?;
+        self.is_torn = false;
+        fail::fail_point!("keeper-journal-sync", |code| Err(crate::journal::faulty_disk(code)));
         match entry {
             Entry::Begin(_) => {
                 self.file.sync_all()?;
                 self.dir.sync()
             }
-            Entry::Switching { .. } | Entry::Switched { .. } | Entry::Ended { .. } => self.file.sync_all(),
+            Entry::Switching { .. } | Entry::Switched { .. } => self.file.sync_all(),
+            Entry::Ended { .. } => {
+                self.file.sync_all()?;
+                free_reserve(&self.file);
+                Ok(())
+            }
             Entry::StepBegin { .. } | Entry::StepEnd { .. } | Entry::Note { .. } => Ok(()),
         }
+    }
+}
+
+/// Gives the room back that was reserved for the journal of a run whose keeper could not do it.
+pub fn give_room_back(dir: &RunDir) {
+    if let Ok(journal) = OpenOptions::new().write(true).open(dir.journal()) {
+        free_reserve(&journal);
+    }
+}
+
+/// A file system that cannot free what was reserved and is not used keeps it, which harms nobody.
+fn free_reserve(file: &File) {
+    let Ok(used) = file.metadata().map(|it| it.len()) else { return };
+    // ext4 frees what lies beyond the end of a file that is cut to the length it has; others have to be told.
+    let _ = file.set_len(used);
+    if let Some(left @ 1..) = RESERVED_BYTES.checked_sub(used) {
+        let _ = fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, used, left);
     }
 }
 
@@ -195,7 +235,8 @@ pub fn read_from(dir: &RunDir, from: u64) -> Result<(Vec<Result<Entry, String>>,
     };
     let whole = memchr::memrchr(b'\n', &bytes).map_or(0, |end| end + 1);
     let lines = bytes[..whole].split_inclusive(|it| *it == b'\n');
-    let entries = lines.map(|line| match entry_of_line(line) {
+    // What was written of a line in part, before the disk took the next one, is no entry.
+    let entries = lines.filter(|it| !it.ends_with(TORN)).map(|line| match entry_of_line(line) {
         Ok(entry) => Ok(Ok(entry)),
         Err(Unreadable::Damaged { why, .. }) => Ok(Err(why)),
         Err(newer @ Unreadable::Newer { .. }) => Err(newer),

@@ -51,3 +51,10 @@ impl Unreadable {
         Self::Damaged { what, why: why.to_string() }
     }
 }
+
+/// What a disk says at a failpoint: that it is full, or that it is broken.
+#[cfg(feature = "failpoints")]
+fn faulty_disk(code: Option<String>) -> std::io::Error {
+    use rustix::io::Errno;
+    if code.is_some_and(|it| it == "ENOSPC") { Errno::NOSPC.into() } else { Errno::IO.into() }
+}

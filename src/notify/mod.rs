@@ -143,9 +143,8 @@ async fn deliver(desk: Desk, claim: LetterClaim) {
             }
             Some(own) => {
                 let wait = wait.map_or(own, |asked| asked.max(own));
-                let at = Timestamp::now().saturating_add(wait).unwrap_or(Timestamp::MAX);
                 warn!(run.id = %run, "{name} could not be sent and is tried again in {} s: {why}", wait.as_secs());
-                insist(claim, |claim| desk.store.try_later(claim, at, &why)).await;
+                insist(claim, |claim| desk.store.try_later(claim, wait, &why, Timestamp::now())).await;
             }
         },
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a view is one consistent look, and no page costs more because history is long.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use jiff::Timestamp;
 
@@ -69,6 +69,58 @@ pub struct RunView {
     pub has_folder: bool,
     /// When it was accepted.
     pub created_at: Timestamp,
+}
+
+/// A run of which something stored cannot be read, since the database was damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRun {
+    /// Its number.
+    pub id: RunId,
+    /// Its hook, as far as that can be read.
+    pub hook: String,
+    /// Its lane, as far as that can be read.
+    pub lane: String,
+    /// How far it is.
+    pub stage: RunStage,
+    /// When it was accepted, if that can be read.
+    pub created_at: Option<Timestamp>,
+    /// What cannot be read, and why.
+    pub why: String,
+}
+
+/// A run in a list: one that cannot be read keeps nobody from seeing the others.
+#[derive(Clone, Debug)]
+pub enum ListedRun {
+    /// As it stands.
+    Whole(Box<RunView>),
+    /// What is left of it.
+    Unreadable(UnreadableRun),
+}
+
+impl ListedRun {
+    /// Its number.
+    pub fn id(&self) -> RunId {
+        match self {
+            Self::Whole(view) => view.id,
+            Self::Unreadable(run) => run.id,
+        }
+    }
+
+    /// The run, if it can be read.
+    pub fn whole(self) -> Option<RunView> {
+        match self {
+            Self::Whole(view) => Some(*view),
+            Self::Unreadable(_) => None,
+        }
+    }
+
+    /// How far it is.
+    pub fn stage(&self) -> RunStage {
+        match self {
+            Self::Whole(view) => view.state.stage(),
+            Self::Unreadable(run) => run.stage,
+        }
+    }
 }
 
 /// How far a run is.
@@ -238,9 +290,9 @@ pub struct HookSummary {
     /// The newest run since then that may have changed what stands there, and did not succeed.
     pub disturbed: Option<Disturbed>,
     /// Its newest run that has ended.
-    pub last: Option<RunView>,
+    pub last: Option<ListedRun>,
     /// Its run that is in somebody's hands.
-    pub active: Option<RunView>,
+    pub active: Option<ListedRun>,
     /// How many of its runs wait.
     pub waiting: u64,
     /// Its commits that did not come up and are not queued again, newest first.
@@ -304,6 +356,29 @@ pub struct Counts {
     pub running: u64,
     /// Letters that are owed.
     pub letters: u64,
+}
+
+/// From before when what is kept is too old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooOld {
+    /// Folders of runs that ended before this.
+    pub logs_before: Timestamp,
+    /// Bodies of deliveries that came before this.
+    pub bodies_before: Timestamp,
+}
+
+/// Whether the clock of the machine is believed about what is old.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belief {
+    /// It is.
+    Believed,
+    /// It is far from where it was last.
+    NotYet {
+        /// Where that was.
+        last: Timestamp,
+        /// How long the daemon has to run until it is believed all the same.
+        left: Duration,
+    },
 }
 
 /// What retention did in one small step.

@@ -42,8 +42,8 @@ pub use self::{
     catch_up::{CaughtUp, Look},
     claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
-        BadCommit, Counts, DeliveryFilter, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView, Loss,
-        Pruned, RunFilter, RunStage, RunState, RunView, StoppedLane,
+        BadCommit, Belief, Counts, DeliveryFilter, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView,
+        ListedRun, Loss, Pruned, RunFilter, RunStage, RunState, RunView, StoppedLane, TooOld, UnreadableRun,
     },
     sqlite::{Condition, Examined, OpenError, engine_version, examine, is_in_use},
 };
@@ -106,6 +106,12 @@ impl Store {
         self.engine.damage().map(str::to_owned)
     }
 
+    /// Takes note of the time, as every verb does that is given it: where the clock was set back, what waits is moved back
+    /// with it. For the start of a daemon.
+    pub async fn tell_time(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.engine.tell_time(now).await
+    }
+
     /// Finishes what was asked for, then closes. Later verbs are refused.
     pub async fn close(&self) {
         self.engine.close().await;
@@ -122,13 +128,13 @@ impl Store {
         };
         let may_stop = parcel.wish.jobs().iter().any(|it| it.job.hook.queue == QueuePolicy::Cancel);
         let rings = if may_stop { Rings::ALL } else { Rings::ENDED };
-        self.engine.write(rings, move |tx| accept::accept(tx, &parcel, now)).await
+        self.engine.write_at(rings, now, move |tx| accept::accept(tx, &parcel, now)).await
     }
 
     /// Queues a job that a person asked for.
     pub async fn enqueue(&self, ticket: Ticket, now: Timestamp) -> Result<RunId, StoreError> {
         let job = Prepared::new(ticket.into_job());
-        self.engine.write(Rings::ENDED, move |tx| runs::enqueue(tx, &job, now)).await
+        self.engine.write_at(Rings::ENDED, now, move |tx| runs::enqueue(tx, &job, now)).await
     }
 
     /// Rings when a run may have become claimable. Listen before looking.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: looking never waits for a writer, and costs no more the longer history is.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -11,28 +13,43 @@ use crate::{
         run::RunId,
     },
     store::{
-        Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, Loss, Pruned, RunFilter,
-        RunView, StoppedLane, Store, StoreError,
+        Belief, Counts, DeliveryFilter, DeliveryNo, DeliveryView, Hold, HookSummary, LetterView, ListedRun, Loss,
+        Pruned, RunFilter, RunView, StoppedLane, Store, StoreError, TooOld,
         bells::Rings,
-        sqlite::{history, hold, lanes, live, loss, outbox, prune},
+        sqlite::{belief, history, hold, lanes, live, loss, outbox, prune},
     },
 };
 
 impl Store {
-    /// One run.
+    /// One run; one that cannot be read is an error.
     pub async fn run(&self, run: RunId) -> Result<Option<RunView>, StoreError> {
+        match self.listed_run(run).await? {
+            None => Ok(None),
+            Some(ListedRun::Whole(view)) => Ok(Some(*view)),
+            Some(ListedRun::Unreadable(run)) => Err(StoreError::Damaged(format!("run {}: {}", run.id, run.why))),
+        }
+    }
+
+    /// One run, or what is left of it.
+    pub async fn listed_run(&self, run: RunId) -> Result<Option<ListedRun>, StoreError> {
         self.engine.read(move |tx| history::run(tx, run)).await
     }
 
-    /// A page of runs, newest first.
+    /// A page of runs, newest first, without those that cannot be read.
     pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunView>, StoreError> {
+        Ok(self.listed_runs(filter).await?.into_iter().filter_map(ListedRun::whole).collect())
+    }
+
+    /// A page of runs, newest first.
+    pub async fn listed_runs(&self, filter: RunFilter) -> Result<Vec<ListedRun>, StoreError> {
         self.engine.read(move |tx| history::runs(tx, &filter)).await
     }
 
     /// The newest runs that were about a commit with these first digits.
     pub async fn runs_of_commit(&self, digits: &str, limit: u32) -> Result<Vec<RunView>, StoreError> {
         let digits = digits.to_owned();
-        self.engine.read(move |tx| history::runs_of_commit(tx, &digits, limit)).await
+        let found = self.engine.read(move |tx| history::runs_of_commit(tx, &digits, limit)).await?;
+        Ok(found.into_iter().filter_map(ListedRun::whole).collect())
     }
 
     /// One delivery.
@@ -122,15 +139,16 @@ impl Store {
         self.engine.read(history::counts).await
     }
 
-    /// One small step of retention; call again while there is [`Pruned::more`].
-    pub async fn prune(
-        &self,
-        keep_runs: u64,
-        logs_before: Timestamp,
-        bodies_before: Timestamp,
-        now: Timestamp,
-    ) -> Result<Pruned, StoreError> {
-        self.engine.write(Rings::NONE, move |tx| prune::prune(tx, keep_runs, logs_before, bodies_before, now)).await
+    /// Whether the clock of the machine is believed about what is old, where the daemon has run for this long since it
+    /// asked last.
+    pub async fn believe(&self, now: Timestamp, ran: Duration) -> Result<Belief, StoreError> {
+        self.engine.write(Rings::NONE, move |tx| belief::judge(tx, now, ran)).await
+    }
+
+    /// One small step of retention; call again while there is [`Pruned::more`]. `old`: what is too old, if the clock is
+    /// believed about that.
+    pub async fn prune(&self, keep_runs: u64, old: Option<TooOld>, now: Timestamp) -> Result<Pruned, StoreError> {
+        self.engine.write(Rings::NONE, move |tx| prune::prune(tx, keep_runs, old, now)).await
     }
 
     /// The folders of these runs are gone from disk.

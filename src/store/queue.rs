@@ -29,7 +29,7 @@ impl Store {
     /// A run whose job cannot be read is ended as `interrupted`, so that the lane behind it goes on.
     pub async fn claim(&self, now: Timestamp) -> Result<Claimed, StoreError> {
         loop {
-            match self.engine.write(Rings::NONE, move |tx| queue::claim(tx, now)).await? {
+            match self.engine.look_at(now, move |tx| queue::claim(tx, now)).await? {
                 Head::NothingUntil(due) => return Ok(Claimed::NothingUntil(due)),
                 Head::Taken(taken) => {
                     if let Some(claim) = self.read(taken, now).await? {
@@ -59,7 +59,7 @@ impl Store {
             Err(why) => {
                 error!(run.id = %right.run, "run {} cannot be carried out: {why}", right.run);
                 let outcome = Outcome::Interrupted { step: None, reason: why.to_string() };
-                self.engine.write(Rings::ENDED, move |tx| finish::condemn(tx, right, &outcome, now)).await?;
+                self.engine.write_at(Rings::ENDED, now, move |tx| finish::condemn(tx, right, &outcome, now)).await?;
                 Ok(None)
             }
         }
@@ -68,7 +68,7 @@ impl Store {
     /// The run has begun. People who want to hear of starts are told.
     pub async fn start(&self, claim: &Claim, now: Timestamp) -> Result<(), StoreError> {
         let (right, job) = (claim.right(), Arc::clone(claim.job()));
-        self.engine.write(Rings::LETTERS, move |tx| queue::start(tx, right, &job, now)).await
+        self.engine.write_at(Rings::LETTERS, now, move |tx| queue::start(tx, right, &job, now)).await
     }
 
     /// Notes where a run that has begun is.
@@ -86,7 +86,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Finished, Kept<Claim>> {
         let (right, job) = (claim.right(), Arc::clone(claim.job()));
-        let ended = self.engine.write(Rings::ENDED, move |tx| finish::finish(tx, right, &job, (&outcome, &facts), now));
+        let ended =
+            self.engine.write_at(Rings::ENDED, now, move |tx| finish::finish(tx, right, &job, (&outcome, &facts), now));
         ended.await.map_err(|error| Kept { claim, error })
     }
 
@@ -94,14 +95,15 @@ impl Store {
     /// did: then it waits, longer each time, and is given up as `failed` after several tries.
     pub async fn give_back(&self, claim: Claim, why: Option<&str>, now: Timestamp) -> Result<GivenBack, Kept<Claim>> {
         let (right, job, why) = (claim.right(), Arc::clone(claim.job()), why.map(str::to_owned));
-        let given = self.engine.write(Rings::ENDED, move |tx| finish::give_back(tx, right, &job, why.as_deref(), now));
+        let given =
+            self.engine.write_at(Rings::ENDED, now, move |tx| finish::give_back(tx, right, &job, why.as_deref(), now));
         given.await.map_err(|error| Kept { claim, error })
     }
 
     /// Ends a waiting run, or asks those who carry it out to end it.
     pub async fn cancel(&self, run: RunId, reason: &str, now: Timestamp) -> Result<Cancelled, StoreError> {
         let reason = reason.to_owned();
-        self.engine.write(Rings::ALL, move |tx| finish::cancel(tx, run, &reason, now)).await
+        self.engine.write_at(Rings::ALL, now, move |tx| finish::cancel(tx, run, &reason, now)).await
     }
 
     /// The runs that are to be stopped, and why.
@@ -111,7 +113,7 @@ impl Store {
 
     /// Puts a hook, or everything, on hold: jobs wait, and newer ones take their places as ever.
     pub async fn hold(&self, hold: Hold) -> Result<(), StoreError> {
-        self.engine.write(Rings::QUEUE, move |tx| hold::hold(tx, &hold)).await
+        self.engine.write_at(Rings::QUEUE, hold.since, move |tx| hold::hold(tx, &hold)).await
     }
 
     /// Ends a hold; whether there was one. `None`: that of everything.
@@ -130,7 +132,7 @@ impl Store {
     /// still to be finished.
     pub async fn stop_lane(&self, claim: &Claim, reason: &str, now: Timestamp) -> Result<(), StoreError> {
         let (right, reason) = (claim.right(), reason.to_owned());
-        self.engine.write(Rings::NONE, move |tx| lanes::stop(tx, right, &reason, now)).await
+        self.engine.write_at(Rings::NONE, now, move |tx| lanes::stop(tx, right, &reason, now)).await
     }
 
     /// Claims from a stopped lane again; whether it was stopped.

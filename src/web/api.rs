@@ -35,7 +35,9 @@ use crate::{
         run::RunId,
     },
     route,
-    store::{Cancelled, DeliveryFilter, DeliveryNo, HookSummary, RunFilter, RunState, RunView, Store},
+    store::{
+        Cancelled, DeliveryFilter, DeliveryNo, HookSummary, ListedRun, RunFilter, RunStage, RunState, RunView, Store,
+    },
     web::{
         Tally, describe, explain, hold, rehearse, releases,
         reply::Refused,
@@ -162,25 +164,31 @@ async fn runs(State(api): State<Api>, Query(query): Query<RunsQuery>) -> Answer<
         limit: query.limit.unwrap_or(20).clamp(1, PAGE_MAX),
     };
     let asked_for = filter.hook.clone().filter(|_| filter.stage.is_none() && filter.before.is_none());
-    let found = api.store.runs(filter).await?;
+    let found = api.store.listed_runs(filter).await?;
     if let Some(name) = asked_for.filter(|_| found.is_empty()) {
         // One that is gone from hooks.yaml may still have runs; a misspelt one never has.
         find_hook(&api, name.as_str())?;
     }
-    Ok(Json(found.iter().map(describe::run).collect()))
+    Ok(Json(found.iter().map(describe::listed_run).collect()))
 }
 
 async fn run(State(api): State<Api>, Path(run): Path<i64>) -> Answer<RunInFull> {
-    let view = found(&api, RunId(run)).await?;
-    let letters = api.store.letters_of(view.id).await?;
-    let mut run = describe::run(&view);
-    if run.reason.is_none() && matches!(view.state, RunState::Queued { .. }) {
-        run.reason = explain::what_is_ahead(&api, &view).await?.map(|it| format!("waits: {it}"));
+    let listed = listed(&api, RunId(run)).await?;
+    let letters = api.store.letters_of(listed.id()).await?;
+    let mut run = describe::listed_run(&listed);
+    if let ListedRun::Whole(view) = &listed
+        && run.reason.is_none()
+        && matches!(view.state, RunState::Queued { .. })
+    {
+        run.reason = explain::what_is_ahead(&api, view).await?.map(|it| format!("waits: {it}"));
     }
+    let folder = RunDir::of(&api.daemon.state, listed.id());
+    let log = describe::log_word(&listed, folder.log().exists()).to_owned();
     Ok(Json(RunInFull {
         run,
         letters: letters.iter().map(describe::letter).collect(),
-        folder: RunDir::of(&api.daemon.state, view.id).path().display().to_string(),
+        folder: folder.path().display().to_string(),
+        log,
     }))
 }
 
@@ -199,7 +207,7 @@ async fn log_piece(State(api): State<Api>, Path(run): Path<i64>, Query(query): Q
     let give_up_at = Instant::now() + within;
     loop {
         // The end is looked up before the lines: what was written before it is then sure to be seen.
-        let is_over = matches!(found(&api, RunId(run)).await?.state, RunState::Finished { .. });
+        let is_over = listed(&api, RunId(run)).await?.stage() == RunStage::Finished;
         let folder = RunDir::of(&api.daemon.state, RunId(run));
         let read = spawn_blocking(move || Reader::new(&folder).read(query.from)).await;
         let read = read.map_err(|_| Refused::Failed("reading the log panicked".into()))?;
@@ -299,9 +307,16 @@ async fn why(State(api): State<Api>, Query(query): Query<WhyQuery>) -> Answer<Ex
     explain::explain(&api, &query.about).await.map(Json)
 }
 
-/// The run of that number.
+/// The run of that number; one that cannot be read is refused with the next step.
 pub(super) async fn found(api: &Api, run: RunId) -> Result<RunView, Refused> {
-    api.store.run(run).await?.ok_or_else(|| no_run(run.0))
+    match listed(api, run).await? {
+        ListedRun::Whole(view) => Ok(*view),
+        ListedRun::Unreadable(left) => Err(Refused::Failed(format!("run {run}: {}", describe::why_unreadable(&left)))),
+    }
+}
+
+async fn listed(api: &Api, run: RunId) -> Result<ListedRun, Refused> {
+    api.store.listed_run(run).await?.ok_or_else(|| no_run(run.0))
 }
 
 fn no_run(run: i64) -> Refused {

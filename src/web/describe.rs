@@ -16,8 +16,8 @@ use crate::{
         push::{CommitId, RefName, RepoName},
     },
     store::{
-        BadCommit, Counts, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView, Loss, RunStage,
-        RunState, RunView, Stop, StoppedLane,
+        BadCommit, Counts, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView, ListedRun, Loss,
+        RunStage, RunState, RunView, Stop, StoppedLane, UnreadableRun,
     },
     web::{
         api::Api,
@@ -25,6 +25,60 @@ use crate::{
         views::{self, Delivery, Holding, HookStatus, Letter, LogLine, LogPiece, Run, Status},
     },
 };
+
+/// A run of a list, as the API tells it.
+pub(super) fn listed_run(run: &ListedRun) -> Run {
+    match run {
+        ListedRun::Whole(view) => self::run(view),
+        ListedRun::Unreadable(left) => unreadable_run(left),
+    }
+}
+
+/// What there is of the log of a run, in a word; `is_there`: whether there is a file.
+pub(super) fn log_word(run: &ListedRun, is_there: bool) -> &'static str {
+    let (has_begun, is_kept) = match run {
+        ListedRun::Unreadable(left) => (left.stage != RunStage::Queued, true),
+        ListedRun::Whole(view) => match &view.state {
+            RunState::Queued { .. } => (false, true),
+            RunState::Running { .. } => (true, true),
+            RunState::Finished { started_at, .. } => (started_at.is_some(), view.has_folder),
+        },
+    };
+    match (is_there, has_begun, is_kept) {
+        (true, _, _) => "kept",
+        (false, false, _) => "none",
+        (false, true, true) => "missing",
+        (false, true, false) => "put_away",
+    }
+}
+
+/// The outcome of a run that cannot be read.
+pub(super) const UNREADABLE: &str = "unreadable";
+
+fn unreadable_run(left: &UnreadableRun) -> Run {
+    Run {
+        id: left.id.0,
+        hook: left.hook.clone(),
+        lane: left.lane.clone(),
+        state: left.stage.word().into(),
+        outcome: Some(UNREADABLE.into()),
+        reason: Some(why_unreadable(left)),
+        created_at: left.created_at.map(time).unwrap_or_default(),
+        attempt: 1,
+        trigger: "-".into(),
+        actor: "-".into(),
+        ..Run::default()
+    }
+}
+
+/// What is to be done about a run that cannot be read.
+pub(super) fn why_unreadable(left: &UnreadableRun) -> String {
+    let UnreadableRun { id, hook, why, .. } = left;
+    format!(
+        "what the database holds of it cannot be read: {why}; its log is kept (`landfall log {id}`), `landfall deploy {hook}` \
+         deploys what the branch has, and `landfall doctor` looks at the whole database"
+    )
+}
 
 /// A run, as the API tells it.
 pub(super) fn run(view: &RunView) -> Run {
@@ -154,8 +208,8 @@ pub(super) fn hook(
         live_sha: summary.live.as_ref().or(ground).map(CommitId::to_string),
         live_note: live_note(hook, summary, ground),
         waiting: summary.waiting,
-        running: summary.active.as_ref().map(run),
-        last: summary.last.as_ref().map(run),
+        running: summary.active.as_ref().map(listed_run),
+        last: summary.last.as_ref().map(listed_run),
         lane_stopped: stopped.iter().find(|it| it.lane == hook.lane).map(|it| it.reason.clone()),
         hold: holds.iter().find(|it| it.hook.as_ref() == Some(&hook.name)).map(hold),
         bad_commits: summary.bad_commits.iter().map(bad_commit).collect(),

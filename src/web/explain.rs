@@ -11,7 +11,7 @@ use crate::{
         name::HookName,
         run::{Outcome, RunId},
     },
-    store::{BadCommit, DeliveryFilter, DeliveryNo, DeliveryView, RunFilter, RunStage, RunState, RunView},
+    store::{BadCommit, DeliveryFilter, DeliveryNo, DeliveryView, ListedRun, RunFilter, RunStage, RunState, RunView},
     web::{
         api::Api,
         describe::{self, time},
@@ -40,8 +40,8 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
         && about.len() < 16
     {
         // Else it may be a commit or a delivery that happens to be written in digits alone.
-        if let Some(view) = api.store.run(RunId(number)).await? {
-            return Ok(Explanation { about: format!("run {number}"), sentences: of_run(api, &view).await? });
+        if let Some(run) = api.store.listed_run(RunId(number)).await? {
+            return Ok(Explanation { about: format!("run {number}"), sentences: of_listed(api, &run).await? });
         }
     }
     let number = about.strip_prefix("delivery:").and_then(|it| it.parse().ok());
@@ -83,8 +83,8 @@ pub(super) async fn explain(api: &Api, about: &str) -> Result<Explanation, Refus
 async fn explain_delivery(api: &Api, about: &str, delivery: &DeliveryView) -> Result<Explanation, Refused> {
     let mut sentences = vec![of_delivery(delivery)];
     for (run, hook) in &delivery.runs {
-        match api.store.run(*run).await? {
-            Some(view) => sentences.extend(of_run(api, &view).await?),
+        match api.store.listed_run(*run).await? {
+            Some(run) => sentences.extend(of_listed(api, &run).await?),
             None => sentences.push(format!("run {run} of hook {hook} is no longer kept")),
         }
     }
@@ -120,8 +120,8 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
     }
     sentences.extend(note);
     sentences.extend(summary.bad_commits.iter().map(|it| of_bad_commit(name, it)));
-    if let Some(view) = &summary.active {
-        sentences.extend(of_run(api, view).await?);
+    if let Some(run) = &summary.active {
+        sentences.extend(of_listed(api, run).await?);
     }
     let waiting = neighbours(Some(name), RunStage::Queued);
     let first = api.store.runs(waiting).await?.pop();
@@ -133,8 +133,8 @@ async fn explain_hook(api: &Api, name: &HookName) -> Result<Explanation, Refused
             sentences.push(format!("{} more wait behind it", more - 1));
         }
     }
-    if let Some(view) = &summary.last {
-        sentences.extend(of_run(api, view).await?);
+    if let Some(run) = &summary.last {
+        sentences.extend(of_listed(api, run).await?);
     }
     if let Some(hook) = hooks.hook(name) {
         let filter = DeliveryFilter { path: Some(hooks.path_of(hook)), before: None, limit: RECENT };
@@ -193,7 +193,7 @@ fn of_bad_commit(hook: &HookName, bad: &BadCommit) -> String {
 pub(super) async fn what_comes_first(api: &Api, name: &HookName) -> Result<String, Refused> {
     let mut clauses = waits(api, name).await?;
     if let Some(active) = api.store.hook_summary(name).await?.active {
-        clauses.push(format!("run {} is under way and ends first", active.id));
+        clauses.push(format!("run {} is under way and ends first", active.id()));
     }
     Ok(if clauses.is_empty() { String::new() } else { format!("; it waits: {}", clauses.join("; ")) })
 }
@@ -212,6 +212,13 @@ pub(super) async fn what_is_ahead(api: &Api, view: &RunView) -> Result<Option<St
     let workers = api.hooks.borrow().server.workers;
     let is_busy = running.len() >= workers;
     Ok(is_busy.then(|| format!("all {workers} `workers` are busy with other lanes")))
+}
+
+async fn of_listed(api: &Api, run: &ListedRun) -> Result<Vec<String>, Refused> {
+    match run {
+        ListedRun::Whole(view) => of_run(api, view).await,
+        ListedRun::Unreadable(left) => Ok(vec![format!("run {}: {}", left.id, describe::why_unreadable(left))]),
+    }
 }
 
 async fn of_run(api: &Api, view: &RunView) -> Result<Vec<String>, Refused> {

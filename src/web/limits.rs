@@ -15,6 +15,8 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::web::memory::Ceiling;
+
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are watched at once. Beyond it new ones are not: they get their 401, which is what a 429 replaces.
 const ADDRESSES_MAX: usize = 8192;
@@ -107,7 +109,9 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
 /// Bytes of bodies that may be in memory at once, over all connections.
 #[derive(Debug)]
 pub(super) struct Budget {
+    all: u64,
     free: AtomicU64,
+    ceiling: Ceiling,
 }
 
 /// Bytes taken out of the budget; they go back when this is dropped.
@@ -132,7 +136,7 @@ impl Budget {
     /// the limit, and little enough for a small server, since a proven body is at most twice in memory.
     pub(super) fn for_bodies_of(max_body_bytes: u64) -> Arc<Self> {
         let bytes = max_body_bytes.saturating_mul(8).max(256 * 1024 * 1024);
-        Arc::new(Self { free: AtomicU64::new(bytes) })
+        Arc::new(Self { all: bytes, free: AtomicU64::new(bytes), ceiling: Ceiling::of_this_process() })
     }
 
     /// The share of a body that has not begun. Nothing is taken for what a sender only announces.
@@ -148,9 +152,11 @@ impl Share {
         self.free_of_charge -= gratis;
         let Some(wanted) = NonZeroU64::new(bytes - gratis) else { return Ok(()) };
         let take = |free: u64| free.checked_sub(wanted.get());
-        self.budget.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| Exhausted)?;
+        let free = self.budget.free.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map_err(|_| Exhausted)?;
+        // From here on it goes back with the share.
         self.taken += wanted.get();
-        Ok(())
+        let on_their_way = self.budget.all.saturating_sub(free).saturating_add(wanted.get());
+        if self.budget.ceiling.has_room_for(on_their_way) { Ok(()) } else { Err(Exhausted) }
     }
 }
 

@@ -15,6 +15,7 @@ mod address;
 mod limits;
 
 mod instance;
+mod memory;
 
 pub mod socket;
 

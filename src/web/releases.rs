@@ -19,7 +19,7 @@ use crate::{
     },
     model::{deploy::Strategy, hook::Hook, job::Target, push::CommitId, release::ReleaseName, run::Outcome},
     route,
-    store::{RunFilter, RunStage, RunState, RunView},
+    store::{ListedRun, RunFilter, RunStage, RunState, RunView},
     web::{
         api::{Answer, Api, find_hook},
         describe::time,
@@ -229,7 +229,7 @@ fn there_are(names: &[&str]) -> String {
 /// Where there are no releases: the commit of an earlier success, which is deployed again. It is counted from what
 /// stands there now.
 async fn back_to_commit(api: &Api, hook: &Arc<Hook>, wish: &Wish) -> Result<(Target, String), Refused> {
-    let active = api.store.hook_summary(&hook.name).await?.active;
+    let active = api.store.hook_summary(&hook.name).await?.active.and_then(ListedRun::whole);
     let filter = RunFilter {
         hook: Some(hook.name.clone()),
         stage: Some(RunStage::Finished),

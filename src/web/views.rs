@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// A run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Run {
     /// Its number.
     pub id: i64,
@@ -17,7 +17,7 @@ pub struct Run {
     pub lane: String,
     /// `queued`, `running` or `finished`.
     pub state: String,
-    /// How it ended; null before.
+    /// How it ended; null before. `unreadable`: what is stored of it is damaged, however far it is.
     pub outcome: Option<String>,
     /// The step that decided the outcome, or the one under way.
     pub step: Option<String>,
@@ -79,6 +79,9 @@ pub struct RunInFull {
     pub letters: Vec<Letter>,
     /// Its folder on the daemon's host: spec, journal, log.
     pub folder: String,
+    /// Its log: `none` (it has not begun), `kept`, `put_away` (retention removed it), or `missing` (something else did).
+    #[serde(default)]
+    pub log: String,
 }
 
 /// A letter.

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use crate::{
     journal::{
         Unreadable,
-        entries::{Begin, LiveLink},
+        entries::{self, Begin, LiveLink},
         folder::{RunDir, Whose},
         progress::{Follower, Progress},
         site::{Left, Site},
@@ -21,6 +21,7 @@ use crate::{
     model::{
         deploy::Strategy,
         run::{Failure, FailureClass, Outcome, RunFacts, RunStep},
+        text,
     },
     store::{Adopted, Claim, GivenBack, Kept, Stop, StoreError},
     work::{
@@ -268,8 +269,7 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
         }
         Progress { begin: None, .. } if is_ours => {
             discard_group(folder);
-            let said = fs::read_to_string(folder.keeper_trouble()).unwrap_or_default();
-            let said = said.lines().last().unwrap_or("it said nothing").to_owned();
+            let said = last_word(folder).unwrap_or_else(|| "it said nothing".into());
             give_back(place, claim, Some(format!("its keeper ended before it began: {said}"))).await;
         }
         Progress { begin: None, .. } => {
@@ -277,6 +277,12 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
             give_back(place, claim, None).await;
         }
     }
+}
+
+/// What a keeper said last that could not write its journal.
+fn last_word(folder: &RunDir) -> Option<String> {
+    let said = fs::read_to_string(folder.keeper_trouble()).unwrap_or_default();
+    said.lines().last().map(text::one_line).filter(|it| !it.is_empty())
 }
 
 /// A group that is left by a keeper which died before it began. The next one makes its own.
@@ -309,8 +315,14 @@ async fn interrupted(
     (step, switches): (Option<RunStep>, Vec<LiveLink>),
 ) {
     let grace = claim.job().hook.kill_grace;
-    let end = if keeper::is_of_this_boot(&begin) { "its keeper died" } else { "the machine was restarted" };
-    let token = folder.read_spec().map(|spec| spec.token);
+    let end = match (keeper::is_of_this_boot(&begin), last_word(folder)) {
+        (false, _) => "the machine was restarted".to_owned(),
+        (true, None) => "its keeper died".to_owned(),
+        (true, Some(word)) => format!("its keeper died ({word})"),
+    };
+    entries::give_room_back(folder);
+    // The spec may be lost where the machine went down: only the begin is flushed.
+    let token = begin.token.clone().map_or_else(|| folder.read_spec().map(|spec| spec.token), Ok);
     let searched = match token {
         Ok(token) => {
             spawn_blocking(move || keeper::end_leftovers(&token, &begin, grace).map_err(|err| err.to_string())).await

@@ -10,8 +10,11 @@ mod killed;
 mod troubled;
 
 mod catching_up;
+mod faulty;
+
 mod put_back;
 mod queueing;
+mod unreadable;
 
 mod order;
 

@@ -183,6 +183,50 @@ fn a_command_without_a_daemon_says_where_it_looked_and_what_to_do() {
 }
 
 #[test]
+fn a_hooks_yaml_that_nobody_can_read_keeps_nobody_from_the_daemon() {
+    let mut house = House::with_hook(HOOK);
+    let commit = house.repo.commit(&[("deploy.sh", "#!/bin/sh\necho deployed\n")]);
+    house.start();
+    let run = house.queue(&commit);
+    house.ended(run);
+    let (file, aside) = (house.hooks_file(), house.folder.path().join("aside.yaml"));
+    fs::rename(&file, &aside).expect("moved");
+    type Break = fn(&Path);
+    let breaks: [(&str, Break); 5] = [
+        ("", |_| ()),
+        ("cannot read", |file| fs::create_dir(file).expect("a folder in its place")),
+        ("UTF-8", |file| fs::write(file, [0xff, 0xfe]).expect("written")),
+        ("state", |file| fs::write(file, "server: {state: [a, b]}\nhooks: {").expect("written")),
+        ("", |file| fs::write(file, "hooks: {").expect("written")),
+    ];
+    for (why, break_it) in breaks {
+        let _ = fs::remove_dir(&file).or_else(|_| fs::remove_file(&file));
+        break_it(&file);
+        let (about, named) = (run.to_string(), file.to_str().expect("plain").to_owned());
+        let commands: [&[&str]; 7] = [
+            &["status"],
+            &["runs"],
+            &["show", &about],
+            &["log", &about],
+            &["deliveries"],
+            &["why", "site"],
+            &["status", "--config", &named],
+        ];
+        // A file that is named and is not there is misspelt.
+        for arguments in commands.into_iter().filter(|it| file.exists() || !it.contains(&"--config")) {
+            let output = house.landfall(arguments);
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?} beside a file that is wrong ({why:?}): {said}");
+            let is_said = said.contains("usual state folder") && said.contains(".landfall");
+            assert!(said.contains(why) && is_said != why.is_empty(), "{arguments:?}, {why:?}: {said}");
+        }
+    }
+    let _ = fs::remove_file(&file);
+    fs::rename(&aside, &file).expect("moved back");
+    house.stop();
+}
+
+#[test]
 fn a_daemon_that_is_stopped_leaves_its_runs_to_their_keepers() {
     let gated = format!("{HOOK}\nenv: {{GATE: \"{{folder}}/gate\"}}");
     let mut house = House::with("server: {listen: \"127.0.0.1:0\", grace: 1s}", &gated);

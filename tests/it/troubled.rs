@@ -1,6 +1,6 @@
 //! What becomes of runs when the machine does not do its part: no room to start one, files pulled away from under it.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, thread};
 
 use landfall::journal::progress;
 use nix::{
@@ -258,6 +258,68 @@ fn as_root_a_full_disk_is_answered_with_503_until_there_is_room_and_loses_nothin
     }
     until("people are told of the first", || {
         scene.sink.messages().iter().any(|it| it.contains("No space left")).then_some(())
+    });
+    scene.house.stop();
+}
+
+#[test]
+fn under_a_limit_of_memory_pushes_are_stored_or_put_off_and_the_daemon_lives_on() {
+    let mut scene = scene();
+    let program = scene.house.folder.path().join("limited");
+    let binary = scene.house.program.display();
+    let script = format!("#!/bin/sh\n[ \"$1\" != serve ] || ulimit -v 307200\nexec {binary} \"$@\"\n");
+    fs::write(&program, script).expect("written");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+    scene.house.program = program;
+    // Each thread takes address space.
+    scene.house.variables.push(("TOKIO_WORKER_THREADS".into(), "2".into()));
+    scene.house.start();
+    scene.open_gate();
+    let (pid, listen) = (scene.house.pid(), scene.house.listen());
+    let (house, listen) = (&scene.house, listen.as_str());
+    let push = |number: usize| {
+        let (commit, padding) = (format!("{:040x}", number + 1), "x".repeat([100, 2 << 20, 20 << 20][number % 3]));
+        let body =
+            house.push_of(&commit, "refs/heads/main").replacen('{', &format!("{{\"padding\": \"{padding}\","), 1);
+        house.post_body_to(listen, body)
+    };
+    let answers: Vec<(u16, Value)> = thread::scope(|scope| {
+        let senders: Vec<_> = (0..10).map(|number| scope.spawn(move || push(number))).collect();
+        senders.into_iter().map(|it| it.join().expect("an answer")).collect()
+    });
+    for (status, answer) in &answers {
+        let is_fine =
+            *status == 202 || (*status == 503 && ["busy", "unavailable"].iter().any(|it| answer["error"] == **it));
+        assert!(is_fine, "{status} {answer}\n{}", scene.house.log());
+    }
+    assert!(answers.iter().any(|(status, _)| *status == 202) && answers.iter().any(|(status, _)| *status == 503));
+    assert_eq!(scene.house.json(&["status"])["pid"], pid, "it is the same daemon");
+    let run = scene.house.queue(&scene.commit);
+    scene.goes_well(run);
+    scene.house.stop();
+}
+
+#[test]
+fn a_log_that_somebody_has_removed_is_not_said_to_be_put_away() {
+    let mut scene = scene();
+    scene.house.start();
+    let run = scene.under_way();
+    fs::remove_file(scene.house.run_dir(run).log()).expect("removed");
+    let said = |scene: &Scene| {
+        let output = scene.house.landfall(&["log", &run.to_string()]);
+        assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    assert_eq!(scene.house.run(run)["log"], "missing");
+    assert!(said(&scene).contains("something other than Landfall has removed it from"), "{}", said(&scene));
+    scene.open_gate();
+    scene.house.ended(run);
+    assert!(said(&scene).contains("something other than Landfall has removed it from"), "{}", said(&scene));
+    // Retention removes the oldest logs.
+    scene.house.write_hooks("server: {listen: \"127.0.0.1:0\", keep_logs: 1s}", HOOK);
+    until("a start finds it old enough", || {
+        scene.house.stop().start();
+        said(&scene).contains("no longer kept (`server.keep_logs`)").then_some(())
     });
     scene.house.stop();
 }

@@ -32,6 +32,8 @@ pub enum Act {
     Claim,
     /// The daemon has started, and takes over what was under way.
     Adopt,
+    /// The store is told the time.
+    TellTime,
     /// The store is closed, or its writer has died, and it is opened again.
     Open,
     Deed {
@@ -65,7 +67,7 @@ impl Act {
             | Self::Resume(_)
             | Self::Forgive(..)
             | Self::Post { .. } => true,
-            Self::Ask(_) | Self::Claim | Self::Adopt | Self::Open | Self::NextLetter => false,
+            Self::Ask(_) | Self::Claim | Self::Adopt | Self::TellTime | Self::Open | Self::NextLetter => false,
         }
     }
 
@@ -306,6 +308,7 @@ impl fmt::Display for Act {
             Self::Ask(ticket) => write!(out, "queue a job of {} by hand", ticket.job().hook.name),
             Self::Claim => out.write_str("claim"),
             Self::Adopt => out.write_str("adopt"),
+            Self::TellTime => out.write_str("tell the time"),
             Self::Open => out.write_str("open the store again"),
             Self::Deed { right, deed, .. } => write!(out, "{deed:?} run {} under fence {}", right.run, right.fence),
             Self::Cancel(run) => write!(out, "cancel run {run}"),

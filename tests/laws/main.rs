@@ -154,7 +154,12 @@ fn a_hold_keeps_jobs_waiting_and_loses_none() {
 #[test]
 fn no_lane_waits_longer_behind_others_than_priorities_are_worth() {
     let laws = [laws::NOBODY_IS_PASSED_OVER];
-    hold(&laws, Mix { pushes: 50, time: 25, set_back: 6, letters: 0, trouble: 4, ..EVERYTHING });
+    hold(&laws, Mix { pushes: 50, time: 25, jumps: 8, letters: 0, trouble: 4, ..EVERYTHING });
+}
+
+#[test]
+fn nothing_waits_longer_than_its_configured_length_however_the_clock_jumps() {
+    hold(&[laws::NO_WAIT_IS_LONGER], Mix { work: 60, holds: 8, letters: 20, time: 15, jumps: 25, ..EVERYTHING });
 }
 
 #[test]

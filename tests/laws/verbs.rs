@@ -16,6 +16,9 @@ use landfall::model::run::RunStep;
 
 use crate::cast::{COMMITS, HOOKS, REFS};
 
+const DAY: u32 = 24 * 3600;
+const YEAR: u32 = 365 * DAY;
+
 /// A whole script. Printed, it is one short line for each step.
 #[derive(Clone)]
 pub struct Script(pub Vec<Step>);
@@ -144,8 +147,10 @@ pub enum Verb {
     NextLetter,
     Post(u8, Posting),
     Pass(u16),
+    /// The clock of the machine jumps ahead.
+    Ahead(u32),
     /// The clock of the machine is set back.
-    SetBack(u16),
+    SetBack(u32),
     /// The daemon ends and starts again.
     Restart,
 }
@@ -160,13 +165,13 @@ pub struct Mix {
     pub holds: u32,
     pub letters: u32,
     pub time: u32,
-    pub set_back: u32,
+    pub jumps: u32,
     pub restarts: u32,
     /// Of a hundred commits, how many go wrong.
     pub trouble: u32,
 }
 
-/// Some of everything. A clock that is set back has a law of its own.
+/// Some of everything.
 pub const EVERYTHING: Mix = Mix {
     pushes: 30,
     people: 8,
@@ -175,7 +180,7 @@ pub const EVERYTHING: Mix = Mix {
     holds: 6,
     letters: 10,
     time: 8,
-    set_back: 0,
+    jumps: 4,
     restarts: 3,
     trouble: 12,
 };
@@ -201,7 +206,7 @@ fn verb(mix: Mix) -> BoxedStrategy<Verb> {
         (mix.holds, holds()),
         (mix.letters, letters()),
         (mix.time, seconds().prop_map(Verb::Pass).boxed()),
-        (mix.set_back, seconds().prop_map(Verb::SetBack).boxed()),
+        (mix.jumps, jump()),
         (mix.restarts, Just(Verb::Restart).boxed()),
     ];
     Union::new_weighted(kinds.into_iter().filter(|(weight, _)| *weight > 0).collect()).boxed()
@@ -222,6 +227,13 @@ fn ref_name() -> impl Strategy<Value = u8> {
 
 fn seconds() -> BoxedStrategy<u16> {
     prop_oneof![6 => 1..15_u16, 3 => 55..70_u16, 1 => 3000..8000_u16].boxed()
+}
+
+/// What a set clock, a machine without a battery and a person do to it. Less is taken for no jump.
+fn jump() -> BoxedStrategy<Verb> {
+    let back = prop_oneof![2 => 2..15_u32, 2 => 500..700_u32, 1 => Just(DAY), 1 => Just(YEAR)];
+    let ahead = prop_oneof![1 => Just(DAY), 2 => Just(YEAR)];
+    prop_oneof![3 => back.prop_map(Verb::SetBack), 2 => ahead.prop_map(Verb::Ahead)].boxed()
 }
 
 fn push() -> impl Strategy<Value = Push> {
@@ -355,6 +367,7 @@ impl fmt::Display for Verb {
             Self::NextLetter => out.write_str("take a letter"),
             Self::Post(letter, posting) => write!(out, "with letter #{letter}: {posting:?}"),
             Self::Pass(seconds) => write!(out, "{seconds} s pass"),
+            Self::Ahead(seconds) => write!(out, "the clock jumps ahead by {seconds} s"),
             Self::SetBack(seconds) => write!(out, "the clock is set back by {seconds} s"),
             Self::Restart => out.write_str("restart"),
         }

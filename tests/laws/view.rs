@@ -272,8 +272,8 @@ async fn glance(store: &Store, name: &str) -> Glance {
     let summary = store.hook_summary(&name).await.expect("a summary");
     Glance {
         live: summary.live.map(|it| it.to_string()),
-        last: summary.last.map(|it| it.id.0),
-        active: summary.active.map(|it| it.id.0),
+        last: summary.last.map(|it| it.id().0),
+        active: summary.active.map(|it| it.id().0),
         waiting: summary.waiting,
         bad_commits: summary.bad_commits.iter().map(|it| (it.commit.to_string(), it.run.0)).collect(),
     }

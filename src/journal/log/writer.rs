@@ -108,9 +108,14 @@ impl Writer {
 
     /// Shows readers what has gathered.
     pub fn flush(&mut self) -> io::Result<()> {
-        let result = self.file.write_all(&self.batch);
+        let result = self.write();
         self.batch.clear();
         result
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        fail::fail_point!("keeper-log-write", |code| Err(crate::journal::faulty_disk(code)));
+        self.file.write_all(&self.batch)
     }
 
     fn add(&mut self, at: Timestamp, mark: u8, text: &[u8]) -> io::Result<()> {

@@ -310,8 +310,9 @@ fn counts(
         DedupeKey::Id(_) | DedupeKey::Body(_) => Ok(true),
         DedupeKey::Named(_) => Ok(false),
         DedupeKey::BodyWithin(_, window) => {
-            let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-            if millis(now).saturating_sub(at) > window {
+            let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+            // The clock may have been set back since.
+            if millis(now).abs_diff(at) > window {
                 return Ok(false);
             }
             let mut since = tx.prepare_cached("SELECT 1 FROM seen WHERE hook = ?1 AND key = ?2 AND delivery > ?3")?;

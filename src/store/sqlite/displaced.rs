@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::{
-    journal,
     model::{
         job::Job,
         run::{Outcome, RunId},
@@ -20,7 +19,7 @@ use crate::{
         StoreError,
         sqlite::{
             lanes,
-            rows::{ref_key, takes_place},
+            rows::{readable_job, ref_key, takes_place},
             runs::{self, Place, Prepared},
         },
     },
@@ -83,12 +82,12 @@ fn displaced_by(tx: &Connection, run: RunId) -> Result<Vec<Displaced>, StoreErro
     let mut statement = tx.prepare_cached("SELECT has_staged = 0, job FROM run JOIN job USING (run) WHERE run = ?1")?;
     let (mut displaced, mut taker) = (Vec::new(), Some(run));
     while let Some(RunId(run)) = taker {
-        let row = |row: &Row| Ok((row.get::<_, Option<bool>>(0)?, row.get::<_, String>(1)?));
+        let row = |row: &Row| Ok((row.get::<_, Option<bool>>(0)?, readable_job(row, 1)?));
         // What an earlier release ended is left alone: nobody knows whether it had staged anything.
         let Some((Some(true), job)) = statement.query_row([run], row).optional()? else { break };
         displaced.extend(find(tx, "r.superseded_by = ?1 AND r.next_run IS NULL", run)?);
         // A job that cannot be read ends the chain.
-        taker = journal::job::decode(&job).ok().and_then(|it| it.retry_of);
+        taker = job.and_then(|it| it.retry_of);
     }
     displaced.sort_by_key(|it| std::cmp::Reverse(it.run));
     Ok(displaced)
@@ -101,7 +100,7 @@ fn find(tx: &Connection, which: &str, run: i64) -> Result<Vec<Displaced>, StoreE
     let mut rows = statement.query([run])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        if let Ok(job) = journal::job::decode(&row.get::<_, String>(3)?) {
+        if let Some(job) = readable_job(row, 3)? {
             found.push(Displaced { run: RunId(row.get(0)?), lane: row.get(1)?, delivery: row.get(2)?, job });
         }
     }

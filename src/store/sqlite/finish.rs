@@ -19,7 +19,7 @@ use crate::{
         claims::{Cancelled, Finished, GivenBack, Right},
         sqlite::{
             again, displaced, hold, lanes, outbox,
-            rows::{millis, ref_key, time},
+            rows::{millis, readable_job, ref_key, time},
             runs::{self, Ending, Place},
         },
     },
@@ -278,9 +278,9 @@ pub(in crate::store) fn cancel(
     };
     let outcome = Outcome::Cancelled { step: None, reason: reason.to_owned() };
     runs::end(tx, &Ending::unclaimed(run, &outcome, now))?;
-    let job: String = tx.query_row("SELECT job FROM job WHERE run = ?1", [run.0], |row| row.get(0))?;
+    let mut find = tx.prepare_cached("SELECT job FROM job WHERE run = ?1")?;
     // A job that cannot be read names nobody to tell; the stop is what was asked for.
-    if let Ok(job) = journal::job::decode(&job) {
+    if let Some(job) = find.query_row([run.0], |row| readable_job(row, 0)).optional()?.flatten() {
         tell(tx, run, hook, &job, &outcome)?;
     }
     displaced::settle(tx, (run, hook), &outcome, &place, now)?;

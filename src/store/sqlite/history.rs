@@ -2,7 +2,7 @@
 //!
 //! Invariant: every page walks an index from its newest end, and nothing here counts history.
 
-use rusqlite::{Connection, OptionalExtension, Row, ToSql};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, types::ValueRef};
 
 use crate::{
     forge::DedupeKey,
@@ -11,14 +11,18 @@ use crate::{
         name::HookName,
         run::{RunId, RunStep},
         source::Forge,
+        text,
     },
     store::{
         StoreError,
         arrival::DeliveryNo,
         claims::Stop,
-        history::{Counts, DeliveryFilter, DeliveryView, HookSummary, RunFilter, RunStage, RunState, RunView},
+        history::{
+            Counts, DeliveryFilter, DeliveryView, HookSummary, ListedRun, RunFilter, RunStage, RunState, RunView,
+            UnreadableRun,
+        },
         sqlite::{
-            hold, live, repository,
+            hold, live, press, repository,
             rows::{commit_id, hook_name, key_bytes, known, lane_name, source_path, time},
             runs,
         },
@@ -36,18 +40,18 @@ const RUN: &str = "SELECT r.run, h.name AS hook, l.name AS lane, j.job, r.commit
          SELECT group_concat(run) FROM taken) AS supersedes,
         a.started_at AS begun_at, a.step, a.cancel_asked, a.yields_to,
         coalesce(a.fence, r.fence) AS fence
-    FROM run r JOIN hook h USING (hook) JOIN lane l ON l.lane = r.lane JOIN job j USING (run)
+    FROM run r LEFT JOIN hook h USING (hook) LEFT JOIN lane l ON l.lane = r.lane LEFT JOIN job j USING (run)
     LEFT JOIN pending p USING (run) LEFT JOIN active a USING (run)";
 
 /// One run.
-pub(in crate::store) fn run(tx: &Connection, run: RunId) -> Result<Option<RunView>, StoreError> {
+pub(in crate::store) fn run(tx: &Connection, run: RunId) -> Result<Option<ListedRun>, StoreError> {
     let mut views = views(tx, &format!("{RUN} WHERE r.run = ?1"), &[&run.0])?;
     Ok(views.pop())
 }
 
 /// A page of runs. Waiting and running ones are looked up where they wait and run, so the page costs the same
 /// whatever lies behind them.
-pub(in crate::store) fn runs(tx: &Connection, filter: &RunFilter) -> Result<Vec<RunView>, StoreError> {
+pub(in crate::store) fn runs(tx: &Connection, filter: &RunFilter) -> Result<Vec<ListedRun>, StoreError> {
     let hook = match &filter.hook {
         None => None,
         Some(name) => match runs::known_hook(tx, name)? {
@@ -74,25 +78,55 @@ pub(in crate::store) fn runs(tx: &Connection, filter: &RunFilter) -> Result<Vec<
 const LOOK_BACK_RUNS: u32 = 10_000;
 
 /// The newest runs that ended with a commit of these first digits.
-pub(in crate::store) fn runs_of_commit(tx: &Connection, digits: &str, limit: u32) -> Result<Vec<RunView>, StoreError> {
+pub(in crate::store) fn runs_of_commit(
+    tx: &Connection,
+    digits: &str,
+    limit: u32,
+) -> Result<Vec<ListedRun>, StoreError> {
     let recent = "r.run > (SELECT coalesce(max(run), 0) FROM run) - ?2";
     let page = format!("{RUN} WHERE {recent} AND substr(r.commit_id, 1, ?3) = ?1 ORDER BY r.run DESC LIMIT ?4");
     let length = u32::try_from(digits.len()).unwrap_or(u32::MAX);
     views(tx, &page, &[&digits, &LOOK_BACK_RUNS, &length, &limit])
 }
 
-fn views(tx: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<RunView>, StoreError> {
+fn views(tx: &Connection, sql: &str, values: &[&dyn ToSql]) -> Result<Vec<ListedRun>, StoreError> {
     let mut statement = tx.prepare_cached(sql)?;
     let mut rows = statement.query(values)?;
     let mut views = Vec::new();
     while let Some(row) = rows.next()? {
-        views.push(view(row)?);
+        views.push(match view(row) {
+            Ok(view) => ListedRun::Whole(Box::new(view)),
+            Err(StoreError::Damaged(why)) => ListedRun::Unreadable(unreadable(row, why)?),
+            Err(error) => return Err(error),
+        });
     }
     Ok(views)
 }
 
+/// What is left of a run.
+fn unreadable(row: &Row, why: String) -> Result<UnreadableRun, StoreError> {
+    let is_there = |column: &str| row.get_ref(column).is_ok_and(|it| it != ValueRef::Null);
+    let word = |column: &str| match row.get_ref(column) {
+        Ok(ValueRef::Text(bytes)) => text::shown(&String::from_utf8_lossy(bytes)).into_owned(),
+        Ok(ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_)) | Err(_) => "?".to_owned(),
+    };
+    Ok(UnreadableRun {
+        id: RunId(row.get("run")?),
+        hook: word("hook"),
+        lane: word("lane"),
+        stage: match (is_there("finished_at"), is_there("begun_at")) {
+            (true, _) => RunStage::Finished,
+            (false, true) => RunStage::Running,
+            (false, false) => RunStage::Queued,
+        },
+        created_at: row.get("created_at").ok().and_then(|it| time(it).ok()),
+        why,
+    })
+}
+
 fn view(row: &Row) -> Result<RunView, StoreError> {
-    let job = journal::job::decode(&row.get::<_, String>("job")?)?;
+    let job = row.get::<_, Option<String>>("job")?.ok_or_else(|| StoreError::Damaged("its job is gone".into()))?;
+    let job = journal::job::decode(&job)?;
     let commit: Option<String> = row.get("commit_id")?;
     let commit = commit.map(|it| commit_id(&it)).transpose()?.or_else(|| job.target.commit().cloned());
     let fields: Option<String> = row.get("fields")?;
@@ -222,7 +256,7 @@ pub(in crate::store) fn payload(tx: &Connection, no: DeliveryNo) -> Result<Optio
     let Some((size_bytes, zstd)) = row else { return Ok(None) };
     let damaged = |why: String| StoreError::Damaged(format!("body of delivery {no}: {why}"));
     let size_bytes = usize::try_from(size_bytes).map_err(|err| damaged(err.to_string()))?;
-    zstd::bulk::decompress(&zstd, size_bytes).map(Some).map_err(|err| damaged(err.to_string()))
+    press::decompress(&zstd, size_bytes).map(Some)
 }
 
 /// So many runs are looked through at a glance. Whoever lists a thousand hooks does not wait for those that left out

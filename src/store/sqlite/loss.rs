@@ -45,8 +45,15 @@ pub(in crate::store) fn last(tx: &Connection) -> Result<Option<Loss>, StoreError
     found.map(|(at, known, found)| Ok(Loss { at: time(at)?, known, found })).transpose()
 }
 
-/// Gives up folders that were found before this time; how many.
-pub(super) fn give_up_folders(tx: &Connection, before: Timestamp, limit: i64) -> Result<i64, StoreError> {
+/// Gives up folders that were found before this time; how many. Those that were found in the future, by a clock that was
+/// ahead, were found now.
+pub(super) fn give_up_folders(
+    tx: &Connection,
+    before: Timestamp,
+    limit: i64,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    tx.prepare_cached("UPDATE lost_folder SET at = ?1 WHERE at > ?1")?.execute([millis(now)])?;
     let mut statement = tx.prepare_cached(
         "DELETE FROM lost_folder WHERE run IN (SELECT run FROM lost_folder WHERE at < ?1 LIMIT ?2) RETURNING run",
     )?;

@@ -11,12 +11,14 @@ mod soundness;
 mod writer;
 
 mod again;
+mod clock;
 mod displaced;
 mod repository;
 mod rows;
 
 pub(super) mod accept;
 pub(super) mod accepted;
+pub(super) mod belief;
 pub(super) mod catch_up;
 pub(super) mod finish;
 pub(super) mod history;
@@ -31,6 +33,7 @@ pub(super) mod runs;
 
 use std::{path::Path, sync::Arc};
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use crate::store::{
@@ -56,7 +59,14 @@ impl Engine {
     /// Opens the database in a state folder. Letters that were in a sender's hands are due again: nobody sends yet.
     pub(super) fn open(folder: &Path) -> Result<Self, OpenError> {
         let open::Opened { writer: connection, database, lock, was_left_open } = open::open(folder)?;
-        outbox::take_back(&connection).map_err(|source| OpenError::Database { folder: folder.to_owned(), source })?;
+        match outbox::take_back(&connection) {
+            Err(source) if soundness::is_damage(&source) => {
+                return Err(OpenError::Database { folder: folder.to_owned(), source });
+            }
+            // On a full disk they are due when their senders would have had to be done.
+            Err(err) => tracing::warn!("letters that were being sent are sent again later: {err}"),
+            Ok(()) => (),
+        }
         let bells = Arc::<Bells>::default();
         let writer = writer::Writer::start(connection, &database, lock, Arc::clone(&bells))
             .map_err(|source| OpenError::File { path: folder.to_owned(), source })?;
@@ -80,6 +90,31 @@ impl Engine {
         let written = self.writer.write(rings, work).await;
         self.soundness.look(&written);
         written
+    }
+
+    /// The same for a change at this time, which the store takes note of.
+    pub(super) async fn write_at<T, F>(&self, rings: Rings, now: Timestamp, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let dated = move |tx: &Connection| clock::turn(tx, now).and_then(|()| work(tx));
+        self.write(rings, dated).await
+    }
+
+    /// The same for a look at this time that changes something only if it finds something.
+    pub(super) async fn look_at<T, F>(&self, now: Timestamp, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Fn(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let dated = move |tx: &Connection| clock::look(tx, now).and_then(|()| work(tx));
+        self.write(Rings::NONE, dated).await
+    }
+
+    /// Takes note of the time.
+    pub(super) async fn tell_time(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write_at(Rings::ALL, now, |_| Ok(())).await
     }
 
     /// Reads one state of the database.

@@ -14,7 +14,7 @@ use std::{
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 use thiserror::Error;
 
-use crate::store::sqlite::{lock, soundness::is_damage};
+use crate::store::sqlite::{clock, lock, soundness::is_damage};
 
 /// One per version of the schema, in order. A released one is never edited.
 const MIGRATIONS: &[&str] = &[
@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
+    include_str!("migrations/0005.sql"),
 ];
 
 /// `LndF`: says whose database this is, in the file's header.
@@ -143,6 +144,7 @@ fn connect(database: &Path, folder: &Path) -> Result<Connection, OpenError> {
     // longer log would be felt at the start after a kill, when it is read.
     writer.pragma_update(None, "wal_autocheckpoint", 8192).map_err(failed)?;
     migrate(&mut writer, database, folder)?;
+    writer.execute_batch(clock::IN_MEMORY).map_err(failed)?;
     Ok(writer)
 }
 

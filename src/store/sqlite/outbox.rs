@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// How long a sender may take. A letter whose sender came to nothing is due again after it.
-const HAND: Duration = Duration::from_secs(600);
+pub(super) const HAND: Duration = Duration::from_secs(600);
 
 /// The letter that may be sent next: new ones first, so that a dead mail server does not hold up the others.
 pub(super) const NEXT_DUE: &str =
@@ -104,13 +104,15 @@ pub(in crate::store) fn end(tx: &Connection, letter: LetterId, end: End, now: Ti
     Ok(())
 }
 
-/// The letter waits until `at`, unless another sender has taken it since.
+/// The letter waits for so long, unless another sender has taken it since.
 pub(in crate::store) fn try_later(
     tx: &Connection,
     letter: &Letter,
-    at: Timestamp,
+    wait: Duration,
     why: &str,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let at = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
     let mut statement = tx.prepare_cached(
         "UPDATE letter SET due_at = ?3, taken = 0, why = ?4
          WHERE letter = ?1 AND attempts = ?2 + 1 AND due_at IS NOT NULL",

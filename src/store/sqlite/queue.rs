@@ -45,11 +45,11 @@ pub(in crate::store) enum Head {
 /// A run in our hands, its job not yet read.
 pub(in crate::store) struct Taken {
     run: i64,
-    lane: String,
+    lane: Text,
     fence: i64,
     delivery: Option<i64>,
-    token: Option<String>,
-    job: Option<String>,
+    token: Text,
+    job: Text,
     started: bool,
     /// The run in which its commit did not come up.
     bad_run: Option<i64>,
@@ -68,19 +68,30 @@ impl Taken {
 
     /// Reads the job. Not the writer's business: it takes a while to compile a hook's globs.
     pub(in crate::store) fn read(self) -> Result<Claim, StoreError> {
-        let job = self.job.ok_or_else(|| StoreError::Damaged(format!("run {} has no job", self.run)))?;
-        let job = journal::job::decode(&job)?;
+        let missing = |what: &str| StoreError::Damaged(format!("run {} has no {what}", self.run));
+        let job = journal::job::decode(&self.job?.ok_or_else(|| missing("job"))?)?;
+        let lane = self.lane?.ok_or_else(|| missing("lane"))?;
         let bad = self.bad_run.filter(|_| !job.asked.is_by_a_person()).zip(job.target.commit());
         Ok(Claim {
             run: RunId(self.run),
-            lane: lane_name(&self.lane)?,
+            lane: lane_name(&lane)?,
             fence: self.fence,
             delivery: self.delivery.map(DeliveryNo),
-            token: self.token.map(|it| known("token", &it, RunToken::parse(&it))).transpose()?,
+            token: self.token?.map(|it| known("token", &it, RunToken::parse(&it))).transpose()?,
             hold: bad.map(|(run, commit)| hold::sentence(commit, &job.hook.name, RunId(run))),
             job: Arc::new(job),
         })
     }
+}
+
+/// A text of a row, or why it cannot be read. Not an error of the look: a row that cannot be read must be taken, to be
+/// put out of the way.
+type Text = Result<Option<String>, StoreError>;
+
+fn text(row: &Row, column: usize) -> rusqlite::Result<Text> {
+    let value = row.get_ref(column)?;
+    let text = value.as_str_or_null().map(|it| it.map(str::to_owned));
+    Ok(text.map_err(|err| StoreError::Damaged(format!("a text of its row: {err}"))))
 }
 
 /// Takes the lane head that comes first among those whose time has come.
@@ -104,14 +115,13 @@ pub(in crate::store) fn claim(tx: &Connection, now: Timestamp) -> Result<Head, S
 
 fn take(tx: &Connection, lane: i64, run: i64) -> Result<Taken, StoreError> {
     let fence = lanes::raise_fence(tx, lane)?;
-    let mut leave =
-        tx.prepare_cached("DELETE FROM pending WHERE run = ?1 AND lane = ?2 RETURNING seq, ref, since, rank")?;
-    let row = |row: &Row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    let (seq, ref_key, since, rank): (i64, String, i64, i64) = leave.query_row([run, lane], row)?;
+    // Whatever stands in the row: what cannot be read is found out by who reads it.
     let mut enter = tx.prepare_cached(
-        "INSERT INTO active (lane, run, seq, fence, ref, since, rank) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO active (lane, run, seq, fence, ref, since, rank)
+         SELECT lane, run, seq, ?3, ref, since, rank FROM pending WHERE run = ?2 AND lane = ?1",
     )?;
-    enter.execute(params![lane, run, seq, fence, ref_key, since, rank])?;
+    enter.execute(params![lane, run, fence])?;
+    tx.prepare_cached("DELETE FROM pending WHERE run = ?1 AND lane = ?2")?.execute([run, lane])?;
     // A row from before there were words has none, and its run no folder in which one stands.
     let mut name =
         tx.prepare_cached("UPDATE run SET token = lower(hex(randomblob(16))) WHERE run = ?1 AND token IS NULL")?;
@@ -130,11 +140,11 @@ fn taken(tx: &Connection, lane: i64) -> Result<Taken, StoreError> {
     Ok(statement.query_row([lane], |row| {
         Ok(Taken {
             run: row.get(0)?,
-            lane: row.get(1)?,
+            lane: text(row, 1)?,
             fence: row.get(2)?,
             delivery: row.get(3)?,
-            token: row.get(4)?,
-            job: row.get(5)?,
+            token: text(row, 4)?,
+            job: text(row, 5)?,
             started: row.get(6)?,
             bad_run: row.get(7)?,
         })

@@ -3,9 +3,11 @@
 //! Invariant: what was stored reads back unchanged, to the millisecond; what does not is `Damaged`, never guessed.
 
 use jiff::Timestamp;
+use rusqlite::Row;
 
 use crate::{
     forge::DedupeKey,
+    journal,
     model::{
         deploy::Strategy,
         hook::QueuePolicy,
@@ -52,6 +54,12 @@ pub(super) fn source_path(text: &str) -> Result<SourcePath, StoreError> {
 /// The value of a stored word.
 pub(super) fn known<T>(what: &'static str, word: &str, value: Option<T>) -> Result<T, StoreError> {
     value.ok_or_else(|| damaged(what, word))
+}
+
+/// The job in a column, if there is one that can be read.
+pub(super) fn readable_job(row: &Row, column: usize) -> rusqlite::Result<Option<Job>> {
+    let text = row.get_ref(column)?.as_str().ok();
+    Ok(text.and_then(|it| journal::job::decode(it).ok()))
 }
 
 /// A ref in the queue; empty: none is known.

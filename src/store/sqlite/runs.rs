@@ -19,8 +19,8 @@ use crate::{
     store::{
         StoreError,
         sqlite::{
-            lanes,
-            rows::{IS_NO_TAG, is_push, millis, ref_key, replaces, takes_place},
+            clock, lanes,
+            rows::{IS_NO_TAG, is_push, millis, readable_job, ref_key, replaces, takes_place},
         },
     },
 };
@@ -80,7 +80,7 @@ pub(super) fn append(
     let run = insert(tx, new, (hook, lane), delivery, now)?;
     first.map_or(Ok(()), |first| note_first(tx, run, first))?;
     let accepted = first.unwrap_or(run);
-    let rank = clock(tx, now)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
+    let rank = clock::ranking(tx)? - i64::from(job.hook.priority) * MILLIS_PER_PRIORITY;
     let mut place = Place { lane, seq, not_before: None, since: millis(now), rank };
     for earlier in supersede(tx, (hook, lane), (job, delivery), (run, accepted), now)? {
         // Its place in the lane is its own, but not how long people have waited: a busy branch would never be deployed.
@@ -133,15 +133,6 @@ fn make_room(
     let ref_key = ref_key(job.target.ref_name());
     statement.execute(params![hook, run.0, replaces(job, delivery), ref_key, IN_A_ROW_MAX, accepted.0])?;
     Ok(())
-}
-
-/// The time for ranks: that of the machine, unless it was set back.
-fn clock(tx: &Connection, now: Timestamp) -> Result<i64, StoreError> {
-    let before: i64 = tx.prepare_cached("SELECT at FROM queue_clock")?.query_row([], |row| row.get(0))?;
-    if millis(now) > before {
-        tx.prepare_cached("UPDATE queue_clock SET at = ?1")?.execute([millis(now)])?;
-    }
-    Ok(millis(now).max(before))
 }
 
 /// The row of the hook, made if it is new.
@@ -287,7 +278,7 @@ pub(super) fn unfinished_newer(
     let ref_key = ref_key(job.target.ref_name());
     let mut rows = statement.query(params![hook, accepted.0])?;
     while let Some(row) = rows.next()? {
-        let Ok(job) = journal::job::decode(&row.get::<_, String>(2)?) else { continue };
+        let Some(job) = readable_job(row, 2)? else { continue };
         if takes_place((&job, row.get(1)?), &ref_key) {
             newest = newest.max(Some(RunId(row.get(0)?)));
         }

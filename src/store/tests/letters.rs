@@ -54,7 +54,7 @@ async fn a_letter_leaves_the_outbox_only_when_it_was_sent_or_given_up() {
     let id = letter.letter().id;
     world.pass(Duration::from_secs(1));
     let later = world.now.saturating_add(Duration::from_secs(30)).expect("a time");
-    world.store.try_later(letter, later, "421 try later").await.expect("put back");
+    world.store.try_later(letter, Duration::from_secs(30), "421 try later", world.now).await.expect("put back");
     let LetterTurn::NothingUntil(due) = world.store.next_letter(world.now).await.expect("a turn") else {
         panic!("nothing is due yet");
     };

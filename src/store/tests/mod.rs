@@ -1,12 +1,15 @@
 //! The promises of the store, against real SQLite in a temporary folder.
 
 mod catch_up;
+mod clock;
+mod damage;
 mod deliveries;
 mod displaced;
 mod holds;
 mod letters;
 mod policies;
 mod queue;
+mod retention;
 mod upkeep;
 
 use std::{

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::{World, all, days_before, failed};
 use crate::{
     model::run::{FailureClass, Outcome, RunId},
-    store::{OpenError, RunFilter, Store},
+    store::{OpenError, RunFilter, Store, TooOld},
 };
 
 #[tokio::test]
@@ -44,7 +44,8 @@ async fn retention_keeps_the_newest_the_live_and_the_unfinished() {
         world.store.sent(letter, world.now).await.expect("noted");
     }
     let before = days_before(world.now, 90);
-    while world.store.prune(3, before, before, world.now).await.expect("pruned").more {}
+    let old = Some(TooOld { logs_before: before, bodies_before: before });
+    while world.store.prune(3, old, world.now).await.expect("pruned").more {}
     let kept = world.store.runs(RunFilter { hook: None, stage: None, before: None, limit: 100 }).await.expect("a read");
     let kept: Vec<_> = kept.iter().map(|it| it.id).collect();
     assert!(kept.contains(&live) && kept.contains(&waiting) && kept.contains(&failures[4]), "{kept:?}");
@@ -92,7 +93,8 @@ async fn folders_of_lost_runs_keep_their_numbers_and_go_when_they_are_old() {
     assert_eq!(world.queue(&hook, 'b').await, RunId(known.0 + 5));
     let when_found = world.now;
     world.pass(std::time::Duration::from_secs(60));
-    let prune = |before| world.store.prune(100, before, before, world.now);
+    let old = |before| Some(TooOld { logs_before: before, bodies_before: before });
+    let prune = |before| world.store.prune(100, old(before), world.now);
     assert_eq!(prune(when_found).await.expect("pruned").folders, []);
     assert_eq!(prune(world.now).await.expect("pruned").folders, [RunId(known.0 + 2), RunId(known.0 + 4)]);
 }

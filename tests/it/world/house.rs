@@ -220,6 +220,11 @@ impl House {
         post(listen, "/hooks/site", signed(self.push_of(commit, "refs/heads/main")))
     }
 
+    /// The same for any signed body.
+    pub fn post_body_to(&self, listen: &str, body: String) -> (u16, Value) {
+        post(listen, "/hooks/site", signed(body))
+    }
+
     /// Posts a request to the public listener.
     pub fn post(&self, path: &str, rehearsal: Rehearsal) -> (u16, Value) {
         post(&self.listen(), path, rehearsal)

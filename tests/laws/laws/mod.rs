@@ -6,6 +6,7 @@ mod hands;
 mod lanes;
 mod letters;
 mod survival;
+mod time;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,6 +27,7 @@ pub use self::{
     lanes::{HOLDS_HOLD, IN_ORDER, NOBODY_IS_PASSED_OVER, ONE_IN_HAND, SUPERSEDED_BY_NEWER},
     letters::{LETTERS_COME_WITH_THEIR_CAUSE, LETTERS_STAY_UNTIL_ACKNOWLEDGED},
     survival::{ACKNOWLEDGED_IS_STORED, AGAIN_CHANGES_NOTHING, COMMITTED_IS_THERE, UNCOMMITTED_LEAVES_NOTHING},
+    time::NO_WAIT_IS_LONGER,
 };
 
 use crate::{
@@ -45,7 +47,7 @@ pub struct Law {
 }
 
 /// All of them.
-pub const ALL: [Law; 19] = [
+pub const ALL: [Law; 20] = [
     ACKNOWLEDGED_IS_STORED,
     UNCOMMITTED_LEAVES_NOTHING,
     COMMITTED_IS_THERE,
@@ -65,6 +67,7 @@ pub const ALL: [Law; 19] = [
     A_RUN_ENDS_ONCE,
     LETTERS_COME_WITH_THEIR_CAUSE,
     LETTERS_STAY_UNTIL_ACKNOWLEDGED,
+    NO_WAIT_IS_LONGER,
 ];
 
 /// Something that was asked of the store, what it answered, and what it shows.
@@ -98,7 +101,8 @@ pub struct Diary {
     pub letters_in_hand: BTreeMap<i64, Timestamp>,
     /// What people last heard of each hook.
     pub moods: BTreeMap<String, Mood>,
-    clock: Option<Timestamp>,
+    /// The latest time by the clock of the machine, since it was last set back.
+    pub latest: Option<Timestamp>,
     last_answer: Option<Answer>,
     /// By run, where it is not that of its own number.
     places: BTreeMap<i64, i64>,
@@ -111,7 +115,7 @@ pub struct Diary {
 /// How long a run has been waited for, and how urgent it is.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
-    /// By a clock that is never set back.
+    /// Moved back with the clock.
     pub since: Timestamp,
     /// Its priority; the lowest and the highest, where a reload has changed it.
     pub priority: (i8, i8),
@@ -228,6 +232,7 @@ impl Diary {
 
     /// Remembers it.
     pub fn note(&mut self, event: &Event) {
+        self.note_time(event);
         self.note_turns(event);
         if let Act::Receive(deliveries) = &event.act {
             self.deliveries_sent += deliveries.len();
@@ -259,13 +264,23 @@ impl Diary {
         self.last_answer = Some(event.answer.clone());
     }
 
-    /// The clock that is never set back is that of acceptance: what nobody accepted anything at was no time.
+    /// Where the clock was set back, what had been waited for until then is moved back with it.
+    fn note_time(&mut self, event: &Event) {
+        let latest = self.latest.replace(event.at).filter(|it| *it > event.at);
+        let Some(back) = latest.map(|it| it.duration_since(event.at)) else { return };
+        for turn in self.turns.values_mut() {
+            turn.since = turn.since.saturating_sub(back).expect("a time");
+        }
+        let hand_until = event.at.saturating_add(HAND).expect("a time");
+        for until in self.letters_in_hand.values_mut() {
+            *until = hand_until.min(*until);
+        }
+    }
+
     fn note_turns(&mut self, event: &Event) {
         for (run, shown) in event.new_runs() {
-            let clock = self.clock.map_or(event.at, |it| it.max(event.at));
-            self.clock = Some(clock);
             let own = event.hook(run).priority;
-            let mut turn = Turn { since: clock, priority: (own, own) };
+            let mut turn = Turn { since: event.at, priority: (own, own) };
             // What the store makes by itself is as urgent as the run by whose end it was made.
             let ended = event.ended_run().filter(|_| shown.retry_of.is_some());
             let waited = |it: &&i64| event.before.facts.runs.get(it).is_none_or(Run::waits);

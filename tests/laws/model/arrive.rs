@@ -141,7 +141,9 @@ impl Model {
             DedupeKey::Id(_) | DedupeKey::Body(_) => true,
             DedupeKey::Named(_) => false,
             DedupeKey::BodyWithin(_, window) => {
-                now <= later(it.at, *window) && newest.is_none_or(|newest| newest <= it.delivery)
+                now <= later(it.at, *window)
+                    && it.at <= later(now, *window)
+                    && newest.is_none_or(|newest| newest <= it.delivery)
             }
         });
         let mut in_vain = InVain::default();
@@ -177,9 +179,8 @@ impl Model {
     pub(super) fn append(&mut self, job: &Job, (delivery, first): (Option<i64>, Option<i64>), now: Timestamp) -> i64 {
         let (hook, lane) = (job.hook.name.as_str(), job.hook.lane.as_str());
         let run = self.next_run();
-        self.clock = self.clock.max(now);
         self.lane(lane).places += 1;
-        let own_rank = self.clock.as_millisecond() - i64::from(job.hook.priority) * millis(POINT);
+        let own_rank = self.latest.as_millisecond() - i64::from(job.hook.priority) * millis(POINT);
         let mut place = Place { number: self.lane(lane).places, since: now, rank: own_rank };
         let first = first.unwrap_or(run);
         for (since, rank) in self.supersede((job, delivery), (run, first), now) {

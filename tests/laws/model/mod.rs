@@ -4,6 +4,7 @@
 //! does not ask it. Numbers rise by one, as those of SQLite do.
 
 mod arrive;
+mod clock;
 mod displaced;
 mod ends;
 mod letters;
@@ -43,8 +44,8 @@ pub struct Model {
     deliveries: BTreeMap<i64, Delivery>,
     letters: BTreeMap<i64, Letter>,
     holds: BTreeMap<Option<String>, Hold>,
-    /// The time of ranks. It never goes back.
-    clock: Timestamp,
+    /// The latest time that it was told, by which jobs are ranked.
+    latest: Timestamp,
 }
 
 /// What is remembered of a hook.
@@ -185,17 +186,19 @@ impl Model {
             deliveries: BTreeMap::new(),
             letters: BTreeMap::new(),
             holds: BTreeMap::new(),
-            clock: Timestamp::UNIX_EPOCH,
+            latest: Timestamp::UNIX_EPOCH,
         }
     }
 
     /// Does what is asked, and says what a store has to answer.
     pub fn carry_out(&mut self, act: &Act, now: Timestamp) -> Answer {
+        self.hear_the_time(now);
         match act {
             Act::Receive(deliveries) => Answer::Received(deliveries.iter().map(|it| self.receive(it, now)).collect()),
             Act::Ask(ticket) => Answer::Queued(self.append(ticket.job(), (None, None), now)),
             Act::Claim => self.claim(now),
             Act::Adopt => self.adopt(),
+            Act::TellTime => Answer::Done,
             Act::Open => {
                 self.take_letters_back();
                 Answer::Done

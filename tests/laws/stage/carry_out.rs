@@ -56,6 +56,7 @@ impl Stage<'_> {
                 }
                 Answer::Adopted(adopted)
             }
+            Act::TellTime => done(store.tell_time(now).await?),
             Act::Open => Answer::Done,
             Act::Deed { right, deed, .. } => self.ask_with_claim(right, *deed).await?,
             Act::Cancel(run) => Answer::Cancelled(store.cancel(RunId(*run), CANCEL_REASON, now).await?),
@@ -124,7 +125,7 @@ impl Stage<'_> {
         let posted = match posting {
             Posting::Sent => store.sent(claim, now).await,
             Posting::TryLater(seconds) => {
-                store.try_later(claim, now + Duration::from_secs(seconds.into()), POST_TROUBLE).await
+                store.try_later(claim, Duration::from_secs(seconds.into()), POST_TROUBLE, now).await
             }
             Posting::GiveUp => store.give_up(claim, POST_TROUBLE, now).await,
         };

@@ -92,10 +92,8 @@ impl<'a> Stage<'a> {
     async fn step(&mut self, step: &Step) -> Judged {
         match &step.verb {
             Verb::Pass(seconds) => self.pass(Duration::from_secs((*seconds).into())),
-            Verb::SetBack(seconds) => {
-                let back = Duration::from_secs((*seconds).into());
-                self.now = self.now.saturating_sub(back).expect("a time");
-            }
+            Verb::Ahead(seconds) => self.pass(Duration::from_secs((*seconds).into())),
+            Verb::SetBack(seconds) => return self.set_back(Duration::from_secs((*seconds).into())).await,
             Verb::Restart => return self.restart().await,
             verb => {
                 if let Some(act) = self.choose(verb) {
@@ -108,6 +106,14 @@ impl<'a> Stage<'a> {
 
     fn pass(&mut self, time: Duration) {
         self.now = self.now.saturating_add(time).expect("a time");
+    }
+
+    /// A daemon looks at its store every few seconds, so the store was told the time shortly before and is told it again
+    /// shortly after.
+    async fn set_back(&mut self, time: Duration) -> Judged {
+        self.act(Act::TellTime, Fate::Good).await?;
+        self.now = self.now.saturating_sub(time).expect("a time");
+        self.act(Act::TellTime, Fate::Good).await
     }
 
     /// What a verb acts on, if there is anything.
@@ -151,7 +157,7 @@ impl<'a> Stage<'a> {
                 let (letter, attempts) = *pick(&self.hands.letters(), *number)?;
                 Act::Post { letter, attempts, posting: *posting }
             }
-            Verb::Pass(_) | Verb::SetBack(_) | Verb::Restart => return None,
+            Verb::Pass(_) | Verb::Ahead(_) | Verb::SetBack(_) | Verb::Restart => return None,
         })
     }
 
@@ -207,8 +213,8 @@ impl<'a> Stage<'a> {
         let before = Rc::clone(&self.view);
         let is_new_daemon = matches!(act, Act::Open) || matches!(fate, Fate::CrashBefore | Fate::CrashAfter);
         let touched = touched(&act, &answer, &before.facts);
-        // Whom a commit is forgiven shows in a glance alone.
-        let looks_anew = is_new_daemon || matches!(act, Act::Forgive(..));
+        // Whom a commit is forgiven shows in a glance alone, and a clock that was set back in letters of any run.
+        let looks_anew = is_new_daemon || matches!(act, Act::Forgive(..) | Act::TellTime);
         let after = View::of(&self.store, (!looks_anew).then_some(&*before), &touched).await;
         let event = Event { act, fate, answer, is_repeat, at: self.now, before, after: Rc::new(after) };
         self.lines.push(event.to_string());
