@@ -3,7 +3,7 @@
 //! Invariant: a handler reads or changes the store through its verbs alone, so a client can do nothing that a loop
 //! could not have seen.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -36,7 +36,9 @@ use crate::{
     route,
     store::{Cancelled, DeliveryFilter, DeliveryNo, RunFilter, RunState, RunView, Store},
     web::{
-        Tally, describe, explain, hold, rehearse, releases,
+        Tally, describe, explain, hold,
+        listeners::Local,
+        rehearse, releases,
         reply::Refused,
         views::{self, ActRequest, DeployRequest, Done, Explanation, LogPiece, RunInFull, SendRequest, Sent, Status},
     },
@@ -74,8 +76,8 @@ pub struct Daemon {
     pub file: PathBuf,
     /// The state folder.
     pub state: PathBuf,
-    /// Where deliveries are received, with the port that was really bound.
-    pub local: SocketAddr,
+    /// Where deliveries are received, with the ports that were really bound; there is one at least.
+    pub local: Vec<Local>,
     /// The control group below which each run gets its own, or why there is none.
     pub cgroup: Result<PathBuf, String>,
     /// Since when it serves.
@@ -84,6 +86,14 @@ pub struct Daemon {
     pub trouble: watch::Receiver<Option<String>>,
     /// What has been counted since the start.
     pub tally: Arc<Tally>,
+}
+
+impl Daemon {
+    /// Where this machine posts to: an address if there is one.
+    pub(super) fn entrance(&self) -> &Local {
+        let at = self.local.iter().find(|it| matches!(it, Local::At(_)));
+        at.or(self.local.first()).expect("deliveries are received somewhere")
+    }
 }
 
 /// What a handler answers.
@@ -118,7 +128,7 @@ async fn status(State(api): State<Api>) -> Answer<Status> {
     let mut list = Vec::new();
     for hook in hooks.hooks.values() {
         let summary = api.store.hook_summary(&hook.name).await?;
-        list.push(describe::hook(&hooks, api.daemon.local, hook, &summary, (&stopped, &holds)));
+        list.push(describe::hook(&hooks, api.daemon.entrance(), hook, &summary, (&stopped, &holds)));
     }
     let loss = api.store.last_loss().await?;
     Ok(Json(describe::status(&api, api.store.counts().await?, &holds, loss.as_ref(), list)))

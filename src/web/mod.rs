@@ -12,7 +12,13 @@ mod reply;
 
 mod address;
 
+mod seats;
+
+mod budget;
+
 mod limits;
+
+pub mod listeners;
 
 pub mod socket;
 
