@@ -4,7 +4,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +13,6 @@ use jiff::Timestamp;
 use sd_notify::NotifyState;
 use thiserror::Error;
 use tokio::{
-    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
     task::{JoinSet, spawn_blocking},
@@ -30,10 +28,12 @@ use crate::{
     keeper,
     model::run::RunId,
     notify::{self, Desk},
+    process::open_files::OpenFiles,
     store::{Belief, OpenError, Store, StoreError, TooOld},
     web::{
         self, Tally,
         api::{self, Api, Daemon},
+        listeners::{HandedOver, ListenError, Listeners},
         socket::{Socket, SocketError},
     },
     work::{self, Workplace},
@@ -60,14 +60,12 @@ pub enum DaemonError {
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
-    /// An address cannot be bound.
-    #[error("cannot listen at {address}: {source}; is another program there, or is `server.listen` wrong?")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// There is nothing to receive deliveries at.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The limit of open files cannot be asked for.
+    #[error("cannot ask how many files may be open: {0}")]
+    OpenFiles(io::Error),
     /// The Unix socket cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
@@ -79,27 +77,28 @@ pub enum DaemonError {
     LoopEnded(&'static str),
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonError> {
+/// Serves until SIGTERM or SIGINT, at the sockets that were handed over or at its own.
+pub async fn serve(file: &Path, environment: Environment, handed_over: HandedOver) -> Result<(), DaemonError> {
     let mut signals = Signals::catch().map_err(DaemonError::Signals)?;
     let loaded = hooks::load(file, &environment).map_err(DaemonError::Refused)?;
     for warning in &loaded.warnings {
         warn!("{warning}");
     }
     let hooks = Arc::new(loaded.hooks);
+    let files = OpenFiles::raise().map_err(DaemonError::OpenFiles)?;
+    warn_of_few(files, &hooks);
     keeper::premises::judge(&hooks.server.state)?;
     let store = Store::open(&hooks.server.state)?;
     if let Err(err) = store.tell_time(Timestamp::now()).await {
         error!("cannot note the time in the store: {err}");
     }
     look_for_loss(&store, &hooks.server.state).await;
-    let address = hooks.server.listen;
-    let bind_error = |source| DaemonError::Bind { address, source };
-    let listener = TcpListener::bind(address).await.map_err(bind_error)?;
-    let local = listener.local_addr().map_err(bind_error)?;
+    let listeners = Listeners::open(&hooks.server.listen, handed_over).await?;
+    let local = listeners.local().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let outlives_us = listeners.outlive_us();
     let sockets = bind_sockets(&hooks, &environment)?;
-    let mut loops = Loops::start(file, environment, hooks, store.clone(), listener, local, sockets);
-    info!("landfall {} receives at http://{local} and follows {}", env!("CARGO_PKG_VERSION"), file.display());
+    let mut loops = Loops::start(file, environment, hooks, store.clone(), (listeners, files), sockets);
+    info!("landfall {} receives at {local} and follows {}", env!("CARGO_PKG_VERSION"), file.display());
     tell_systemd(&NotifyState::Ready);
     let ended = loop {
         tokio::select! {
@@ -111,10 +110,29 @@ pub async fn serve(file: &Path, environment: Environment) -> Result<(), DaemonEr
         }
     };
     tell_systemd(&NotifyState::Stopping);
-    info!("stopping: no more deliveries are accepted");
+    info!("stopping: no more runs are started; deliveries are accepted to the end");
     loops.stop().await;
+    if outlives_us {
+        info!("whoever connects from now on waits for the next daemon");
+    }
     store.close().await;
     ended.map_or(Ok(()), |name| Err(DaemonError::LoopEnded(name)))
+}
+
+/// The rest of the descriptors is for the store, runs, mail and clients.
+fn connections_max(files: OpenFiles) -> usize {
+    files.max() / 2
+}
+
+fn warn_of_few(files: OpenFiles, hooks: &Hooks) {
+    let (wanted, max) = (hooks.server.max_connections.all, connections_max(files));
+    if max < wanted {
+        warn!(
+            "only {} files may be open, so `server.max_connections.all` is {max} and not {wanted}: raise the hard limit \
+             (`LimitNOFILE=` of a unit, `ulimit -Hn` of a shell)",
+            files.max()
+        );
+    }
 }
 
 /// Looks whether the store knows the runs that have folders, before a run gets a number.
@@ -150,7 +168,8 @@ async fn recall(store: &Store, state: &Path, known: RunId) {
     }
 }
 
-/// The loops, and the two levers that stop them: first what receives, then what works.
+/// The loops, and the two levers that stop them: first what works, then what receives, so that a push that comes while
+/// runs are waited for is stored like any other.
 struct Loops {
     receiving: JoinSet<&'static str>,
     working: JoinSet<&'static str>,
@@ -165,8 +184,7 @@ impl Loops {
         environment: Environment,
         hooks: Arc<Hooks>,
         store: Store,
-        listener: TcpListener,
-        local: SocketAddr,
+        (listeners, files): (Listeners, OpenFiles),
         sockets: Vec<Socket>,
     ) -> Self {
         let (stop_receiving, stop_working) = (CancellationToken::new(), CancellationToken::new());
@@ -178,7 +196,9 @@ impl Loops {
         let tally = Arc::new(Tally::default());
         let environment = Arc::new(environment);
         let mut receiving = JoinSet::new();
-        let public = web::serve_public(listener, store.clone(), hooks.clone(), tally.clone(), stop_receiving.clone());
+        let local = listeners.local();
+        let (tally_of_public, stop_public, max) = (tally.clone(), stop_receiving.clone(), connections_max(files));
+        let public = web::serve_public(listeners, max, store.clone(), hooks.clone(), tally_of_public, stop_public);
         receiving.spawn(named("the public listener", public));
         let started_at = Timestamp::now();
         let (file_owned, cgroup) = (file.to_owned(), keeper::probe_cgroup());
@@ -195,6 +215,7 @@ impl Loops {
             hooks: hooks.clone(),
             environment: environment.clone(),
             state: state.clone(),
+            files,
         };
         working.spawn(named("the work loop", work::serve(place, stop_working.clone())));
         let desk =
@@ -233,12 +254,12 @@ impl Loops {
     }
 
     async fn stop(mut self) {
+        self.stop_working.cancel();
+        join_all(&mut self.working).await;
         self.stop_receiving.cancel();
         if timeout(LAST_ANSWERS, join_all(&mut self.receiving)).await.is_err() {
             warn!("some senders were still waiting for an answer; their deliveries are stored or were never confirmed");
         }
-        self.stop_working.cancel();
-        join_all(&mut self.working).await;
     }
 }
 

@@ -40,7 +40,7 @@ pub fn serve(folder: &Path) -> Result<()> {
     let hooks = Arc::new(loaded.map_err(|refused| anyhow!("{refused}"))?.hooks);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(hooks.server.listen).await?;
+        let listener = TcpListener::bind(hooks.server.listen.addresses()).await?;
         loop {
             let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;

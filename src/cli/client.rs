@@ -23,7 +23,8 @@ use crate::{
     cli::{Exit, Reach},
     hooks::{self, Environment},
     model::text,
-    web::views::Refusal,
+    store,
+    web::{socket::FILE_NAME, views::Refusal},
 };
 
 /// The hooks.yaml of the packaged daemon.
@@ -54,7 +55,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A daemon that answers.
 pub(super) struct Client {
-    socket: PathBuf,
+    /// Where it may be, the likeliest place first; there is one at least.
+    sockets: Vec<PathBuf>,
     runtime: Runtime,
 }
 
@@ -74,16 +76,16 @@ impl Trouble {
 }
 
 impl Client {
-    /// Finds the daemon's socket; it is not asked anything yet.
+    /// Finds the places where the daemon's socket may be; it is not asked anything yet.
     pub(super) fn find(reach: &Reach) -> Result<Self, Trouble> {
-        Self::at(socket_of(reach)?)
+        Self::at(sockets_of(reach)?)
     }
 
-    /// The daemon at this socket.
-    pub(super) fn at(socket: PathBuf) -> Result<Self, Trouble> {
+    /// The daemon at one of these sockets.
+    pub(super) fn at(sockets: Vec<PathBuf>) -> Result<Self, Trouble> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|err| Trouble::new(Exit::Failed, format!("cannot start: {err}")))?;
-        Ok(Self { socket, runtime })
+        Ok(Self { sockets, runtime })
     }
 
     /// Asks for something.
@@ -121,9 +123,9 @@ impl Client {
         let answer = self.runtime.block_on(async { timeout(PATIENCE, self.exchange(method, path, body)).await });
         let (is_good, bytes) = match answer {
             Ok(Ok(answer)) => answer,
-            Ok(Err(err)) if is_refused(&err) => return Err(not_allowed(&self.socket)),
-            Ok(Err(err)) => return Err(self.unreachable(&err.to_string())),
-            Err(_) => return Err(self.unreachable("it accepted the connection and does not answer")),
+            Ok(Err(Failure::Connecting(trouble))) => return Err(trouble),
+            Ok(Err(Failure::Exchange(err))) => return Err(unreachable(&format!("the daemon broke off: {err}"))),
+            Err(_) => return Err(unreachable("the daemon took the connection and does not answer")),
         };
         if is_good {
             return serde_json::from_slice(&bytes).map_err(|err| {
@@ -141,8 +143,12 @@ impl Client {
         Err(Trouble::new(exit, refusal.message))
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<(bool, Bytes)> {
-        let stream = connect(&self.socket).await?;
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(bool, Bytes), Failure> {
+        let stream = self.connect().await.map_err(Failure::Connecting)?;
+        Self::talk(stream, method, path, body).await.map_err(Failure::Exchange)
+    }
+
+    async fn talk(stream: UnixStream, method: Method, path: &str, body: Bytes) -> anyhow::Result<(bool, Bytes)> {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let request = Request::builder().method(method).uri(path).header("host", "landfall");
         let request = request.header("content-type", "application/json").body(Full::new(body))?;
@@ -161,15 +167,44 @@ impl Client {
         }
     }
 
-    fn unreachable(&self, why: &str) -> Trouble {
-        let socket = self.socket.display();
-        Trouble::new(
-            Exit::Unreachable,
-            format!(
-                "no daemon answers at {socket}: {why}\nstart one with `landfall serve`, or name its hooks.yaml with --config"
+    /// Connects to the first socket where somebody listens. A file may be left of a daemon that was killed.
+    async fn connect(&self) -> Result<UnixStream, Trouble> {
+        let mut silent = Vec::new();
+        for socket in &self.sockets {
+            match connect(socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(err) if err.kind() == io::ErrorKind::PermissionDenied => return Err(not_allowed(socket)),
+                Err(err) if err.kind() == io::ErrorKind::NotFound => silent.push(format!("no {}", socket.display())),
+                Err(err) => silent.push(format!("nobody answers at {}: {err}", socket.display())),
+            }
+        }
+        let held = self.sockets.iter().filter_map(|it| it.parent()).find(|it| store::is_in_use(it));
+        let silent = silent.join("; ");
+        Err(match held {
+            Some(state) => Trouble::new(
+                Exit::Unreachable,
+                format!(
+                    "a daemon is running on {}, and cannot be reached: {silent}\nit makes its socket again within seconds; \
+                     if it does not, restart it: deploys under way go on",
+                    state.display()
+                ),
             ),
-        )
+            None => unreachable(&format!("no daemon is running: {silent}")),
+        })
     }
+}
+
+/// Why the daemon gave no answer.
+enum Failure {
+    /// Nobody could be connected to; all is said.
+    Connecting(Trouble),
+    /// The connection broke.
+    Exchange(anyhow::Error),
+}
+
+fn unreachable(why: &str) -> Trouble {
+    let help = "start one with `landfall serve`, or name its hooks.yaml with --config";
+    Trouble::new(Exit::Unreachable, format!("{why}\n{help}"))
 }
 
 /// Connects even where the path is longer than a socket address can hold (108 bytes, `man 7 unix`): the folder is
@@ -182,10 +217,6 @@ async fn connect(socket: &Path) -> io::Result<UnixStream> {
     // Whoever may use the socket need not be allowed to look around where it is.
     let folder = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     UnixStream::connect(Path::new(&format!("/proc/self/fd/{}", folder.as_raw_fd())).join(name)).await
-}
-
-fn is_refused(err: &anyhow::Error) -> bool {
-    err.downcast_ref::<io::Error>().is_some_and(|it| it.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn not_allowed(socket: &Path) -> Trouble {
@@ -218,34 +249,67 @@ fn state_of(config: &Path, is_named: bool) -> Result<Option<PathBuf>, Trouble> {
     Ok(usual)
 }
 
-fn socket_of(reach: &Reach) -> Result<PathBuf, Trouble> {
+/// The sockets at which the daemon may be, the likeliest first.
+fn sockets_of(reach: &Reach) -> Result<Vec<PathBuf>, Trouble> {
     if let Some(socket) = &reach.socket {
-        return Ok(socket.clone());
+        return Ok(vec![socket.clone()]);
     }
-    let mut looked_at = Vec::new();
     // Where there is no hooks.yaml any more, its daemon may go on beside it.
     let config = config_of(reach.config.as_deref()).unwrap_or_else(|| PathBuf::from(CONFIGS[0]));
-    if let Some(state) = state_of(&config, reach.config.is_some())? {
-        let socket = state.join("landfall.sock");
-        match socket.try_exists() {
-            Ok(true) => return Ok(socket),
-            Err(err) if err.kind() == io::ErrorKind::PermissionDenied => return Err(not_allowed(&socket)),
-            Ok(false) | Err(_) => (),
-        }
-        looked_at.push(socket.display().to_string());
-    }
+    let state = state_of(&config, reach.config.is_some())?;
+    let mut sockets: Vec<PathBuf> = state.iter().map(|it| it.join(FILE_NAME)).collect();
     // Who names another file means another daemon.
     if reach.config.as_deref().is_none_or(|it| it == Path::new(PACKAGED_CONFIG)) {
-        if Path::new(PACKAGED_SOCKET).exists() {
-            return Ok(PACKAGED_SOCKET.into());
-        }
-        looked_at.push(PACKAGED_SOCKET.into());
+        sockets.push(PACKAGED_SOCKET.into());
     }
-    Err(Trouble::new(
-        Exit::Unreachable,
-        format!(
-            "no daemon is running: looked for a socket at {}\nstart one with `landfall serve`, or name its hooks.yaml with --config",
-            looked_at.join(" and ")
-        ),
-    ))
+    Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::unix::net::UnixListener, path::PathBuf};
+
+    use axum::{Json, Router, routing::get};
+    use tokio::runtime;
+    use tokio_util::sync::CancellationToken;
+
+    use super::{Client, Exit, FILE_NAME};
+    use crate::web::socket;
+
+    #[test]
+    fn where_nobody_listens_at_a_socket_the_next_one_is_tried() {
+        let [stale, live] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        drop(UnixListener::bind(stale.path().join(FILE_NAME)).expect("a socket"));
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let router = Router::new().route("/v1/where", get(async || Json("here")));
+        let serving = async {
+            let socket = socket::bind(live.path(), None).expect("a socket");
+            socket::serve(socket, router, CancellationToken::new()).await;
+        };
+        let sockets = [&stale, &live].map(|it| it.path().join(FILE_NAME)).to_vec();
+        std::thread::scope(|scope| {
+            let stop = CancellationToken::new();
+            let stopped = stop.clone();
+            scope.spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! { () = serving => (), () = stopped.cancelled() => () }
+                });
+            });
+            let client = Client::at(sockets).expect("a client");
+            let answer: Result<String, _> = client.get_patiently("/v1/where", None);
+            stop.cancel();
+            assert_eq!(answer.map_err(|it| it.message), Ok("here".to_owned()));
+        });
+    }
+
+    #[test]
+    fn all_places_that_were_looked_at_are_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        File::create(folder.path().join("plain")).expect("a file");
+        let sockets: Vec<PathBuf> = ["plain", "none"].iter().map(|it| folder.path().join(it)).collect();
+        let trouble = Client::at(sockets).expect("a client").get::<String>("/v1/where").expect_err("nobody");
+        assert_eq!(trouble.exit, Exit::Unreachable);
+        let said = trouble.message;
+        assert!(said.contains("no daemon is running") && said.contains("/plain") && said.contains("/none"), "{said}");
+    }
 }

@@ -56,7 +56,7 @@ pub(super) fn doctor(options: &Options) -> Exit {
     if let Some(state) = unit.as_ref().and_then(|it| it.state_of(&file)) {
         environment = environment.with("STATE_DIRECTORY", &state.to_string_lossy());
         if let (Daemon::Silent(_), None) = (&daemon, &options.reach.socket) {
-            daemon = ask(Client::at(state.join("landfall.sock")));
+            daemon = ask(Client::at(vec![state.join("landfall.sock")]));
         }
     }
     let state = state_of(&daemon, &file, &environment);

@@ -21,6 +21,7 @@ use crate::{
     daemon::{self, DaemonError},
     hooks::{Environment, problem},
     process::hidden,
+    web::listeners::HandedOver,
 };
 
 /// Options of `serve`.
@@ -63,7 +64,7 @@ pub(super) fn serve(options: Options) -> Exit {
     if let Err(trouble) = start_log(&options) {
         return complain(&trouble);
     }
-    let mut environment = Environment::of_process();
+    let (handed_over, mut environment) = HandedOver::take(Environment::of_process());
     if let Some(env_file) = &options.env_file {
         environment = match environment.with_file(env_file) {
             Ok(environment) => environment,
@@ -77,7 +78,7 @@ pub(super) fn serve(options: Options) -> Exit {
         Ok(runtime) => runtime,
         Err(err) => return complain(&Trouble::new(Exit::Failed, format!("cannot start: {err}"))),
     };
-    let ended = runtime.block_on(daemon::serve(&file, environment));
+    let ended = runtime.block_on(daemon::serve(&file, environment, handed_over));
     // What may still wait for a name server or a disk must not hold up the end.
     runtime.shutdown_background();
     match ended {

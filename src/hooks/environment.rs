@@ -61,6 +61,12 @@ impl Environment {
         self
     }
 
+    /// The same without that variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
     /// The same with those of a file of `KEY=value` lines, as systemd's `EnvironmentFile=` reads them: `#` and `;`
     /// begin a comment line, quotes around a value are not part of it. The file wins.
     pub fn with_file(mut self, file: &Path) -> Result<Self, EnvironmentError> {

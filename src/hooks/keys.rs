@@ -12,6 +12,7 @@ pub(super) const SERVER: &[&str] = &[
     "admin_url",
     "state",
     "workers",
+    "max_connections",
     "max_body",
     "body_timeout",
     "trusted_proxies",
@@ -22,6 +23,8 @@ pub(super) const SERVER: &[&str] = &[
     "keep_logs",
     "max_log",
 ];
+
+pub(super) const CONNECTIONS: &[&str] = &["all", "address"];
 
 pub(super) const SOURCE: &[&str] = &["forge", "secret", "signing_token", "accept_token_too", "allow_from"];
 

@@ -15,6 +15,7 @@ mod health;
 mod hook;
 mod keys;
 mod later;
+mod listen;
 mod notify;
 mod on;
 mod patterns;
@@ -49,6 +50,7 @@ use thiserror::Error;
 pub use self::units::duration;
 pub use self::{
     environment::{Environment, EnvironmentError},
+    listen::{Connections, Listen, Proxies},
     notify::{Smtp, SmtpTls},
     problem::{Problem, Severity},
     secrets::{NamedSecret, SecretError},
@@ -320,9 +322,9 @@ fn read_top(root: &Node, check: &mut Check) -> Option<Found> {
             |text| if text == "1" { Ok(1) } else { Err("this Landfall reads version 1") },
         )
     });
-    let server = top.get("server").and_then(|it| it.names(check));
-    let server = server.unwrap_or(Section { path: "server".into(), place: root.place, fields: Vec::new() });
-    let server = server::read(&server, check);
+    let section = top.get("server").and_then(|it| it.names(check));
+    let section = section.unwrap_or(Section { path: "server".into(), place: root.place, fields: Vec::new() });
+    let server = server::read(&section, check);
     let smtp = top.get("smtp").map(|it| notify::read_smtp(it, check));
     if let Some(slack) = top.get("slack") {
         later::read_slack(slack, check);
@@ -337,6 +339,9 @@ fn read_top(root: &Node, check: &mut Check) -> Option<Found> {
     let drafts = read_hooks(&top, &around, check)?;
     whole::check_all(&drafts, &source_fields, smtp.is_some(), &server, check);
     sources.extend(drafts.iter().filter_map(|it| it.source.clone()).map(|it| (it.path.clone(), it)));
+    let asks_for_addresses =
+        !server.allow_from.is_empty() || sources.values().any(|it: &Source| !it.allow_from.is_empty());
+    whole::check_proxies(&section, &server, asks_for_addresses, check);
     let hooks = drafts.into_iter().map(|it| (it.hook.name.clone(), Arc::new(it.hook))).collect();
     Some(Found { server, sources, hooks, smtp: smtp.flatten() })
 }

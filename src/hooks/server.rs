@@ -15,6 +15,7 @@ use nix::unistd::Group;
 use crate::{
     hooks::{
         keys,
+        listen::{self, Connections, Listen, Proxies, address, networks},
         read::{Check, Field, Section},
         units,
     },
@@ -22,14 +23,15 @@ use crate::{
 };
 
 const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9001);
-const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9000);
 const MAX_LOG_DEFAULT: u64 = 256 << 20;
 
 /// How the daemon runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
-    /// Public address for deliveries.
-    pub listen: SocketAddr,
+    /// Where deliveries are received.
+    pub listen: Listen,
+    /// How many connections may be open there.
+    pub max_connections: Connections,
     /// Address of dashboard and API; `None`: off.
     pub admin: Option<SocketAddr>,
     /// Group that may use the Unix socket besides the daemon's user.
@@ -46,8 +48,8 @@ pub struct Server {
     pub max_body_bytes: u64,
     /// The whole body must be in by then.
     pub body_timeout: Duration,
-    /// Addresses whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Proxies,
     /// Addresses that may deliver; empty means any.
     pub allow_from: Vec<IpNet>,
     /// Failed authentications per minute and address; beyond it a 401 becomes a 429.
@@ -78,13 +80,14 @@ impl Server {
 /// The server of a file, or of one that says nothing about it.
 pub(super) fn read(section: &Section, check: &mut Check) -> Server {
     section.refuse_unknown(check, keys::SERVER);
-    let listen = section.read("listen", check, LISTEN_DEFAULT, address);
+    let listen = section.read("listen", check, Listen::NotWritten, listen::listen);
     let admin = section.read("admin", check, Some(ADMIN_DEFAULT), admin);
     Server {
-        listen,
+        max_connections: section.read("max_connections", check, Connections::default(), listen::connections),
         admin,
         socket_group: section.read("socket_group", check, None, |it, check| group(it, check).map(Some)),
-        public_url: section.read("public_url", check, format!("http://{listen}"), public_url),
+        public_url: section.read("public_url", check, listen.default_url(), public_url),
+        listen,
         admin_url: section.read("admin_url", check, format!("http://{}", admin.unwrap_or(ADMIN_DEFAULT)), url),
         state: state(section, check),
         workers: section.read("workers", check, workers_default(), |it, check| {
@@ -92,7 +95,7 @@ pub(super) fn read(section: &Section, check: &mut Check) -> Server {
         }),
         max_body_bytes: section.read("max_body", check, 26 << 20, |it, check| it.size(check, 1 << 10, 1 << 30)),
         body_timeout: section.read("body_timeout", check, Duration::from_secs(10), Field::limit),
-        trusted_proxies: section.read("trusted_proxies", check, Vec::new(), networks),
+        trusted_proxies: section.read("trusted_proxies", check, Proxies::default(), listen::proxies),
         allow_from: section.read("allow_from", check, Vec::new(), networks),
         rate_limit: section.read("rate_limit", check, 60, |it, check| {
             it.number(check, 1..=1_000_000).and_then(|it| u32::try_from(it).ok())
@@ -130,33 +133,8 @@ pub(super) fn tidy(path: &Path) -> PathBuf {
     tidied
 }
 
-/// A list of addresses and networks; at least one.
-pub(super) fn networks(field: &Field, check: &mut Check) -> Option<Vec<IpNet>> {
-    let networks = field.each(check, |it, check| it.parsed(check, "bad-address", units::network))?;
-    if field.items(check)?.is_empty() {
-        field.refuse(
-            check,
-            "empty-list",
-            "is an empty list",
-            "an empty list would not say whether all or none: remove it",
-        );
-        return None;
-    }
-    Some(networks)
-}
-
 fn workers_default() -> usize {
     thread::available_parallelism().map_or(2, |it| it.get().max(2))
-}
-
-fn address(field: &Field, check: &mut Check) -> Option<SocketAddr> {
-    field.parsed(check, "bad-address", |text| {
-        let help = || match text.strip_prefix(':') {
-            Some(port) => format!("write `127.0.0.1:{port}`, or `0.0.0.0:{port}` for all addresses"),
-            None => "write an IP address and a port: `127.0.0.1:9000`, `[::1]:9000`".to_owned(),
-        };
-        text.parse().map_err(|_| help())
-    })
 }
 
 fn admin(field: &Field, check: &mut Check) -> Option<Option<SocketAddr>> {

@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use crate::{
     hooks::{
         keys,
+        listen::networks,
         read::{Check, Field, Section},
         secrets,
-        server::networks,
     },
     model::{
         name::SourceName,

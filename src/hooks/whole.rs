@@ -12,7 +12,7 @@ use std::{
 use crate::{
     hooks::{
         hook::Draft,
-        read::{Check, Field},
+        read::{Check, Field, Section},
         server::Server,
     },
     model::deploy::{Clean, Depth, Strategy},
@@ -160,4 +160,32 @@ fn check_names(drafts: &[Draft], sources: &[Field], check: &mut Check) {
             check.error(draft.name_place, "name-taken", message, "rename one of them");
         }
     }
+}
+
+/// Warns where all senders would come from one address: that of a proxy which `trusted_proxies` does not name.
+///
+/// It is said where a proxy must be there: the listener can be reached from this machine alone, and either forges reach it
+/// by another address, or hooks.yaml itself asks for the senders' addresses.
+pub(super) fn check_proxies(section: &Section, server: &Server, asks_for_addresses: bool, check: &mut Check) {
+    let addresses = server.listen.addresses();
+    let is_reached_by_proxy = !addresses.is_empty() && addresses.iter().all(|it| it.ip().is_loopback());
+    let has_proxy = asks_for_addresses || !server.is_public_url_loopback();
+    if !is_reached_by_proxy
+        || !has_proxy
+        || section.get("trusted_proxies").is_some()
+        || !server.trusted_proxies.is_empty()
+    {
+        return;
+    }
+    let named = ["listen", "allow_from", "public_url"].into_iter().find_map(|it| section.get(it));
+    let consequence = match asks_for_addresses {
+        true => "`allow_from` refuses every delivery that a proxy passes on",
+        false => "no sender has a share of connections of its own",
+    };
+    let message = format!(
+        "only this machine reaches {}, so a proxy passes deliveries on, and `trusted_proxies` names none: {consequence}",
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+    );
+    let help = "add `trusted_proxies: [127.0.0.1, \"::1\"]` to `server`, and let the proxy set X-Forwarded-For";
+    check.warn(named.map_or(section.place, |it| it.key_place), "no-proxies", message, help);
 }

@@ -6,6 +6,7 @@
 pub mod environment;
 pub mod errand;
 pub mod hidden;
+pub mod open_files;
 pub mod text_form;
 pub mod user;
 

@@ -3,7 +3,7 @@
 //! Invariant: a handler reads or changes the store through its verbs alone, so a client can do nothing that a loop
 //! could not have seen.
 
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -39,7 +39,9 @@ use crate::{
         Cancelled, DeliveryFilter, DeliveryNo, HookSummary, ListedRun, RunFilter, RunStage, RunState, RunView, Store,
     },
     web::{
-        Tally, describe, explain, hold, rehearse, releases,
+        Tally, describe, explain, hold,
+        listeners::Local,
+        rehearse, releases,
         reply::Refused,
         views::{
             self, ActRequest, DeployRequest, Done, Explanation, HookStatus, LogPiece, RetryRequest, RunInFull,
@@ -80,8 +82,8 @@ pub struct Daemon {
     pub file: PathBuf,
     /// The state folder.
     pub state: PathBuf,
-    /// Where deliveries are received, with the port that was really bound.
-    pub local: SocketAddr,
+    /// Where deliveries are received, with the ports that were really bound; there is one at least.
+    pub local: Vec<Local>,
     /// The control group below which each run gets its own, or why there is none.
     pub cgroup: Result<PathBuf, String>,
     /// Since when it serves.
@@ -98,6 +100,14 @@ impl Api {
     /// Why the remote of a hook cannot be asked for pushes that were missed.
     pub(super) fn remote_trouble(&self, hook: &HookName) -> Option<String> {
         self.daemon.remotes.borrow().get(hook).cloned()
+    }
+}
+
+impl Daemon {
+    /// Where this machine posts to: an address if there is one.
+    pub(super) fn entrance(&self) -> &Local {
+        let at = self.local.iter().find(|it| matches!(it, Local::At(_)));
+        at.or(self.local.first()).expect("deliveries are received somewhere")
     }
 }
 
@@ -139,7 +149,7 @@ async fn status(State(api): State<Api>) -> Answer<Status> {
     let ground = ground::look(&unknown).await;
     let of_hook = |(hook, summary): &(&Arc<Hook>, HookSummary)| {
         let ground = ground.get(hook.name.as_str());
-        let status = describe::hook(&hooks, api.daemon.local, hook, (summary, ground), (&stopped, &holds));
+        let status = describe::hook(&hooks, api.daemon.entrance(), hook, (summary, ground), (&stopped, &holds));
         HookStatus { remote_trouble: api.remote_trouble(&hook.name), ..status }
     };
     let list = summaries.iter().map(of_hook).collect();

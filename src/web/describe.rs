@@ -2,8 +2,6 @@
 //!
 //! Invariant: words that people and programs see are made here and nowhere else.
 
-use std::net::SocketAddr;
-
 use jiff::{SignedDuration, Timestamp};
 
 use crate::{
@@ -21,6 +19,7 @@ use crate::{
     },
     web::{
         api::Api,
+        listeners::Local,
         reply::{self, Refused},
         views::{self, Delivery, Holding, HookStatus, Letter, LogLine, LogPiece, Run, Status},
     },
@@ -194,7 +193,7 @@ pub(super) fn delivery(view: &DeliveryView) -> Delivery {
 /// A hook as it stands.
 pub(super) fn hook(
     hooks: &Hooks,
-    local: SocketAddr,
+    local: &Local,
     hook: &Hook,
     (summary, ground): (&HookSummary, Option<&CommitId>),
     (stopped, holds): (&[StoppedLane], &[Hold]),
@@ -261,11 +260,14 @@ fn bad_commit(bad: &BadCommit) -> views::BadCommit {
 
 /// The URL to enter at the forge. Where nobody said how the forge reaches us, the address that was really bound stands
 /// for it: the one of hooks.yaml may leave the port to the system.
-fn payload_url(hooks: &Hooks, local: SocketAddr, hook: &Hook) -> String {
+fn payload_url(hooks: &Hooks, local: &Local, hook: &Hook) -> String {
     let base = hooks.server.public_url.trim_end_matches('/');
-    let is_default = base == format!("http://{}", hooks.server.listen);
+    let is_default = base == hooks.server.listen.default_url();
     let path = hooks.path_of(hook);
-    if is_default { format!("http://{local}{path}") } else { format!("{base}{path}") }
+    match local {
+        Local::At(address) if is_default => format!("http://{address}{path}"),
+        Local::At(_) | Local::Unix(_) => format!("{base}{path}"),
+    }
 }
 
 /// The daemon and its hooks.
@@ -279,7 +281,7 @@ pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], loss: Option<&Lo
         config_trouble: api.daemon.trouble.borrow().clone(),
         damage: api.store.damage(),
         loss: loss.filter(is_told).map(|it| views::Loss { at: time(it.at), message: it.to_string() }),
-        listen: api.daemon.local.to_string(),
+        listen: api.daemon.local.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         state: api.daemon.state.display().to_string(),
         holding: Holding {
             cgroup: api.daemon.cgroup.as_ref().ok().map(|it| it.display().to_string()),

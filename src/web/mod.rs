@@ -12,10 +12,16 @@ mod reply;
 
 mod address;
 
+mod seats;
+
+mod budget;
+
 mod limits;
 
 mod instance;
 mod memory;
+
+pub mod listeners;
 
 pub mod socket;
 

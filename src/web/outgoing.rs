@@ -2,26 +2,34 @@
 //!
 //! Invariant: it goes to the address it is given and nowhere else; no proxy, no redirect, no name is looked up.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+};
 
-use crate::forge::rehearsal::Rehearsal;
+use crate::{forge::rehearsal::Rehearsal, web::listeners::Local};
+
+type Posted = Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>>;
 
 /// Posts a rehearsal; gives the status and the answer.
-pub async fn post(
-    address: SocketAddr,
-    path: &str,
-    rehearsal: Rehearsal,
-) -> Result<(u16, Value), Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TcpStream::connect(address).await?;
+pub async fn post(to: impl Into<Local>, path: &str, rehearsal: Rehearsal) -> Posted {
+    match to.into() {
+        Local::At(address) => exchange(TcpStream::connect(address).await?, &address.to_string(), path, rehearsal).await,
+        Local::Unix(socket) => exchange(UnixStream::connect(socket).await?, "localhost", path, rehearsal).await,
+    }
+}
+
+async fn exchange<S>(stream: S, host: &str, path: &str, rehearsal: Rehearsal) -> Posted
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let mut request = Request::post(path).header("host", address.to_string());
+    let mut request = Request::post(path).header("host", host);
     for (name, value) in &rehearsal.headers {
         request = request.header(*name, value);
     }

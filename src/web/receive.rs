@@ -5,24 +5,25 @@
 
 use std::{
     fmt,
-    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use http_body_util::BodyExt;
-use hyper::{HeaderMap, Method, Request, body::Body, body::Incoming};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Method, Request, Response, body::Body, body::Incoming};
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, error, field, info, info_span, warn};
 
 use crate::{
     forge::{Admitted, Check, Media, Proven, Unauthenticated, admit},
-    hooks::Hooks,
+    hooks::{Connections, Hooks},
     model::{
         name::{HookName, SourceName},
         source::{Source, SourcePath},
@@ -30,10 +31,12 @@ use crate::{
     route::{Routed, of_ping, route},
     store::{Arrival, Repository, Store, Verdict},
     web::{
-        address,
+        address::{Peer, Sender},
+        budget::{Budget, Share},
         instance::{self, Foreign},
-        limits::{Budget, Failures, Log, Share, Tally},
+        limits::{Failures, Log, Tally},
         reply::{Aside, Reply},
+        seats::Seat,
     },
 };
 
@@ -50,12 +53,23 @@ pub(super) struct Reception {
     failed_proofs: Failures,
     /// Counted for the log alone.
     denied_addresses: Failures,
+    /// Whatever was refused, by whose share it counts to.
+    refusals: Failures,
     budget: Arc<Budget>,
     tally: Arc<Tally>,
     /// The GitLab instances that were not expected, as far as the log has told of them.
     instances_told: instance::Told,
     /// When the store last failed to commit, if it has not committed since. Held for an assignment only.
     store_failed_at: Mutex<Option<Instant>>,
+}
+
+/// The connection that a request came by.
+#[derive(Clone)]
+pub(super) struct Visit {
+    pub(super) peer: Peer,
+    pub(super) seat: Arc<Seat>,
+    /// The caps of when it was made.
+    pub(super) limits: Connections,
 }
 
 /// What is at a path.
@@ -69,26 +83,39 @@ impl Reception {
     /// Opens with the byte budget that the hooks of now ask for.
     pub(super) fn open(store: Store, hooks: watch::Receiver<Arc<Hooks>>, tally: Arc<Tally>) -> Self {
         let budget = Budget::for_bodies_of(hooks.borrow().server.max_body_bytes);
-        let (failed_proofs, denied_addresses) = (Failures::default(), Failures::default());
+        let (failed_proofs, denied_addresses, refusals) = Default::default();
         let (instances_told, store_failed_at) = (instance::Told::default(), Mutex::new(None));
-        Self { store, hooks, failed_proofs, denied_addresses, budget, tally, instances_told, store_failed_at }
+        Self { store, hooks, failed_proofs, denied_addresses, refusals, budget, tally, instances_told, store_failed_at }
     }
 
     /// Answers one request.
-    pub(super) async fn answer(self: Arc<Self>, peer: IpAddr, request: Request<Incoming>) -> Reply {
+    pub(super) async fn answer(self: Arc<Self>, visit: Visit, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let hooks = Arc::clone(&self.hooks.borrow());
+        let proxies = &hooks.server.trusted_proxies;
+        let sender = Sender::of(visit.peer, request.headers(), proxies);
+        let holder = sender.share(proxies);
+        let reply = match visit.seat.begin_request(holder, visit.limits, Instant::now()) {
+            Ok(()) => self.judge_place(&hooks, &sender, &visit.seat, request).await,
+            Err(_) => Reply::Busy,
+        };
+        let now = Instant::now();
+        visit.seat.end_request(now);
+        // Who asks for refusal after refusal has to connect for each, as far as the share of the address goes.
+        let limit = hooks.server.rate_limit;
+        let is_enough =
+            reply.is_refusal() && holder.is_some() && self.refusals.note(holder, limit, now).retry_after.is_some();
+        if is_enough { reply.into_last_response() } else { reply.into_response() }
+    }
+
+    async fn judge_place(&self, hooks: &Arc<Hooks>, sender: &Sender, seat: &Seat, request: Request<Incoming>) -> Reply {
         match place(request.uri().path()) {
             Place::Nowhere => Reply::NotFound,
             Place::Health => self.health(request.method()),
             Place::Delivery(path) => {
-                let sender = address::of_sender(peer, request.headers(), &hooks.server.trusted_proxies);
-                let shown = sender.unwrap_or(peer);
-                let span = info_span!("delivery", path = %path, sender = %shown, number = field::Empty);
+                let span = info_span!("delivery", path = %path, sender = %sender, number = field::Empty);
                 let reply = match hooks.sources.get(&path) {
                     None => Reply::NotFound,
-                    Some(source) => {
-                        self.receive(&hooks, source, (peer, sender), request).instrument(span.clone()).await
-                    }
+                    Some(source) => self.receive(hooks, source, (sender, seat), request).instrument(span.clone()).await,
                 };
                 span.in_scope(|| debug!("answered `{}`", reply.word()));
                 reply
@@ -112,50 +139,58 @@ impl Reception {
         *self.store_failed_at.lock().unwrap_or_else(PoisonError::into_inner) = failed_at;
     }
 
-    /// Takes a delivery from a peer, and from the sender that stands behind it as far as that can be told.
+    /// Takes a delivery from whoever sends it, by the connection that has this seat.
     async fn receive(
         &self,
         hooks: &Arc<Hooks>,
         source: &Source,
-        (peer, sender): (IpAddr, Option<IpAddr>),
+        (sender, seat): (&Sender, &Seat),
         request: Request<Incoming>,
     ) -> Reply {
         if request.method() != Method::POST {
             return Reply::MethodNotAllowed { allowed: "POST" };
         }
         let (head, body) = request.into_parts();
-        if !address::is_allowed(sender, &[&hooks.server.allow_from, &source.allow_from]) {
-            return self.refuse_address(sender.unwrap_or(peer));
+        let server = &hooks.server;
+        if !sender.is_allowed(&[&server.allow_from, &source.allow_from]) {
+            return self.refuse_address(hooks, sender);
         }
         if let Err(reply) = judge_form(hooks, source, &head.headers, &body) {
             return reply;
         }
-        let mut share = self.budget.share();
-        let proven = match self.prove(hooks, source, &head.headers, body, &mut share).await {
+        let give_up = seat.token().child_token();
+        let mut share = self.budget.share(sender.share(&server.trusted_proxies), give_up.clone());
+        let proven = match self.prove(hooks, source, &head.headers, body, (&mut share, &give_up)).await {
             Ok(proven) => proven,
             Err(Unproven::NotRead(reply)) => return reply,
-            Err(Unproven::Unauthenticated(why)) => return self.refuse_sender(hooks, sender.unwrap_or(peer), why),
+            Err(Unproven::Unauthenticated(why)) => return self.refuse_sender(hooks, sender, why),
         };
+        seat.prove();
+        share.prove();
         let reply = self.store_proven(hooks, source.path.clone(), proven, head.headers).await;
         drop(share);
         reply
     }
 
-    /// Takes the body in, and the proof along with it.
+    /// Takes the body in, and the proof along with it. Where too much comes in, it may have to give up for another's sake.
     async fn prove(
         &self,
         hooks: &Hooks,
         source: &Source,
         headers: &HeaderMap,
         mut body: Incoming,
-        share: &mut Share,
+        (share, give_up): (&mut Share, &CancellationToken),
     ) -> Result<Proven, Unproven> {
         let deadline = Instant::now() + hooks.server.body_timeout;
         let limit_bytes = hooks.server.max_body_bytes;
         let mut check = Check::begin(source, headers, Timestamp::now())?;
         let mut left_bytes = limit_bytes;
         loop {
-            let frame = match timeout_at(deadline, body.frame()).await {
+            let frame = tokio::select! {
+                frame = timeout_at(deadline, body.frame()) => frame,
+                () = give_up.cancelled() => return Err(Unproven::NotRead(Reply::Busy)),
+            };
+            let frame = match frame {
                 Err(_) => return Err(Unproven::NotRead(Reply::TooSlow)),
                 Ok(None) => return Ok(check.finish()?),
                 Ok(Some(Err(err))) => {
@@ -170,20 +205,20 @@ impl Reception {
                 Some(left) => left,
                 None => return Err(Unproven::NotRead(Reply::TooLarge { limit_bytes })),
             };
-            share.take(size).map_err(|_| Unproven::NotRead(Reply::Busy))?;
+            share.take(size, deadline).await.map_err(|_| Unproven::NotRead(Reply::Busy))?;
             check.update(&piece);
         }
     }
 
-    fn refuse_address(&self, sender: IpAddr) -> Reply {
-        let verdict = self.denied_addresses.note(sender, u32::MAX, Instant::now());
-        log_refusal(verdict.log, sender, &"its address is not in `allow_from`");
+    fn refuse_address(&self, hooks: &Hooks, sender: &Sender) -> Reply {
+        let verdict = self.denied_addresses.note(sender.address(), u32::MAX, Instant::now());
+        log_refusal(verdict.log, sender, &sender.why_denied(&hooks.server.trusted_proxies));
         Reply::IpDenied
     }
 
-    fn refuse_sender(&self, hooks: &Hooks, sender: IpAddr, why: Unauthenticated) -> Reply {
+    fn refuse_sender(&self, hooks: &Hooks, sender: &Sender, why: Unauthenticated) -> Reply {
         self.tally.count_failed_proof();
-        let verdict = self.failed_proofs.note(sender, hooks.server.rate_limit, Instant::now());
+        let verdict = self.failed_proofs.note(sender.address(), hooks.server.rate_limit, Instant::now());
         log_refusal(verdict.log, sender, &why);
         match verdict.retry_after {
             None => Reply::Unauthenticated,
@@ -249,7 +284,7 @@ impl From<Unauthenticated> for Unproven {
     }
 }
 
-fn log_refusal(log: Log, sender: IpAddr, why: &dyn fmt::Display) {
+fn log_refusal(log: Log, sender: &Sender, why: &dyn fmt::Display) {
     match log {
         Log::Line => warn!("refused {sender}: {why}"),
         Log::Last => warn!("refused {sender}: {why}; more of this in the same minute is not logged"),

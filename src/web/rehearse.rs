@@ -3,10 +3,7 @@
 //!
 //! Invariant: a rehearsed delivery takes the whole way of a real one; nothing is let past a check.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::timeout;
@@ -21,6 +18,7 @@ use crate::{
     store::{RunFilter, RunView},
     web::{
         api::{Api, commit_id, full_ref, own_branch},
+        listeners::Local,
         outgoing,
         reply::Refused,
         views::{SendRequest, Sent},
@@ -50,9 +48,13 @@ pub(super) async fn send(api: &Api, hook: &Hook, request: SendRequest) -> Result
             Rehearsal::of_push(source, &rehearsal::push_body(hook, &ref_name, &commit, now), now)
         }
     };
-    let url = format!("http://{}{path}", reachable(api.daemon.local));
+    let to = api.daemon.entrance().reachable();
+    let url = match &to {
+        Local::At(address) => format!("http://{address}{path}"),
+        Local::Unix(_) => format!("{to} {path}"),
+    };
     info!(hook.name = %hook.name, "posting a test delivery for {} to {url}", hook.name);
-    let posted = timeout(PATIENCE, outgoing::post(reachable(api.daemon.local), &path.to_string(), rehearsal)).await;
+    let posted = timeout(PATIENCE, outgoing::post(to, &path.to_string(), rehearsal)).await;
     match posted {
         Ok(Ok((status, answer))) => Ok(Sent { url, status, answer }),
         Ok(Err(err)) => Err(Refused::Failed(format!("cannot post to {url}: {err}"))),
@@ -73,14 +75,4 @@ async fn newest_known(api: &Api, hook: &Hook, ref_name: &RefName) -> Result<Comm
             ref_name.full()
         ))
     })
-}
-
-/// The address at which this very host reaches a listener: an unspecified one stands for all, loopback among them.
-fn reachable(local: SocketAddr) -> SocketAddr {
-    let ip = match local.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        other => other,
-    };
-    SocketAddr::new(ip, local.port())
 }

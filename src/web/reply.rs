@@ -122,6 +122,27 @@ impl Reply {
         }
     }
 
+    /// Whether the sender did not get what it asked for, by its own fault.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Stored { .. } | Self::Healthy | Self::Busy | Self::Unavailable => false,
+            Self::NotFound
+            | Self::MethodNotAllowed { .. }
+            | Self::IpDenied
+            | Self::TooLarge { .. }
+            | Self::Unreadable(_)
+            | Self::TooSlow
+            | Self::BrokenOff
+            | Self::Unauthenticated
+            | Self::RateLimited { .. } => true,
+        }
+    }
+
+    /// The answer as HTTP, after which the connection is closed.
+    pub(super) fn into_last_response(self) -> Response<Full<Bytes>> {
+        closing(self.into_response())
+    }
+
     /// The answer as HTTP.
     pub(super) fn into_response(self) -> Response<Full<Bytes>> {
         let word = self.word();

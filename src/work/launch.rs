@@ -33,6 +33,7 @@ use crate::{
         push::RefName,
         secret::{Secret, SecretRef},
     },
+    process::open_files::OpenFiles,
     store::Claim,
     work::{Workplace, lane::LaneLock},
 };
@@ -196,14 +197,16 @@ fn start(place: &Workplace, job: &Job, folder: &RunDir, lock: LaneLock) -> io::R
     let values = passed_on.filter_map(|name| place.environment.variable(name).map(|value| (name, value)));
     command.env_clear().envs(values);
     command.arg("keeper").arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(trouble);
-    pass_lock(&mut command, lock);
+    prepare(&mut command, lock, place.files);
     command.spawn()
 }
 
-/// Lets the child have the lock as descriptor [`LOCK_DESCRIPTOR`], and no other of our children.
+/// Lets the child have the lock as descriptor [`LOCK_DESCRIPTOR`], and no other of our children; and gives it the limit of
+/// open files that we were given ourselves.
 #[expect(unsafe_code, reason = "a descriptor can be placed in one child alone only between fork and exec")]
-fn pass_lock(command: &mut Command, lock: OwnedFd) {
+fn prepare(command: &mut Command, lock: OwnedFd, files: OpenFiles) {
     let place_it = move || {
+        files.restore()?;
         // SAFETY: the number names no owned descriptor of ours in the child; it is forgotten again before anything
         // could close it.
         let mut target = std::mem::ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(LOCK_DESCRIPTOR) });
@@ -212,7 +215,7 @@ fn pass_lock(command: &mut Command, lock: OwnedFd) {
         }
         rustix::io::dup2(&lock, &mut target).map_err(io::Error::from)
     };
-    // SAFETY: the closure runs between fork and exec; it makes one system call, allocates nothing and takes no lock.
+    // SAFETY: the closure runs between fork and exec; it makes two system calls, allocates nothing and takes no lock.
     unsafe {
         command.pre_exec(place_it);
     }

@@ -20,6 +20,7 @@ use tracing::{error, info};
 
 use crate::{
     hooks::{Environment, Hooks},
+    process::open_files::OpenFiles,
     store::{Adopted, Claimed, Store, StoreError},
 };
 
@@ -43,6 +44,8 @@ pub struct Workplace {
     pub environment: Arc<Environment>,
     /// The state folder.
     pub state: PathBuf,
+    /// The limit of open files that keepers get back.
+    pub files: OpenFiles,
 }
 
 /// Carries out runs until `stop`, then gives those under way `server.grace` to end, and leaves the rest to their

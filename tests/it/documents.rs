@@ -32,7 +32,7 @@ fn the_example_hooks_yaml_loads() {
 }
 
 #[test]
-fn systemd_takes_the_unit_file() {
+fn systemd_takes_the_unit_files() {
     let folder = tempfile::tempdir().expect("a folder");
     let unit = fs::read_to_string(root().join("systemd/landfall.service")).expect("the unit file");
     for promise in ["KillMode=process", "Delegate=yes", "OOMPolicy=continue", "Type=notify"] {
@@ -40,10 +40,12 @@ fn systemd_takes_the_unit_file() {
     }
     let file = folder.path().join("landfall.service");
     fs::write(&file, unit.replace("/usr/local/bin/landfall", env!("CARGO_BIN_EXE_landfall"))).expect("written");
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output();
+    let socket = folder.path().join("landfall.socket");
+    fs::copy(root().join("systemd/landfall.socket"), &socket).expect("copied");
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args([&file, &socket]).output();
     let output = output.expect("systemd-analyze is installed by scripts/test");
     let said = String::from_utf8_lossy(&output.stderr);
-    let ours: Vec<&str> = said.lines().filter(|it| it.contains("landfall.service")).collect();
+    let ours: Vec<&str> = said.lines().filter(|it| it.contains("landfall.")).collect();
     assert!(ours.is_empty(), "{}", ours.join("\n"));
 }
 

@@ -6,6 +6,10 @@ mod receiving;
 
 mod journey;
 
+mod stopping;
+
+mod handed_over;
+
 mod killed;
 mod troubled;
 

@@ -127,7 +127,8 @@ impl Site {
         });
         let rehearsal = Rehearsal::of_body(&self.source()?, body.to_string(), None, Timestamp::now());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let posted = runtime.block_on(outgoing::post(listener.parse()?, "/hooks/website", rehearsal));
+        let posted =
+            runtime.block_on(outgoing::post(listener.parse::<std::net::SocketAddr>()?, "/hooks/website", rehearsal));
         posted.map_err(|err| anyhow::Error::msg(err.to_string()))
     }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use super::{Sandbox, environment, loads, working};
 use crate::{
-    hooks::{Environment, SmtpTls, load},
+    hooks::{Environment, Listen, SmtpTls, load},
     model::{
         deploy::{Clean, Depth, Dirty, Strategy, UnknownFilters},
         hook::{BranchFilter, Hook, QueuePolicy},
@@ -58,7 +58,8 @@ fn the_shortest_useful_file_loads_with_every_default() {
 fn the_shortest_server_has_every_default() {
     let place = Sandbox::with(&working(""));
     let server = place.load().expect("a good file").hooks.server;
-    assert_eq!(server.listen.to_string(), "127.0.0.1:9000");
+    assert_eq!((&server.listen, server.listen.default_url().as_str()), (&Listen::NotWritten, "http://127.0.0.1:9000"));
+    assert_eq!((server.max_connections.all, server.max_connections.address), (1024, 64));
     assert_eq!(
         (server.public_url.as_str(), server.admin_url.as_str()),
         ("http://127.0.0.1:9000", "http://127.0.0.1:9001")

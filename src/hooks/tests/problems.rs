@@ -240,7 +240,10 @@ fn words_and_numbers_are_checked() {
     finds(&format!("{smtp}{}", working("notify: {email: ops}")), &["bad-address@5:21"]);
     finds(&working(&format!("run: {}", "x".repeat(128 << 10))), &["too-long@4:10"]);
     finds("hooks:\n  Website:\n    github: a/b\n    secret: {env: ACME_SECRET}\n    run: x\n", &["bad-name@2:3"]);
-    let wider = format!("server: {{allow_from: 10.0.0.0/8}}\n{}", working("allow_from: [10.1.2.3, 192.0.2.1]"));
+    let wider = format!(
+        "server: {{allow_from: 10.0.0.0/8, trusted_proxies: ::1}}\n{}",
+        working("allow_from: [10.1.2.3, 192.0.2.1]")
+    );
     finds(&wider, &["not-narrower@5:17"]);
 }
 
@@ -297,6 +300,18 @@ fn the_server_and_the_mail_account_are_checked() {
         ("server: {socket_group: no-such-group}", vec!["unknown-group@1:24"]),
         ("server: {trusted_proxies: 10.0.0.1/8}", vec!["bad-address@1:27"]),
         ("server: {trusted_proxies: []}", vec!["empty-list@1:27"]),
+        ("server: {trusted_proxies: ['unix:', 10.0.0.1/8]}", vec!["bad-address@1:37"]),
+        ("server: {trusted_proxies: ['unix:', 10.0.0.0/8]}", vec![]),
+        ("server: {listen: []}", vec!["empty-list@1:18"]),
+        ("server: {listen: [127.0.0.1:9000, systemd]}", vec!["bad-address@1:35"]),
+        ("server: {listen: [127.0.0.1:9000, localhost:80]}", vec!["bad-address@1:35"]),
+        ("server: {listen: ['[::1]:9000', '[::1]:9000']}", vec!["bad-address@1:33"]),
+        ("server: {listen: ['[::1]:9000', 0.0.0.0:80]}", vec![]),
+        ("server: {max_connections: 10}", vec!["wrong-type@1:27"]),
+        ("server: {max_connections: {all: 0}}", vec!["bad-number@1:33"]),
+        ("server: {max_connections: {al: 10}}", vec!["unknown-key@1:28"]),
+        ("server: {max_connections: {all: 10, address: 11}}", vec!["bad-number@1:46"]),
+        ("server: {max_connections: {all: 10}}", vec![]),
         ("server: {workers: 0}", vec!["bad-number@1:19"]),
         ("smtp: {host: h}", vec!["missing-key@1:1"]),
         ("smtp: {host: 'h:25', from: a@b.c}", vec!["bad-address@1:14"]),
@@ -309,6 +324,25 @@ fn the_server_and_the_mail_account_are_checked() {
     ] {
         finds(&format!("{line}\n{}", working("timeout: 1m")), &expect);
     }
+}
+
+#[test]
+fn a_proxy_that_must_be_there_and_is_not_named_is_a_warning() {
+    let (url, allowed) = ("public_url: https://deploy.example.org", "allow_from: 192.0.2.0/24");
+    for (server, expect) in [
+        (url.to_owned(), vec!["no-proxies@1:10"]),
+        (allowed.to_owned(), vec!["no-proxies@1:10"]),
+        (format!("{url}, listen: ['127.0.0.1:80', '[::1]:80']"), vec!["no-proxies@1:50"]),
+        (format!("{url}, listen: ['127.0.0.1:80', '0.0.0.0:81']"), vec![]),
+        (format!("{url}, listen: systemd"), vec![]),
+        (format!("{url}, trusted_proxies: 127.0.0.1"), vec![]),
+        (format!("{allowed}, trusted_proxies: 'unix:'"), vec![]),
+        ("public_url: 'http://127.0.0.1:9000'".to_owned(), vec![]),
+        ("listen: '127.0.0.1:9000'".to_owned(), vec![]),
+    ] {
+        finds(&format!("server: {{{server}}}\n{}", working("timeout: 1m")), &expect);
+    }
+    finds(&working("allow_from: 192.0.2.0/24"), &["no-proxies@1:1"]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::world::{
 };
 
 /// A push of exactly so many bytes.
-fn push_of(bytes: usize) -> Vec<u8> {
+pub(super) fn push_of(bytes: usize) -> Vec<u8> {
     let mut body = GITHUB_PUSH.trim_end().strip_suffix('}').expect("an object").as_bytes().to_vec();
     body.extend_from_slice(b",\"padding\":\"");
     body.resize(bytes - 2, b'x');

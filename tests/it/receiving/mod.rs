@@ -3,5 +3,6 @@
 mod answers;
 mod bodies;
 mod durable;
+mod shares;
 mod stopping;
 mod strangers;

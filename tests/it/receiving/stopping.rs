@@ -1,18 +1,17 @@
 //! A stop loses nothing that is under way, and waits for nobody for ever.
 
-use std::io::ErrorKind::WouldBlock;
+use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{interval, timeout},
 };
 
 use crate::world::{
     forge::{GITHUB_PUSH, github},
     reception::{DEADLINE, World},
-    sender::{Request, parse},
+    sender::parse,
 };
 
 #[tokio::test]
@@ -70,18 +69,47 @@ async fn headers_that_never_end_are_cut_off() {
 }
 
 #[tokio::test]
-async fn who_connects_beyond_the_cap_waits_until_another_is_gone() {
-    // A connection takes a descriptor at each end, and both ends are in this process.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("as many descriptors as may be");
-    let world = World::open().await;
-    let mut idle = Vec::new();
-    for _ in 0..512 {
-        idle.push(TcpStream::connect(world.address).await.expect("a connection"));
+async fn what_waits_in_the_accept_queue_at_a_stop_is_answered() {
+    let mut world = World::open().await;
+    // Nothing is awaited from here to the stop, so the listener's task has no chance to accept any of them.
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        let mut stream = std::net::TcpStream::connect(world.address).expect("a connection");
+        let push = github("push", &number.to_string(), GITHUB_PUSH.as_bytes());
+        std::io::Write::write_all(&mut stream, &push.bytes()).expect("a written request");
+        stream.set_nonblocking(true).expect("a mode");
+        waiting.push(TcpStream::from_std(stream).expect("a stream"));
     }
-    let answer = Request { method: "GET", ..Request::post("/healthz", b"") }.send(world.address).await;
-    assert_eq!(answer.status, 200);
-    let is_gone =
-        |it: TcpStream| !it.into_std().expect("a stream").peek(&mut [0]).is_err_and(|err| err.kind() == WouldBlock);
-    assert!(idle.into_iter().any(is_gone), "it was answered beside all the others");
+    world.stop.cancel();
+    let mut queued = 0;
+    for mut stream in waiting {
+        let mut raw = Vec::new();
+        timeout(DEADLINE, stream.read_to_end(&mut raw)).await.expect("an answer in time").expect("no reset");
+        let answer = parse(&raw).expect("an answer");
+        assert!([200, 202].contains(&answer.status), "{answer:?}");
+        queued += usize::from(answer.status == 202);
+    }
+    assert_eq!(queued, 1, "the same body twenty times");
+    world.stopped().await;
+}
+
+#[tokio::test]
+async fn who_is_about_to_write_at_a_stop_is_waited_for_a_moment() {
+    let mut world = World::open().await;
+    let mut stream = TcpStream::connect(world.address).await.expect("a connection");
+    assert_eq!(github("ping", "1", b"{}").send(world.address).await.status, 200);
+    world.stop.cancel();
+    // The listener has closed when nobody can connect any more, so it has heard of the stop.
+    let mut glances = interval(Duration::from_millis(1));
+    let closed = async {
+        while TcpStream::connect(world.address).await.is_ok() {
+            glances.tick().await;
+        }
+    };
+    timeout(DEADLINE, closed).await.expect("a closed listener");
+    stream.write_all(&github("push", "2", GITHUB_PUSH.as_bytes()).bytes()).await.expect("a written request");
+    let mut raw = Vec::new();
+    timeout(DEADLINE, stream.read_to_end(&mut raw)).await.expect("an answer in time").expect("no reset");
+    assert_eq!(parse(&raw).expect("an answer").verdict(), (202, "queued".into()));
+    world.stopped().await;
 }

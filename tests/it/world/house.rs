@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
@@ -30,6 +32,12 @@ use crate::world::{inbox::SlackSink, repo::Repo, until};
 
 /// The secret that the house shares with its forge.
 pub const SECRET: &str = "a secret that nobody guesses";
+
+/// How the daemon is started.
+const SERVE: [&str; 3] = ["serve", "--log-format", "human"];
+
+/// What a service manager does with a socket, which the shell gets as its standard input.
+pub const HAND_OVER: &str = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=landfall.socket";
 
 /// A daemon that can be killed and started again.
 pub struct House {
@@ -97,9 +105,39 @@ impl House {
 
     /// Starts the daemon, and waits until it answers.
     pub fn start(&mut self) -> &mut Self {
+        self.start_as(self.command(&SERVE))
+    }
+
+    /// Starts the daemon out of a shell, after these commands, and waits until it answers.
+    pub fn start_after(&mut self, commands: &str) -> &mut Self {
+        self.start_as(self.in_shell(commands))
+    }
+
+    /// Starts the daemon with this socket, as a service manager hands it over, and waits until it answers.
+    pub fn start_handed(&mut self, socket: impl Into<OwnedFd>) -> &mut Self {
+        let mut shell = self.in_shell(HAND_OVER);
+        shell.stdin(socket.into());
+        self.start_as(shell)
+    }
+
+    /// The daemon, started out of a shell after these commands.
+    pub fn in_shell(&self, commands: &str) -> Command {
+        let daemon = self.command(&SERVE);
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-ec").arg(format!("{commands}\nexec \"$0\" \"$@\"")).arg(daemon.get_program());
+        shell.args(daemon.get_args()).current_dir(self.folder.path()).stdin(Stdio::null());
+        for (name, value) in daemon.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
+        shell
+    }
+
+    fn start_as(&mut self, mut command: Command) -> &mut Self {
         let log = fs::File::options().create(true).append(true).open(self.log_file()).expect("a log");
-        let child = self.command(&["serve", "--log-format", "human"]).stderr(log).spawn().expect("the daemon");
-        self.daemon = Some(child);
+        self.daemon = Some(command.stderr(log).spawn().expect("the daemon"));
         until("the daemon answers", || {
             let ended = self.daemon.as_mut().and_then(|it| it.try_wait().expect("a child"));
             assert!(ended.is_none(), "the daemon ended {ended:?}: {}", self.log());
@@ -135,12 +173,16 @@ impl House {
         until("the daemon ends", || daemon.try_wait().expect("a child"))
     }
 
+    /// Asks the daemon to stop.
+    pub fn ask_to_stop(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).expect("a pid"));
+        kill(pid, Signal::SIGTERM).expect("signalled");
+    }
+
     /// Asks the daemon to stop, and waits until it has.
     pub fn stop(&mut self) -> &mut Self {
-        let mut daemon = self.daemon.take().expect("a daemon");
-        let pid = Pid::from_raw(i32::try_from(daemon.id()).expect("a pid"));
-        kill(pid, Signal::SIGTERM).expect("signalled");
-        let status = daemon.wait().expect("reaped");
+        self.ask_to_stop();
+        let status = self.daemon.take().expect("a daemon").wait().expect("reaped");
         assert!(status.success(), "the daemon ended with {status}: {}", self.log());
         self
     }
@@ -302,9 +344,10 @@ fn end_keeper(folder: &Path) {
     }
 }
 
-fn post(listen: &str, path: &str, rehearsal: Rehearsal) -> (u16, Value) {
+/// Posts a request to this address.
+pub fn post(listen: &str, path: &str, rehearsal: Rehearsal) -> (u16, Value) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let address = listen.parse().expect("an address");
+    let address: SocketAddr = listen.parse().expect("an address");
     runtime.block_on(outgoing::post(address, path, rehearsal)).expect("an answer")
 }
 

@@ -5,6 +5,7 @@ pub mod forge;
 pub mod house;
 pub mod inbox;
 pub mod mailroom;
+pub mod network;
 pub mod reception;
 pub mod repo;
 pub mod sender;

@@ -7,7 +7,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use landfall::{
     hooks::{self, Environment, Hooks},
     store::{DeliveryFilter, DeliveryView, RunFilter, RunView, Store},
-    web::{Tally, serve_public},
+    web::{Tally, listeners::Listeners, serve_public},
 };
 use tempfile::TempDir;
 use tokio::{
@@ -65,13 +65,20 @@ impl World {
 
     /// A world with these lines of `server:` (indented by two) and this rest of hooks.yaml.
     pub async fn with(server: &str, rest: &str) -> Self {
+        Self::at("127.0.0.1:0", server, rest).await
+    }
+
+    /// The same, received at this address.
+    pub async fn at(listen: &str, server: &str, rest: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let snapshot = load(&folder, server, rest);
         let store = Store::open(&snapshot.server.state).expect("a store");
-        let (hooks, listener) = (watch::channel(snapshot), TcpListener::bind("127.0.0.1:0").await.expect("a port"));
+        let (hooks, listener) = (watch::channel(snapshot), TcpListener::bind(listen).await.expect("a port"));
         let address = listener.local_addr().expect("a bound address");
         let (tally, stop) = (Arc::new(Tally::default()), CancellationToken::new());
-        let task = tokio::spawn(serve_public(listener, store.clone(), hooks.1, Arc::clone(&tally), stop.clone()));
+        let (all, listeners) = (usize::MAX, Listeners::from(listener));
+        let public = serve_public(listeners, all, store.clone(), hooks.1, Arc::clone(&tally), stop.clone());
+        let task = tokio::spawn(public);
         Self { address, store, tally, hooks: hooks.0, stop, task, folder }
     }
 

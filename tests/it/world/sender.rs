@@ -126,7 +126,16 @@ pub async fn send(address: SocketAddr, bytes: Vec<u8>) -> Answer {
 
 /// Writes these bytes and reads until the other side closes.
 pub async fn exchange(address: SocketAddr, bytes: Vec<u8>) -> Vec<u8> {
-    let stream = TcpStream::connect(address).await.expect("a connection");
+    talk(TcpStream::connect(address).await.expect("a connection"), bytes).await
+}
+
+/// Writes these bytes into a connection and reads the answer.
+pub async fn send_by(stream: TcpStream, bytes: Vec<u8>) -> Answer {
+    let raw = talk(stream, bytes).await;
+    parse(&raw).unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(&raw)))
+}
+
+async fn talk(stream: TcpStream, bytes: Vec<u8>) -> Vec<u8> {
     let (mut reader, mut writer) = stream.into_split();
     // A refusal may come before the last byte is out, so a failed write is no failed exchange.
     let writing = tokio::spawn(async move { writer.write_all(&bytes).await.map(|()| writer) });
