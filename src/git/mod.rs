@@ -53,6 +53,8 @@ mod bring;
 
 mod stage;
 
+pub mod reading;
+
 #[cfg(test)]
 mod tests;
 
