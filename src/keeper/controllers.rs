@@ -26,17 +26,25 @@ fn knobs(limits: &RunLimits) -> Vec<Knob> {
     knobs
 }
 
-/// Holds a new group below this home to its limits; gives a sentence for each that does not hold.
+/// Holds a new group below this home to its limits; gives a sentence for each reason why some do not hold.
 pub(super) fn hold(home: &Home, group: &Path, limits: &RunLimits) -> Vec<String> {
-    let knobs = knobs(limits);
-    let why_not = |knob: &Knob| switch_on(home, knob.controller).and_then(|()| turn(group, knob)).err();
-    // What sees what has to be in the memory of a run is switched on in any case: a run that is ended by a machine that runs
-    // out of memory is to be told so.
-    let _ = switch_on(home, "memory");
-    let unheld = knobs.iter().filter_map(|it| Some(format!("`limits.{}` does not hold: {}", it.key, why_not(it)?)));
-    let unheld: Vec<String> = unheld.collect();
+    let mut unheld: Vec<(String, Vec<String>)> = Vec::new();
+    for knob in knobs(limits) {
+        let Err(why) = switch_on(home, knob.controller).and_then(|()| turn(group, &knob)) else { continue };
+        let key = format!("`limits.{}`", knob.key);
+        match unheld.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, keys)) => keys.push(key),
+            None => unheld.push((why, vec![key])),
+        }
+    }
     keep_from_swap(group, limits);
-    unheld
+    // What counts memory is switched on in any case: a run that ends because the machine has none left is told so.
+    let _ = switch_on(home, "memory");
+    let sentence = |(why, keys): (String, Vec<String>)| {
+        let verb = if keys.len() == 1 { "does" } else { "do" };
+        format!("{} {verb} not hold: {why}", keys.join(", "))
+    };
+    unheld.into_iter().map(sentence).collect()
 }
 
 /// Sets the limits of a group, as far as that works.

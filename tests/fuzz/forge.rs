@@ -163,7 +163,7 @@ fn whatever_is_sent_only_the_right_proof_of_the_very_body_passes() {
             b"+",
             b"\n",
         ],
-        inputs: 60_000,
+        inputs: 20_000,
         judge: judge_proof,
     });
 }
@@ -305,7 +305,7 @@ fn whatever_a_proven_sender_says_a_push_is_what_its_body_says_and_harmless() {
             b".lock",
             b"@{",
         ],
-        inputs: 6_000,
+        inputs: 3_000,
         judge: judge_payload,
     });
 }

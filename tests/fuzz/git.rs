@@ -166,7 +166,7 @@ fn whatever_gitattributes_hold_they_mean_what_git_makes_of_them() {
             b"!",
             b"/",
         ],
-        inputs: 400,
+        inputs: 250,
         judge: judge_attributes,
     });
 }
@@ -241,7 +241,7 @@ fn whatever_gitmodules_hold_what_git_takes_is_read_as_git_reads_it() {
             b" ",
             b"\t",
         ],
-        inputs: 700,
+        inputs: 500,
         judge: judge_modules,
     });
 }
@@ -287,7 +287,7 @@ fn whatever_a_blob_holds_only_a_pointer_of_lfs_is_one_and_it_names_one_file() {
             b"\0",
             b" ",
         ],
-        inputs: 60_000,
+        inputs: 20_000,
         judge: judge_pointer,
     });
 }

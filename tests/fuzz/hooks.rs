@@ -163,7 +163,7 @@ fn whatever_is_written_in_hooks_yaml_is_taken_whole_or_refused_with_a_place() {
             b"'",
             b"#",
         ],
-        inputs: 4_000,
+        inputs: 1_500,
         judge,
     });
 }

@@ -227,7 +227,7 @@ fn whatever_a_log_holds_it_ends_and_any_part_of_it_is_a_part_of_the_whole() {
             b"\n",
             b"\0\0\0\0\0\0\0\0",
         ],
-        inputs: 3_000,
+        inputs: 1_500,
         judge: judge_log,
     });
 }

@@ -135,7 +135,7 @@ fn whatever_a_remote_lists_every_ref_that_is_text_passes_and_nothing_else_change
             b"-001",
             b" 001",
         ],
-        inputs: 60_000,
+        inputs: 20_000,
         judge: judge_refs,
     });
 }
@@ -213,7 +213,7 @@ fn whatever_a_remote_answers_it_passes_whole_or_fails_with_a_reason() {
             b"0001",
             b"-001",
         ],
-        inputs: 60_000,
+        inputs: 20_000,
         judge: judge_pack,
     });
 }
@@ -290,7 +290,7 @@ fn whatever_comes_as_a_pack_is_in_the_repository_whole_or_not_at_all() {
             b"\xff\xff\xff\xff",
             b"\x78\x9c",
         ],
-        inputs: 120,
+        inputs: 60,
         judge: judge_indexed,
     });
 }

@@ -25,7 +25,7 @@ const FEW: RunLimits = RunLimits { processes: 64, memory_bytes: None, cpu_weight
 const LITTLE: RunLimits = RunLimits { processes: 4096, memory_bytes: Some(64 << 20), cpu_weight: Some(50) };
 
 /// Eats memory without an end.
-const EATS: &str = "head -c 1g /dev/zero | tail -c 1g > /dev/null";
+const EATS: &str = "head -c 1G /dev/zero | tail -c 1G > /dev/null";
 
 #[test]
 fn a_run_is_held_to_its_limits_from_its_first_instruction() {
