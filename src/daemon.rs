@@ -201,9 +201,19 @@ impl Loops {
         let public = web::serve_public(listeners, max, store.clone(), hooks.clone(), tally_of_public, stop_public);
         receiving.spawn(named("the public listener", public));
         let started_at = Timestamp::now();
-        let (file_owned, cgroup) = (file.to_owned(), keeper::probe_cgroup());
-        let daemon =
-            Daemon { file: file_owned, state: state.clone(), local, cgroup, started_at, trouble, remotes, tally };
+        let (cgroup, unheld_limits) = (keeper::probe_cgroup(), keeper::probe_unheld_limits());
+        let (file_owned, state_owned) = (file.to_owned(), state.clone());
+        let daemon = Daemon {
+            file: file_owned,
+            state: state_owned,
+            local,
+            cgroup,
+            unheld_limits,
+            started_at,
+            trouble,
+            remotes,
+            tally,
+        };
         let api = Api { store: store.clone(), hooks: hooks.clone(), daemon, stop: stop_receiving.clone() };
         for socket in sockets {
             let clients = web::socket::serve(socket, api::router(api.clone()), stop_receiving.clone());

@@ -33,7 +33,7 @@ pub(super) fn look(hook: &Hook, state: Option<&Path>, daemon: &Account) -> Vec<F
             )];
         }
     };
-    let account = crew.landing;
+    let (account, steps) = (crew.landing, crew.steps);
     if account.uid != daemon.uid && !daemon.uid.is_root() {
         let why = format!("only root can run steps as `{}`, and the daemon runs as `{}`", account.name, daemon.name);
         return vec![fail(&why, "run the daemon as root, or remove `user`")];
@@ -55,7 +55,16 @@ pub(super) fn look(hook: &Hook, state: Option<&Path>, daemon: &Account) -> Vec<F
     if findings.is_empty() {
         findings.push(Finding::ok(&subject, summary(hook, &account)));
     }
+    findings.extend(steps_of_root(&subject, hook, &steps));
     findings
+}
+
+/// A root daemon runs what commits bring as root, unless the hook or the owner of its folder says otherwise.
+fn steps_of_root(subject: &str, hook: &Hook, account: &Account) -> Option<Finding> {
+    let is_meant = hook.user.is_some() || hook.steps().all(|it| it.user.is_some());
+    let help = "name one under `user` (`useradd --system NAME` makes one); `user: root` says that root is meant";
+    let why = "it names no `user`, so what its commits bring runs as root";
+    (account.uid.is_root() && !is_meant).then(|| Finding::warn(subject, why, help))
 }
 
 fn summary(hook: &Hook, account: &Account) -> String {

@@ -113,9 +113,10 @@ pub fn look(
         findings.extend(ground::look(state, account, needed));
         findings.extend(records::look(state));
     }
-    findings.push(holding::look(daemon));
+    findings.extend(holding::look(daemon));
     findings.extend(renamed(daemon));
-    findings.extend(unit.into_iter().flat_map(unit::look));
+    let known = outlined.as_ref().ok().map(|it| &it.hooks);
+    findings.extend(unit.into_iter().flat_map(|it| unit::look(it, known)));
     if let Ok(outline) = &outlined {
         findings.extend(address(&outline.server));
         findings.extend(secret::look(&outline.secrets));

@@ -7,16 +7,18 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
 };
 
 use super::Finding;
+use crate::model::{hook::Hook, name::HookName};
 
 const SUBJECT: &str = "systemd";
 
 /// What the packaged unit is called.
 const PACKAGED: &str = "landfall.service";
 
-const PROPERTIES: &str = "LoadState,KillMode,Delegate,OOMPolicy,StateDirectory,ExecStart";
+const PROPERTIES: &str = "LoadState,KillMode,Delegate,OOMPolicy,NoNewPrivileges,StateDirectory,ExecStart";
 
 /// A unit that systemd has loaded.
 #[derive(Clone, Debug)]
@@ -59,8 +61,9 @@ fn service_in(groups: &str) -> Option<&str> {
     components.into_iter().find(|it| it.ends_with(".service"))
 }
 
-/// What the unit must say for deploys to survive a stop, and for one script not to take down the rest.
-pub(super) fn look(unit: &Unit) -> Vec<Finding> {
+/// What the unit must say for deploys to survive a stop, and for one script not to take down the rest; and what it keeps
+/// steps from.
+pub(super) fn look(unit: &Unit, hooks: Option<&BTreeMap<HookName, Arc<Hook>>>) -> Vec<Finding> {
     let name = &unit.name;
     let is = |property: &str, value: &str| unit.property(property).unwrap_or_default() == value;
     let said = |property: &str| format!("{name} has `{property}={}`", unit.property(property).unwrap_or_default());
@@ -81,7 +84,27 @@ pub(super) fn look(unit: &Unit) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::ok(SUBJECT, format!("{name} leaves deploys under way alone at a stop, and runs apart")));
     }
+    if is("NoNewPrivileges", "yes") {
+        findings.push(without_sudo(name, hooks.into_iter().flat_map(|it| it.values())));
+    }
     findings
+}
+
+/// A program that gains rights by its file starts without them.
+fn without_sudo<'a>(unit: &str, hooks: impl Iterator<Item = &'a Arc<Hook>>) -> Finding {
+    let says_sudo =
+        |text: &str| text.split(|it: char| !it.is_ascii_alphanumeric()).any(|it| it == "sudo" || it == "doas");
+    let uses_sudo = |hook: &&Arc<Hook>| hook.steps().any(|it| says_sudo(&it.script));
+    let using: Vec<String> = hooks.filter(uses_sudo).map(|it| format!("`{}`", it.name)).collect();
+    let message =
+        format!("{unit} has `NoNewPrivileges=yes`: steps have no sudo, nor any other program that gains rights");
+    match using.as_slice() {
+        [] => Finding::ok(SUBJECT, message),
+        using => {
+            let help = "take landfall.service, whose steps may use sudo, or let the service manager do what it was for";
+            Finding::fail(SUBJECT, format!("{message}, and steps of {} use it", using.join(", ")), help)
+        }
+    }
 }
 
 #[cfg(test)]

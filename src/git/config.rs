@@ -13,59 +13,95 @@ pub(super) struct Setting {
     pub(super) value: Vec<u8>,
 }
 
-/// What a file says, in its order. What makes no sense is passed over.
+/// What a file says, in its order. A line that makes no sense, which git would refuse the file for, is passed over.
 pub(super) fn settings(text: &[u8]) -> Vec<Setting> {
     let mut settings = Vec::new();
     let mut current: Option<(Vec<u8>, Vec<u8>)> = None;
-    for line in logical_lines(text) {
-        let line = line.trim_ascii();
-        if let Some(header) = line.strip_prefix(b"[") {
-            current = names(header);
-            continue;
-        }
-        let (Some((section, subsection)), Some(equals)) = (&current, line.iter().position(|it| *it == b'=')) else {
-            continue;
-        };
-        settings.push(Setting {
-            section: section.clone(),
-            subsection: subsection.clone(),
-            key: line[..equals].trim_ascii().to_ascii_lowercase(),
-            value: value(&line[equals + 1..]),
-        });
-    }
-    settings
-}
-
-/// Lines, where a backslash at the end of one continues it.
-fn logical_lines(text: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<Vec<u8>> = Vec::new();
-    let mut is_continued = false;
-    for line in text.split(|it| *it == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let backslashes = line.iter().rev().take_while(|it| **it == b'\\').count();
-        let continues = backslashes % 2 == 1;
-        let piece = &line[..line.len() - usize::from(continues)];
-        match lines.last_mut().filter(|_| is_continued) {
-            Some(last) => last.extend_from_slice(piece),
-            None => lines.push(piece.to_vec()),
-        }
-        is_continued = continues;
-    }
-    lines
-}
-
-/// A value: quotes and escapes resolved, comments and outer spaces dropped.
-fn value(text: &[u8]) -> Vec<u8> {
-    let (mut value, mut length, mut is_quoted) = (Vec::new(), 0, false);
-    let mut rest = text.trim_ascii_start();
+    let mut rest = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
     loop {
         rest = match rest {
-            [b'"', tail @ ..] => {
-                is_quoted = !is_quoted;
+            [] => return settings,
+            [b'#' | b';', ..] => behind_line(rest),
+            [b'[', header @ ..] => match names(header) {
+                Some((names, rest)) => {
+                    current = Some(names);
+                    rest
+                }
+                None => {
+                    current = None;
+                    behind_line(rest)
+                }
+            },
+            [byte, ..] if byte.is_ascii_alphabetic() => {
+                let (setting, behind) = read_setting(rest);
+                if let (Some((section, subsection)), Some((key, value))) = (&current, setting) {
+                    let (section, subsection) = (section.clone(), subsection.clone());
+                    settings.push(Setting { section, subsection, key, value });
+                }
+                behind
+            }
+            [byte, tail @ ..] if is_space(*byte) => tail,
+            [_, ..] => behind_line(rest),
+        };
+    }
+}
+
+/// As isspace(3) has it in C's own locale.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+/// What comes behind the end of this line.
+fn behind_line(text: &[u8]) -> &[u8] {
+    text.iter().position(|it| *it == b'\n').map_or(&[], |end| &text[end + 1..])
+}
+
+/// Two texts that belong together: a key and its value, or a section and its subsection.
+type Pair = (Vec<u8>, Vec<u8>);
+
+/// A key and its value, if there is one that makes sense, and what comes behind them.
+fn read_setting(text: &[u8]) -> (Option<Pair>, &[u8]) {
+    let end = text.iter().position(|it| !it.is_ascii_alphanumeric() && *it != b'-').unwrap_or(text.len());
+    let blanks = text[end..].iter().take_while(|it| matches!(it, b' ' | b'\t')).count();
+    match text[end + blanks..].strip_prefix(b"=") {
+        Some(rest) => {
+            let (value, behind) = value(rest);
+            (value.map(|it| (text[..end].to_ascii_lowercase(), it)), behind)
+        }
+        // A key alone is `true`, which nothing that is read here ever means.
+        None => (None, behind_line(&text[end..])),
+    }
+}
+
+/// A value: quotes and escapes resolved, comments and outer spaces dropped; and what comes behind its line.
+fn value(text: &[u8]) -> (Option<Vec<u8>>, &[u8]) {
+    let (mut value, mut length, mut is_quoted, mut is_comment) = (Vec::new(), 0, false, false);
+    let mut rest = text;
+    loop {
+        rest = match rest {
+            [] | [b'\n', ..] | [b'\r', b'\n', ..] => {
+                value.truncate(length);
+                return ((!is_quoted).then_some(value), behind_line(rest));
+            }
+            [_, tail @ ..] if is_comment => tail,
+            [byte, tail @ ..] if is_space(*byte) && !is_quoted => {
+                // Spaces before a value never count, and behind it only if more follows.
+                if !value.is_empty() {
+                    value.push(*byte);
+                }
                 tail
             }
-            [b'#' | b';', ..] if !is_quoted => break,
-            [b'\\', escape, tail @ ..] => {
+            [b'#' | b';', tail @ ..] if !is_quoted => {
+                is_comment = true;
+                tail
+            }
+            // The line goes on, and so do spaces before it.
+            [b'\\', b'\n', tail @ ..] | [b'\\', b'\r', b'\n', tail @ ..] => {
+                length = value.len();
+                tail
+            }
+            [b'\\'] => &[],
+            [b'\\', escape @ (b'n' | b't' | b'b' | b'\\' | b'"'), tail @ ..] => {
                 value.push(match escape {
                     b'n' => b'\n',
                     b't' => b'\t',
@@ -75,38 +111,66 @@ fn value(text: &[u8]) -> Vec<u8> {
                 length = value.len();
                 tail
             }
-            [byte, tail @ ..] => {
-                value.push(*byte);
-                // Spaces at the end count only within quotes.
-                if is_quoted || !byte.is_ascii_whitespace() {
-                    length = value.len();
-                }
+            [b'\\', ..] => return (None, behind_line(rest)),
+            [b'"', tail @ ..] => {
+                is_quoted = !is_quoted;
+                length = value.len();
                 tail
             }
-            [] => break,
+            [byte, tail @ ..] => {
+                value.push(*byte);
+                length = value.len();
+                tail
+            }
         };
     }
-    value.truncate(length);
-    value
 }
 
-/// Section and subsection in `section]` or `section "subsection"]`.
-fn names(header: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let end = header.iter().position(|it| it.is_ascii_whitespace() || *it == b']')?;
-    let (section, rest) = (header[..end].to_ascii_lowercase(), header[end..].trim_ascii());
-    let mut rest = match rest.strip_prefix(b"\"") {
-        Some(rest) => rest,
-        None => return rest.starts_with(b"]").then_some((section, Vec::new())),
+/// Section and subsection in `section]` or `section "subsection"]`, and what comes behind the bracket.
+fn names(header: &[u8]) -> Option<(Pair, &[u8])> {
+    let is_plain = |it: &u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'.');
+    let end = header.iter().position(|it| !is_plain(it))?;
+    let section = header[..end].to_ascii_lowercase();
+    let blanks = header[end..].iter().take_while(|it| is_space(**it) && **it != b'\n').count();
+    let mut rest = match &header[end + blanks..] {
+        [b']', rest @ ..] if blanks == 0 => return Some(((section, Vec::new()), rest)),
+        [b'"', rest @ ..] if blanks > 0 => rest,
+        _ => return None,
     };
     let mut subsection = Vec::new();
     loop {
         match rest {
-            [b'"', ..] => return Some((section, subsection)),
+            [b'"', b']', rest @ ..] => return Some(((section, subsection), rest)),
+            [b'"', ..] | [b'\n', ..] | [b'\\', b'\n', ..] | [] => return None,
             [b'\\', byte, tail @ ..] | [byte, tail @ ..] => {
                 subsection.push(*byte);
                 rest = tail;
             }
-            [] => return None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::settings;
+
+    /// `section.subsection.key=value` of each line that says something.
+    fn said(text: &str) -> Vec<String> {
+        let plain = |it: &[u8]| String::from_utf8_lossy(it).into_owned();
+        let line = |it: super::Setting| {
+            let names = [plain(&it.section), plain(&it.subsection), plain(&it.key)];
+            format!("{}={}", names.join("."), plain(&it.value))
+        };
+        settings(text.as_bytes()).into_iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_line_may_begin_behind_its_sections_name() {
+        assert_eq!(said("[a \"B\"] Key = x ; y\n[c.d]e=f"), ["a.B.key=x", "c.d..e=f"]);
+    }
+
+    #[test]
+    fn what_git_would_refuse_says_nothing() {
+        assert_eq!(said("[a]\nk = \"x\nb_d = 1\nl = \\q\nm\n[a \"b]\nn = 1\n[a]o = 2\\\n3"), ["a..o=23"]);
     }
 }

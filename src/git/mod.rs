@@ -55,6 +55,8 @@ mod look;
 
 mod stage;
 
+pub mod reading;
+
 #[cfg(test)]
 mod tests;
 

@@ -4,11 +4,11 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
-use nix::unistd::{Uid, User};
+use nix::unistd::{Uid, User, geteuid};
 
 use crate::{
     hooks::{
-        deploy, health, keys, later, notify, on, queue,
+        deploy, health, keys, later, limits, notify, on, queue,
         read::{Check, Field, Section, shortened},
         server::Server,
         sources, steps, units,
@@ -16,6 +16,7 @@ use crate::{
     },
     model::{
         hook::{Hook, Poll},
+        limits::RunLimits,
         name::{HookName, SourceName},
         push::RepoName,
         source::{Forge, Source, SourcePath},
@@ -272,6 +273,7 @@ fn settings(
         timeout: section.read("timeout", check, minutes(30), Field::limit),
         idle_timeout: section.read("idle_timeout", check, minutes(10), Field::limit),
         kill_grace: section.read("kill_grace", check, Duration::from_secs(10), Field::duration),
+        limits: section.read("limits", check, RunLimits::default(), limits::read),
         retry: waiting.retry,
         queue: waiting.queue,
         lane: waiting.lane,
@@ -291,6 +293,7 @@ fn settings(
     later::read_hook(section, check);
     refuse_names_twice(section, &hook, check);
     warn_of_who_becomes_root(section, &hook, check);
+    warn_of_steps_of_root(section, &hook, check);
     let is_landing_known = is_complete && (hook.user.is_some() || section.get("user").is_none());
     Found { hook, path_place, email_place, is_landing_known }
 }
@@ -307,6 +310,18 @@ fn warn_of_who_becomes_root(section: &Section, hook: &Hook, check: &mut Check) {
     let message =
         format!("`{}: root` runs steps as root in `{shown}`, so its owner `{user}` can become root", field.path);
     check.warn(field.key_place, "owner-becomes-root", message, format!("name `{user}`, or leave the key out"));
+}
+
+/// A root daemon runs what commits bring as root, unless the hook or the owner of its folder says otherwise.
+fn warn_of_steps_of_root(section: &Section, hook: &Hook, check: &mut Check) {
+    let owner = hook.deploy.strategy.path().and_then(|it| fs::metadata(it).ok()).map_or(0, |it| it.uid());
+    let is_named = section.get("user").is_some() || hook.steps().all(|it| it.user.is_some());
+    if is_named || owner != 0 || !geteuid().is_root() {
+        return;
+    }
+    let message = format!("`{}` names no `user`, so what its commits bring runs as root", section.path);
+    let help = "name one: `user: NAME` (`useradd --system NAME` makes one); `user: root` says that root is meant";
+    check.warn(section.place, "runs-as-root", message, help);
 }
 
 /// A variable can have one value only.

@@ -54,6 +54,7 @@ pub(super) const SETTINGS: &[&str] = &[
     "timeout",
     "idle_timeout",
     "kill_grace",
+    "limits",
     "retry",
     "queue",
     "lane",
@@ -95,6 +96,7 @@ pub(super) const DEPLOY: &[&str] = &[
 pub(super) const CREDENTIALS: &[&str] = &["host", "token", "username", "ssh_key", "known_hosts"];
 pub(super) const SHARED: &[&str] = &["path", "required", "seed", "mode"];
 pub(super) const STEP: &[&str] = &["name", "run", "shell", "timeout", "env", "user", "cwd"];
+pub(super) const LIMITS: &[&str] = &["processes", "memory", "cpu_weight"];
 pub(super) const RETRY: &[&str] = &["max", "on", "backoff"];
 pub(super) const PROBE: &[&str] =
     &["http", "tcp", "command", "expect", "body", "attempts", "interval", "timeout", "start_after", "stable"];
@@ -108,7 +110,7 @@ pub(super) const SECRET: &[&str] = &["env", "file", "credential"];
 pub(super) const OF_SECRETS: &[&str] = &["secret", "signing_token", "token", "password", "slack"];
 
 /// Where a key could belong that stands in the wrong place, most likely first.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("a hook", SETTINGS),
     ("a hook", IDENTITY),
     ("`deploy`", DEPLOY),
@@ -118,6 +120,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("a step", STEP),
     ("`smtp`", SMTP),
     ("`retry`", RETRY),
+    ("`limits`", LIMITS),
     ("an entry of `deploy.credentials`", CREDENTIALS),
     ("an entry of `sources`", SOURCE),
     ("`health`", PROBE),

@@ -15,6 +15,7 @@ mod health;
 mod hook;
 mod keys;
 mod later;
+mod limits;
 mod listen;
 mod notify;
 mod on;

@@ -16,6 +16,7 @@ use crate::{
         deploy::{Deploy, Strategy},
         health::{Probe, Question},
         hook::{BranchFilter, Hook, On, Patterns, Poll, QueuePolicy, Retry, Step},
+        limits::RunLimits,
         name::{HookName, LaneName, SourceName},
         push::RepoName,
         run::RetryClass,
@@ -52,6 +53,9 @@ pub(super) struct StoredHook {
     timeout: Duration,
     idle_timeout: Duration,
     kill_grace: Duration,
+    /// Missing in what an earlier release wrote.
+    #[serde(default)]
+    limits: StoredLimits,
     retry_max: u32,
     retry_on: Vec<String>,
     retry_backoff: Duration,
@@ -92,6 +96,31 @@ struct StoredStep {
     env: BTreeMap<String, String>,
     user: Option<String>,
     cwd: Option<PathBuf>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredLimits {
+    processes: u32,
+    memory_bytes: Option<u64>,
+    cpu_weight: Option<u16>,
+}
+
+impl Default for StoredLimits {
+    fn default() -> Self {
+        RunLimits::default().into()
+    }
+}
+
+impl From<RunLimits> for StoredLimits {
+    fn from(RunLimits { processes, memory_bytes, cpu_weight }: RunLimits) -> Self {
+        Self { processes, memory_bytes, cpu_weight }
+    }
+}
+
+impl From<StoredLimits> for RunLimits {
+    fn from(StoredLimits { processes, memory_bytes, cpu_weight }: StoredLimits) -> Self {
+        Self { processes, memory_bytes, cpu_weight }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -148,6 +177,7 @@ impl From<&Hook> for StoredHook {
             timeout: hook.timeout,
             idle_timeout: hook.idle_timeout,
             kill_grace: hook.kill_grace,
+            limits: hook.limits.into(),
             retry_max: hook.retry.max,
             retry_on: hook.retry.on.iter().map(|it| it.word().into()).collect(),
             retry_backoff: hook.retry.backoff,
@@ -203,6 +233,7 @@ impl TryFrom<StoredHook> for Hook {
             timeout: it.timeout,
             idle_timeout: it.idle_timeout,
             kill_grace: it.kill_grace,
+            limits: it.limits.into(),
             retry: Retry {
                 max: it.retry_max,
                 on: it.retry_on.iter().map(|it| known(it, RetryClass::parse)).collect::<Result<_, _>>()?,

@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::keeper::{
     child::Child,
+    controllers::Met,
     family::{Exit, Family},
     limits::{Cancel, Limits, Stop},
     output::RunLog,
@@ -43,6 +44,8 @@ pub struct Attended {
     pub answer: Vec<u8>,
     /// What people should know besides.
     pub notes: Vec<String>,
+    /// What its control group, if it has one, had met of its limits by then.
+    pub met: Option<Met>,
 }
 
 /// How a child ended.
@@ -57,7 +60,8 @@ pub enum End {
 /// Stays with a child until it and everything it started are gone.
 pub async fn attend(child: Child, log: &RefCell<RunLog>, limits: Limits, cancel: &mut Cancel) -> Attended {
     let Child { pid, ended, mut output, mut answer, group } = child;
-    let family = Family::of(pid, group);
+    let family = Family::of(pid, group.clone());
+    let mut met = None;
     let watched =
         Watched { log, last_output: Cell::new(Instant::now()), trouble: Notify::new(), notes: RefCell::default() };
     let mut answered = Vec::new();
@@ -66,6 +70,8 @@ pub async fn attend(child: Child, log: &RefCell<RunLog>, limits: Limits, cancel:
         let mut hearing = pin!(hear_answer(answer.as_mut(), &mut answered, &watched));
         let mut watching = pin!(async {
             let end = wait_for_end(&ended, &family, limits, cancel, &watched).await;
+            // Whoever ends what is left takes the group away, and with it what it counted.
+            met = group.as_ref().map(|it| it.met());
             clear(&family, limits, &end, &watched).await;
             end
         });
@@ -87,7 +93,7 @@ pub async fn attend(child: Child, log: &RefCell<RunLog>, limits: Limits, cancel:
         (End::Exited(_), None) if !is_well => End::Stopped(Stop::Trouble("its answer cannot be read".into())),
         (end, _) => end,
     };
-    Attended { end, answer: answered, notes: watched.notes.into_inner() }
+    Attended { end, answer: answered, notes: watched.notes.into_inner(), met }
 }
 
 /// What those who attend one child share. They are parts of one task, so nothing here is borrowed across a wait.

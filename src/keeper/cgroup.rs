@@ -1,8 +1,8 @@
 //! The control group of a run: everything that it starts is in there before its first instruction.
 //!
-//! It is a child of our own group, which systemd hands over with `Delegate=yes`. No controller is switched on, so the
-//! rule against processes beside child groups does not touch us: daemon and keepers stay outside of it. Where there
-//! is no such group, a run is held together by its session and by its keeper's being a subreaper.
+//! It is below the group that systemd hands over with `Delegate=yes`: beside our own where that is a leaf (`home.rs`),
+//! else within it; daemon and keepers stay outside of it. Where there is no such group, a run is held together by its
+//! session and by its keeper's being a subreaper.
 //!
 //! Invariant: a group whose folder is gone is empty: the kernel removes no other. Only its living keeper makes it anew.
 
@@ -19,26 +19,38 @@ use rustix::{
     io::Errno,
 };
 
-use crate::journal::spec::RunToken;
+use crate::{
+    journal::spec::RunToken,
+    keeper::{
+        controllers::{self, Met},
+        home::{self, Home},
+    },
+    model::limits::RunLimits,
+};
 
 /// The control group of a run.
 #[derive(Debug)]
 pub struct Cgroup {
     folder: PathBuf,
+    limits: RunLimits,
 }
 
 impl Cgroup {
-    /// Makes the group of a run; the error is a sentence that says why there is none here.
-    pub fn make(token: &RunToken) -> Result<Self, String> {
-        Self::make_below(&own_folder()?, &name_of(token))
+    /// Makes the group of a run, and sets its limits; gives the sentences that say which of them do not hold, and why.
+    /// The error is a sentence that says why there is no group here.
+    pub fn make(token: &RunToken, limits: RunLimits) -> Result<(Self, Vec<String>), String> {
+        let home = home::find()?;
+        let group = Self::make_below(&home.folder, &name_of(token), limits)?;
+        let unheld = controllers::hold(&home, &group.folder, &limits);
+        Ok((group, unheld))
     }
 
-    fn make_below(home: &Path, name: &str) -> Result<Self, String> {
+    fn make_below(home: &Path, name: &str, limits: RunLimits) -> Result<Self, String> {
         // Who may not write here may not move a process out of here either (cgroups(7), "Delegation").
         let procs = home.join("cgroup.procs");
         access(&procs, Access::WRITE_OK)
             .map_err(|err| format!("`{}` is not handed over to us: {err}", home.display()))?;
-        let group = Self { folder: home.join(name) };
+        let group = Self { folder: home.join(name), limits };
         fs::create_dir(&group.folder).map_err(|err| format!("`{}` is not ours to divide: {err}", home.display()))?;
         match group.judge() {
             Ok(()) => Ok(group),
@@ -64,7 +76,7 @@ impl Cgroup {
 
     /// The group at this folder, which another process made, and may have removed.
     pub fn at(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self { folder: folder.to_owned(), limits: RunLimits::default() }
     }
 
     /// Its folder.
@@ -88,9 +100,24 @@ impl Cgroup {
     /// group of a service is empty when the service is stopped, while the keeper goes on.
     fn be_there(&self) -> io::Result<()> {
         match fs::create_dir(&self.folder) {
-            Err(err) if err.kind() != io::ErrorKind::AlreadyExists => Err(err),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => {
+                // Which of them hold was said when it was made first.
+                controllers::set(&self.folder, &self.limits);
+                Ok(())
+            }
+            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(err) => Err(err),
         }
+    }
+
+    /// What those in it have met of their limits since it was made.
+    pub fn met(&self) -> Met {
+        Met::read(&self.folder)
+    }
+
+    /// Its limits.
+    pub fn limits(&self) -> &RunLimits {
+        &self.limits
     }
 
     /// How the process that writes is named; see cgroups(7).
@@ -156,11 +183,11 @@ impl Cgroup {
 }
 
 /// Takes away the group of a run whose keeper died before it wrote down where that is: nobody has ever been in it, and
-/// it is beside us, as that of any keeper we start.
+/// it is where that of any keeper we start is.
 pub fn discard_unbegun(token: &RunToken) {
-    if let Ok(home) = own_folder() {
+    if let Ok(home) = home::find() {
         // Mostly it never was there.
-        let _ = fs::remove_dir(home.join(name_of(token)));
+        let _ = fs::remove_dir(home.folder.join(name_of(token)));
     }
 }
 
@@ -170,14 +197,27 @@ fn name_of(token: &RunToken) -> String {
 
 /// Where a run started by this process would get a group of its own, or, as a sentence, why it would get none.
 pub fn probe() -> Result<PathBuf, String> {
+    try_one(|home, _| home.folder.clone())
+}
+
+/// Which limits would not hold for a run started by this process, as sentences with their reasons; none: all of them hold.
+pub fn probe_limits() -> Vec<String> {
+    let all = RunLimits { memory_bytes: Some(1 << 30), cpu_weight: Some(100), ..RunLimits::default() };
+    let unheld = try_one(|home, group| controllers::hold(home, &group.folder, &all));
+    unheld.unwrap_or_else(|why| vec![format!("`limits` do not hold: {why}")])
+}
+
+/// Makes a group, asks something about it, and takes it away again.
+fn try_one<T>(ask: impl FnOnce(&Home, &Cgroup) -> T) -> Result<T, String> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let home = own_folder()?;
+    let home = home::find()?;
     let name = format!("landfall-probe-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     // In a container every daemon has the same number, also one that was killed over this.
-    let _ = fs::remove_dir(home.join(&name));
-    let group = Cgroup::make_below(&home, &name)?;
+    let _ = fs::remove_dir(home.folder.join(&name));
+    let group = Cgroup::make_below(&home.folder, &name, RunLimits::default())?;
+    let answer = ask(&home, &group);
     group.remove().map_err(|err| format!("cannot remove a control group: {err}"))?;
-    Ok(home)
+    Ok(answer)
 }
 
 /// A group that was removed under our hands.
@@ -185,45 +225,18 @@ fn is_gone(err: &io::Error) -> bool {
     err.kind() == io::ErrorKind::NotFound || err.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
 
-/// The folder of our own group.
-fn own_folder() -> Result<PathBuf, String> {
-    let read = |path: &str| fs::read_to_string(path).map_err(|err| format!("cannot read `{path}`: {err}"));
-    find(&read("/proc/self/cgroup")?, &read("/proc/self/mountinfo")?)
-}
-
-/// Our own group among these groups and mounts; see cgroups(7) and proc_pid_mountinfo(5).
-fn find(groups: &str, mounts: &str) -> Result<PathBuf, String> {
-    let own = groups.lines().find_map(|it| it.strip_prefix("0::")).ok_or("this kernel has no cgroup v2")?;
-    for line in mounts.lines() {
-        let Some((before, after)) = line.split_once(" - ") else { continue };
-        let mut fields = before.split(' ').skip(3);
-        let (Some(root), Some(place), true) = (fields.next(), fields.next(), after.starts_with("cgroup2 ")) else {
-            continue;
-        };
-        // What is mounted may be a part of the whole, and we may be outside of it.
-        if let Ok(relative) = Path::new(own).strip_prefix(root)
-            && !own.contains("/..")
-        {
-            // Joining nothing would leave a slash at the end.
-            return Ok(Path::new(place).components().chain(relative.components()).collect());
-        }
-    }
-    Err("our own control group is below no mounted cgroup v2".into())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
-    use super::{Cgroup, find, probe};
-    use crate::journal::spec::RunToken;
+    use super::{Cgroup, probe};
+    use crate::{journal::spec::RunToken, model::limits::RunLimits};
 
     #[test]
     fn a_group_that_was_cleared_away_between_two_steps_is_made_anew() {
         if let Err(why) = probe() {
             return println!("SKIPPED, {why}: a_group_that_was_cleared_away_between_two_steps_is_made_anew");
         }
-        let group = Cgroup::make(&RunToken::random().expect("random")).expect("a group");
+        let token = RunToken::random().expect("random");
+        let (group, _) = Cgroup::make(&token, RunLimits::default()).expect("a group");
         drop(group.door().expect("it is there"));
         std::fs::remove_dir(group.folder()).expect("nobody is in it");
         assert!(!group.is_populated() && group.members().is_empty());
@@ -241,19 +254,5 @@ mod tests {
                 assert!(found.join().expect("no panic").iter().all(|it| *it == expected));
             }
         });
-    }
-
-    #[test]
-    fn the_own_group_is_found_wherever_cgroup2_is_mounted() {
-        let both = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
-                    32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
-        let own = "4:memory:/x\n0::/system.slice/landfall.service\n";
-        let expected = PathBuf::from("/sys/fs/cgroup/unified/system.slice/landfall.service");
-        assert_eq!(find(own, both), Ok(expected));
-        let part = "41 31 0:38 /system.slice /sys/fs/cgroup rw shared:9 master:1 - cgroup2 cgroup rw\n";
-        assert_eq!(find(own, part), Ok("/sys/fs/cgroup/landfall.service".into()));
-        for (groups, mounts) in [("4:memory:/x\n", both), (own, ""), ("0::/../x\n", both), ("0::/user.slice\n", part)] {
-            assert!(find(groups, mounts).is_err(), "{groups} {mounts}");
-        }
     }
 }

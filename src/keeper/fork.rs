@@ -176,6 +176,7 @@ mod tests {
     use crate::{
         journal::spec::RunToken,
         keeper::cgroup::{Cgroup, probe},
+        model::limits::RunLimits,
     };
 
     /// What the program prints, started in a group of its own; `None` where none can be had.
@@ -199,7 +200,7 @@ mod tests {
             return println!("SKIPPED, {why}: a_child_is_in_its_group_from_its_first_instruction_or_says_why_not");
         }
         let token = RunToken::random().expect("random");
-        let group = Cgroup::make(&token).expect("a group");
+        let (group, _) = Cgroup::make(&token, RunLimits::default()).expect("a group");
         match printed(&group, &["cat", "/proc/self/cgroup"], "/no/such/folder:/usr/bin:/bin").expect("a child") {
             Some(text) => assert!(text.contains(&format!("/landfall-{}", token.as_str())), "{text}"),
             None => println!("SKIPPED, this kernel forks into no group: a_child_is_in_its_group"),

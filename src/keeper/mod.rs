@@ -20,6 +20,9 @@ mod releasing;
 
 mod attend;
 mod cgroup;
+mod controllers;
+mod home;
+
 mod child;
 mod family;
 mod fork;
@@ -65,7 +68,7 @@ use self::{
     workspace::Workspace,
 };
 pub use self::{
-    cgroup::{discard_unbegun as discard_unbegun_cgroup, probe as probe_cgroup},
+    cgroup::{discard_unbegun as discard_unbegun_cgroup, probe as probe_cgroup, probe_limits as probe_unheld_limits},
     identity::{ask_to_cancel, is_alive, is_of_this_boot},
     leftovers::{Leftover, end_leftovers},
 };
@@ -76,8 +79,9 @@ use crate::{
         folder::RunDir,
         log::Writer,
         secrets,
-        spec::RunToken,
+        spec::Spec,
     },
+    model::limits::RunLimits,
     model::run::{FailureClass, Mood, Outcome, RunStep},
     process::{hidden, user::Account},
 };
@@ -152,27 +156,36 @@ fn start(dir: &RunDir) -> Result<Run, NotStarted> {
         _ => impossible("open the journal")(err),
     })?;
     let mut records = Records::new(journal);
-    let group = begin(&mut records, &spec.token).map_err(impossible("write down the begin"))?;
+    let (group, unheld) = begin(&mut records, &spec).map_err(impossible("write down the begin"))?;
     let payload = spec.has_payload.then(|| dir.payload());
     let workspace = Workspace::new(&spec.state, spec.run, payload);
     let (facts, whole) = (Facts::of(&spec), Limit::from_now(spec.job.hook.timeout));
     let log = RefCell::new(RunLog::new(mask, writer));
-    let (crew, scene) = (None, None);
-    Ok(Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, crew, scene, whole, group })
+    let (crew, scene, met) = (None, None, None);
+    let run =
+        Run { dir: dir.clone(), spec, secrets, records, log, cancel, workspace, facts, crew, scene, whole, group, met };
+    // What nobody has asked for is `doctor`'s to say, and not each run's.
+    if run.spec.job.hook.limits != RunLimits::default() {
+        unheld.iter().for_each(|it| run.remark(it));
+    }
+    Ok(run)
 }
 
-/// Makes the run's control group, where there can be one, and writes down that the run has begun. What a keeper leaves
-/// behind that is killed between the two is `work`'s to take away.
-fn begin(records: &mut Records, token: &RunToken) -> io::Result<Option<Rc<Cgroup>>> {
-    let group = Cgroup::make(token).ok();
+/// Makes the run's control group, where there can be one, and writes down that the run has begun. Gives the sentences that
+/// say which limits do not hold. What a keeper leaves behind that is killed between the two is `work`'s to take away.
+fn begin(records: &mut Records, spec: &Spec) -> io::Result<(Option<Rc<Cgroup>>, Vec<String>)> {
+    let (group, unheld) = match Cgroup::make(&spec.token, spec.job.hook.limits) {
+        Ok((group, unheld)) => (Some(group), unheld),
+        Err(why) => (None, vec![format!("`limits` do not hold: {why}")]),
+    };
     let folder = group.as_ref().map(|it| it.folder().to_owned());
     fail::fail_point!("keeper-before-begin", |_| std::process::abort());
-    let written = identity::begin(Timestamp::now(), token, folder).and_then(|it| records.add(&Entry::Begin(it)));
+    let written = identity::begin(Timestamp::now(), &spec.token, folder).and_then(|it| records.add(&Entry::Begin(it)));
     if let (Err(_), Some(group)) = (&written, &group) {
         // Nobody is in it yet.
         let _ = group.remove();
     }
-    written.map(|()| group.map(Rc::new))
+    written.map(|()| (group.map(Rc::new), unheld))
 }
 
 async fn carry_out(run: &mut Run, lock: Result<&LaneLock, &String>) -> io::Result<()> {

@@ -56,6 +56,8 @@ pub struct Run {
     pub whole: Limit,
     /// The control group of all it starts, where there can be one.
     pub group: Option<Rc<Cgroup>>,
+    /// What the last child met of the run's limits, as a clause with the next step.
+    pub met: Option<String>,
 }
 
 impl Run {
@@ -116,13 +118,22 @@ impl Run {
         plan: Plan<'_>,
         limits: Limits,
     ) -> Result<(End, Vec<u8>), Outcome> {
+        self.met = None;
+        let before = self.group.as_ref().map(|it| it.met());
         let attended = match child::start(plan, self.group.as_ref()) {
             Ok(child) => attend(child, &self.log, limits, &mut self.cancel).await,
             Err(why) => {
                 self.remark(&why);
-                Attended { end: End::Stopped(Stop::Trouble(why)), answer: Vec::new(), notes: Vec::new() }
+                Attended { end: End::Stopped(Stop::Trouble(why)), answer: Vec::new(), notes: Vec::new(), met: None }
             }
         };
+        if let (Some(group), Some(before), Some(met)) = (&self.group, before, attended.met)
+            && let Some(met) = met.since(&before, group.limits())
+        {
+            self.remark(&met);
+            self.note(step, &met)?;
+            self.met = Some(met);
+        }
         if let Some(to) = self.cancel.take_turned_down() {
             self.remark(&format!("run {to} is to take the place of this one, which is going live already and goes on"));
         }
@@ -138,6 +149,24 @@ impl Run {
         let hook = &self.spec.job.hook;
         let step = step.map(Limit::from_now);
         Limits { whole, step, silence: hook.idle_timeout, grace: hook.kill_grace }
+    }
+
+    /// The outcome of a step that ended badly, with what it met of its limits: that may be the reason, and is no secret.
+    pub fn with_what_it_met(&self, outcome: Outcome) -> Outcome {
+        let Some(met) = &self.met else { return outcome };
+        let explained = |failure: Failure| Failure { reason: format!("{}: {met}", failure.reason), ..failure };
+        match outcome {
+            Outcome::Failed(failure) => Outcome::Failed(explained(failure)),
+            Outcome::TimedOut(failure) => Outcome::TimedOut(explained(failure)),
+            outcome @ (Outcome::Succeeded
+            | Outcome::Cancelled { .. }
+            | Outcome::RolledBack(_)
+            | Outcome::RollbackFailed { .. }
+            | Outcome::Superseded { .. }
+            | Outcome::Stale { .. }
+            | Outcome::Skipped { .. }
+            | Outcome::Interrupted { .. }) => outcome,
+        }
     }
 
     /// The outcome when a step was ended before it ended by itself.

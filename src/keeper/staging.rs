@@ -165,7 +165,7 @@ async fn git_work(
     };
     let limits = run.limits(run.whole, None);
     let (end, answer) = run.attend((step, None), plan, limits).await?;
-    match end {
+    let judged = match end {
         End::Exited(Exit::Code(_)) if !answer.is_empty() => Ok(errand::decode(&answer)),
         End::Exited(Exit::Code(code)) => {
             let reason = format!("git work ended with exit code {code} and no answer");
@@ -176,7 +176,8 @@ async fn git_work(
             Err(failed(step, FailureClass::Other, format!("git work was killed by signal {number}")))
         }
         End::Stopped(stop) => Err(run.stopped(step, &format!("`{step}`"), stop)),
-    }
+    };
+    judged.map_err(|outcome| run.with_what_it_met(outcome))
 }
 
 fn refused(run: &Run, step: RunStep, failure: GitFailure) -> Outcome {

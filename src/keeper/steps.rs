@@ -57,10 +57,11 @@ async fn run_one(run: &mut Run, step: RunStep, script: &Step, whole: Limit) -> R
     run.remark(&format!("{step}: {}", script.name));
     let limits = run.limits(whole, script.timeout);
     let (end, _) = run.attend((step, Some(&script.name)), plan(run, step, script, &ready), limits).await?;
-    match end {
+    let judged = match end {
         End::Exited(exit) => judge(run, step, &what, exit),
         End::Stopped(stop) => Err(run.stopped(step, &what, stop)),
-    }
+    };
+    judged.map_err(|outcome| run.with_what_it_met(outcome))
 }
 
 /// Runs one script as a part of a step that has begun; what its end means is the caller's to say.

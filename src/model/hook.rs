@@ -10,6 +10,7 @@ use crate::model::{
     deploy::Deploy,
     health::Probe,
     letter::Notification,
+    limits::RunLimits,
     name::{HookName, LaneName, SourceName},
     push::{Push, RefChange, RefName, RepoName},
     run::RetryClass,
@@ -65,6 +66,8 @@ pub struct Hook {
     pub idle_timeout: Duration,
     /// Time between TERM and KILL.
     pub kill_grace: Duration,
+    /// What one run may have of the machine.
+    pub limits: RunLimits,
     /// When and how often a run that ended badly is tried again.
     pub retry: Retry,
     /// What a newer job does to a waiting one.
@@ -265,6 +268,11 @@ pub enum Wanted {
 }
 
 impl Hook {
+    /// All of its steps, in the order in which they may run.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        [&self.run, &self.activate, &self.on_failure, &self.finally].into_iter().flatten()
+    }
+
     /// Whether this push starts this hook. The repository is the caller's to compare.
     pub fn wants(&self, push: &Push) -> Wanted {
         if !self.enabled {

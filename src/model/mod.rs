@@ -8,6 +8,7 @@ pub mod health;
 pub mod hook;
 pub mod job;
 pub mod letter;
+pub mod limits;
 pub mod name;
 pub mod push;
 pub mod release;

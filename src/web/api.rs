@@ -86,6 +86,8 @@ pub struct Daemon {
     pub local: Vec<Local>,
     /// The control group below which each run gets its own, or why there is none.
     pub cgroup: Result<PathBuf, String>,
+    /// The `limits` that do not hold, each as a sentence with its reason.
+    pub unheld_limits: Vec<String>,
     /// Since when it serves.
     pub started_at: Timestamp,
     /// Why the file as it is now was not taken.

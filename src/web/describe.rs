@@ -286,6 +286,7 @@ pub(super) fn status(api: &Api, counts: Counts, holds: &[Hold], loss: Option<&Lo
         holding: Holding {
             cgroup: api.daemon.cgroup.as_ref().ok().map(|it| it.display().to_string()),
             why_none: api.daemon.cgroup.as_ref().err().cloned(),
+            unheld_limits: api.daemon.unheld_limits.clone(),
         },
         hold: holds.iter().find(|it| it.hook.is_none()).map(hold),
         letters_waiting: counts.letters,

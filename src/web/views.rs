@@ -175,6 +175,9 @@ pub struct Holding {
     pub cgroup: Option<String>,
     /// Why there is none; null where there is one.
     pub why_none: Option<String>,
+    /// The `limits` that do not hold, each as a sentence with its reason.
+    #[serde(default)]
+    pub unheld_limits: Vec<String>,
 }
 
 /// One hook, as it stands.

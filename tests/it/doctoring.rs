@@ -224,6 +224,41 @@ fn a_unit_that_would_end_deploys_at_a_restart_is_a_failure() {
     assert_eq!(found.verdict("systemd", "OOMPolicy=stop"), "warn");
     says("KillMode=process\\nDelegate=yes\\nOOMPolicy=continue\\n");
     assert_eq!(doctor(&house).verdict("systemd", "leaves deploys under way alone"), "ok");
+    says("KillMode=process\\nDelegate=yes\\nOOMPolicy=continue\\nNoNewPrivileges=yes\\n");
+    assert_eq!(doctor(&house).verdict("systemd", "steps have no sudo"), "ok");
+    let text = fs::read_to_string(house.hooks_file()).expect("read");
+    fs::write(house.hooks_file(), text + "    activate: sudo systemctl reload nginx\n").expect("written");
+    doctor(&house).fails("systemd", "steps of `site` use it", "landfall.service");
+}
+
+#[test]
+fn limits_that_do_not_hold_are_told_with_the_reason_in_the_daemons_own_words() {
+    let mut house = House::with_hook(HOOK);
+    house.start();
+    let holding = house.json(&["status"])["holding"].clone();
+    let unheld = keeper::probe_unheld_limits();
+    assert_eq!(holding["unheld_limits"], Value::from(unheld.clone()));
+    let found = doctor(&house);
+    match (keeper::probe_cgroup(), unheld.first()) {
+        (Ok(_), None) => assert_eq!(found.verdict("limits", "each run is held to its `limits`"), "ok"),
+        (Ok(_), Some(why)) => assert_eq!(found.verdict("limits", why), "warn"),
+        (Err(why), _) => assert_eq!(found.verdict("processes", &why), "warn"),
+    }
+    house.stop();
+}
+
+#[test]
+fn as_root_a_hook_whose_steps_would_be_roots_is_told() {
+    if !is_root("as_root_a_hook_whose_steps_would_be_roots_is_told") {
+        return;
+    }
+    let house = House::with_hook(HOOK);
+    assert_eq!(doctor(&house).verdict("hook site", "names no `user`"), "warn");
+    assert_eq!(doctor(&house).verdict("hooks.yaml", "runs as root"), "warn");
+    let house = House::with_hook(&format!("{HOOK}\nuser: root"));
+    let findings = doctor(&house).findings;
+    assert!(findings.iter().all(|it| !it["message"].as_str().is_some_and(|it| it.contains("runs as root"))));
+    assert_eq!(doctor(&house).verdict("hook site", "as `root`"), "ok");
 }
 
 #[test]

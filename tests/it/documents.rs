@@ -1,10 +1,10 @@
-//! What the documents show is true: every YAML block of the README and the example hooks.yaml load, the unit file is
-//! one that systemd takes.
+//! What the documents show is true: every YAML block of the README and the example hooks.yaml load, the unit files are
+//! such that systemd takes them, and as closed as they promise.
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use landfall::hooks::{self, Environment};
@@ -31,22 +31,66 @@ fn the_example_hooks_yaml_loads() {
     loads(&root().join("hooks.yaml"));
 }
 
+const UNITS: [&str; 2] = ["landfall.service", "landfall-unprivileged.service"];
+
 #[test]
 fn systemd_takes_the_unit_files() {
     let folder = tempfile::tempdir().expect("a folder");
-    let unit = fs::read_to_string(root().join("systemd/landfall.service")).expect("the unit file");
-    for promise in ["KillMode=process", "Delegate=yes", "OOMPolicy=continue", "Type=notify"] {
-        assert!(unit.lines().any(|it| it == promise), "the unit lacks {promise}");
+    for name in UNITS {
+        let unit = fs::read_to_string(root().join("systemd").join(name)).expect("the unit file");
+        for promise in ["KillMode=process", "Delegate=yes", "OOMPolicy=continue", "Type=notify"] {
+            assert!(unit.lines().any(|it| it == promise), "{name} lacks {promise}");
+        }
+        let file = folder.path().join(name);
+        fs::write(&file, unit.replace("/usr/local/bin/landfall", env!("CARGO_BIN_EXE_landfall"))).expect("written");
+        let output = analyze(&["verify", "--man=no"], &file);
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Before 254 systemd did not know this key, and says so.
+        let ours: Vec<&str> =
+            said.lines().filter(|it| it.contains(name) && !it.contains("'DelegateSubgroup'")).collect();
+        assert!(ours.is_empty(), "{}", ours.join("\n"));
     }
-    let file = folder.path().join("landfall.service");
-    fs::write(&file, unit.replace("/usr/local/bin/landfall", env!("CARGO_BIN_EXE_landfall"))).expect("written");
-    let socket = folder.path().join("landfall.socket");
+    let [service, socket] = ["landfall.service", "landfall.socket"].map(|it| folder.path().join(it));
     fs::copy(root().join("systemd/landfall.socket"), &socket).expect("copied");
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args([&file, &socket]).output();
+    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).args([&service, &socket]).output();
     let output = output.expect("systemd-analyze is installed by scripts/test");
     let said = String::from_utf8_lossy(&output.stderr);
-    let ours: Vec<&str> = said.lines().filter(|it| it.contains("landfall.")).collect();
+    let ours: Vec<&str> = said.lines().filter(|it| it.contains("landfall.socket")).collect();
     assert!(ours.is_empty(), "{}", ours.join("\n"));
+}
+
+#[test]
+fn the_units_are_as_closed_as_they_promise() {
+    for (name, exposure) in UNITS.into_iter().zip(["40", "20"]) {
+        let file = root().join("systemd").join(name);
+        let output = analyze(&["security", "--offline=true", "--no-pager", "--threshold", exposure], &file);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name}: {}", said.lines().last().unwrap_or_default());
+    }
+}
+
+#[test]
+fn nothing_is_opened_by_the_drop_in_as_it_is() {
+    let text = fs::read_to_string(root().join("systemd/widen.conf")).expect("the drop-in");
+    let lines: Vec<&str> = text.lines().filter(|it| !it.is_empty() && !it.starts_with('#')).collect();
+    assert_eq!(lines, ["[Service]"]);
+    // With each of its lines it is one that systemd takes.
+    let folder = tempfile::tempdir().expect("a folder");
+    let opened =
+        text.lines().filter_map(|it| it.strip_prefix('#').filter(|it| !it.starts_with(' ') && it.contains('=')));
+    let opened: Vec<&str> = opened.collect();
+    assert!(opened.len() > 5, "{opened:?}");
+    let unit = format!("[Service]\nExecStart=/bin/true\n{}\n", opened.join("\n"));
+    let file = folder.path().join("widened.service");
+    fs::write(&file, unit).expect("written");
+    let output = analyze(&["verify", "--man=no"], &file);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("widened.service"), "{said}");
+}
+
+fn analyze(args: &[&str], file: &Path) -> Output {
+    let output = Command::new("systemd-analyze").args(args).arg(file).output();
+    output.expect("systemd-analyze is installed by scripts/test")
 }
 
 /// The file loads where every variable that it names for a secret is set.

@@ -10,6 +10,7 @@ mod environment;
 mod foreign;
 mod health;
 mod hidden;
+mod limits;
 mod output;
 mod releases;
 pub mod root;

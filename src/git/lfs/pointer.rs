@@ -3,6 +3,7 @@
 //! Invariant: what is read of it is a SHA-256 in lower case and a length, so it names a file and leads nowhere.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Read},
     path::Path,
@@ -29,17 +30,20 @@ pub(in super::super) struct Pointer {
 
 impl Pointer {
     /// The pointer that a blob is, if it is one.
-    pub(super) fn parse(blob: &[u8]) -> Option<Self> {
+    pub(in super::super) fn parse(blob: &[u8]) -> Option<Self> {
         let mut lines = blob.split(|it| *it == b'\n').map(|it| it.strip_suffix(b"\r").unwrap_or(it));
         if !VERSIONS.contains(&lines.next()?) {
             return None;
         }
         let (mut oid, mut size) = (None, None);
+        // A key that is there twice would name one file to us and another to git-lfs.
+        let mut keys = HashSet::from(["version"]);
         for line in lines {
             let text = std::str::from_utf8(line).ok()?;
             match text.split_once(' ') {
+                Some((key, _)) if !keys.insert(key) => return None,
                 Some(("oid", value)) => oid = value.strip_prefix("sha256:"),
-                Some(("size", value)) => size = value.parse().ok(),
+                Some(("size", value)) => size = whole_number(value),
                 // An extension's line; what it would do to the file is its own matter.
                 Some(_) => (),
                 None if text.is_empty() => (),
@@ -64,6 +68,11 @@ impl Pointer {
     fn text(&self) -> String {
         format!("version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n", self.oid, self.size)
     }
+}
+
+/// Digits alone, and no more zeros than it takes.
+fn whole_number(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|it: &u64| it.to_string() == text)
 }
 
 /// The blob that LFS would store for a file.
@@ -103,6 +112,11 @@ mod tests {
             text.replace("sha256", "sha512"),
             text.replace("12345", "-1"),
             text.replace("size", "length"),
+            text.replace("12345", "+12345"),
+            text.replace("12345", "012345"),
+            text.replace("size", "oid \nsize"),
+            format!("{text}size 7\n"),
+            text.repeat(2),
             format!("\n{text}"),
             String::new(),
         ] {

@@ -27,8 +27,9 @@ pub(super) fn next(from: &mut impl Read) -> io::Result<Packet> {
         whole.truncate(count);
         return Ok(Packet::Cut(whole));
     }
-    let size = std::str::from_utf8(&whole).ok().and_then(|it| usize::from_str_radix(it, 16).ok());
-    match size {
+    // Digits alone: the standard library would take a sign as well.
+    let digits = std::str::from_utf8(&whole).ok().filter(|it| it.bytes().all(|it| it.is_ascii_hexdigit()));
+    match digits.and_then(|it| usize::from_str_radix(it, 16).ok()) {
         Some(0) => Ok(Packet::Flush),
         // In this version of the protocol no line is so short.
         None | Some(1..LENGTH_BYTES) => Ok(Packet::Bare(whole)),
@@ -99,5 +100,26 @@ impl Ready {
         buffer[..length].copy_from_slice(&self.bytes[self.position..self.position + length]);
         self.position += length;
         length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Packet, next};
+
+    #[test]
+    fn a_length_is_four_hex_digits_and_nothing_else() {
+        for (given, expected) in [("0005x", "x"), ("000Ax23456", "x23456"), ("000ax23456", "x23456")] {
+            assert!(
+                matches!(next(&mut given.as_bytes()), Ok(Packet::Line(it)) if it == expected.as_bytes()),
+                "{given}"
+            );
+        }
+        for given in ["+005xxxxx", "-001", " 005x", "0x05", "000gx", "PACK"] {
+            assert!(
+                matches!(next(&mut given.as_bytes()), Ok(Packet::Bare(it)) if it == given.as_bytes()[..4]),
+                "{given}"
+            );
+        }
     }
 }

@@ -26,13 +26,20 @@ pub(in crate::git) struct RefStream<S> {
     /// Those of a line that was left out.
     capabilities: Option<Vec<u8>>,
     left_out: u64,
+    /// Hears what people should know.
+    tell: fn(&str),
 }
 
 impl<S: Read> RefStream<S> {
     /// Wraps a stream that begins with the refs.
     pub(in crate::git) fn new(inner: S) -> Self {
+        Self::telling(inner, say)
+    }
+
+    /// The same, and people hear of what is left out like this.
+    pub(in crate::git) fn telling(inner: S, tell: fn(&str)) -> Self {
         let (is_over, is_service, capabilities) = (false, false, None);
-        Self { inner, ready: Ready::default(), is_over, is_service, capabilities, left_out: 0 }
+        Self { inner, ready: Ready::default(), is_over, is_service, capabilities, left_out: 0, tell }
     }
 
     /// Takes in the next packet line; answers whether there was one.
@@ -61,7 +68,7 @@ impl<S: Read> RefStream<S> {
         self.ready.add_flush();
         if self.is_over && self.left_out > 0 {
             let (count, verb) = (self.left_out, if self.left_out == 1 { "ref is" } else { "refs are" });
-            say(&format!("warning: {count} {verb} left out, as a name that is not UTF-8 cannot be deployed"));
+            (self.tell)(&format!("warning: {count} {verb} left out, as a name that is not UTF-8 cannot be deployed"));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Sandbox, environment, loads, working};
+use super::{Sandbox, environment, is_of_the_file, loads, working};
 use crate::{
     hooks::{Environment, Listen, SmtpTls, load},
     model::{
@@ -213,7 +213,7 @@ fn the_hooks_yaml_of_the_project_loads_and_names_scripts_that_exist() {
     let environment = names.iter().fold(environment(), |it, name| it.with(name, "correct horse battery"));
     let environment = environment.with("DOCS_SIGNING_TOKEN", "whsec_c2VjcmV0IGtleQ==");
     let loaded = load(&project.join("hooks.yaml"), &environment).unwrap_or_else(|err| panic!("{err}"));
-    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+    assert!(!loaded.warnings.iter().any(is_of_the_file), "{:?}", loaded.warnings);
     for hook in loaded.hooks.hooks.values() {
         for step in hook.run.iter().chain(&hook.on_failure) {
             assert!(project.join(&step.script).is_file(), "{}", step.script);

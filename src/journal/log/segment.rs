@@ -56,5 +56,6 @@ fn position_of(path: &Path) -> Option<u64> {
     }
     let digits = name.strip_prefix("log.")?;
     let is_position = digits.len() == 20 && digits.bytes().all(|it| it.is_ascii_digit());
-    is_position.then(|| digits.parse().ok())?
+    // No log is so long that its positions could not be counted on; a file of such a name is none of ours.
+    is_position.then(|| digits.parse().ok().filter(|it| *it <= i64::MAX as u64))?
 }

@@ -155,3 +155,14 @@ fn a_line_torn_by_a_kill_is_not_shown_until_it_is_closed() {
     assert_eq!(texts(&desk.all()), ["whole", "tor", "the keeper died"]);
     assert_eq!(second.position(), fs::metadata(desk.dir.log()).expect("log").len());
 }
+
+#[test]
+fn a_file_whose_name_is_a_position_that_no_log_reaches_is_none_of_the_log() {
+    let desk = desk();
+    let mut writer = desk.writer(1 << 20);
+    writer.output(desk.at, b"hello").expect("written");
+    writer.flush().expect("flushed");
+    fs::write(desk.dir.path().join("log.18446744073709551610"), "no segment\n").expect("written");
+    assert_eq!(texts(&desk.all()), ["hello"]);
+    assert_eq!(texts(&Reader::new(&desk.dir).tail(5).expect("read")), ["hello"]);
+}

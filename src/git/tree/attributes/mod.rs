@@ -9,6 +9,8 @@ mod encoding;
 
 mod habit;
 
+mod line;
+
 mod convert;
 
 mod foreign;
@@ -23,13 +25,14 @@ mod pretty;
 
 mod subst;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use git2::{Oid, Repository};
 
 use self::{
     convert::{Ids, LineEnds},
     encoding::Encoding,
+    line::{Line, Macros, Rule, Said},
 };
 use crate::git::{
     GitFailure,
@@ -58,6 +61,8 @@ const LINE_BYTES_MAX: usize = 2048;
 pub(in crate::git) struct Attributes {
     /// By the folder they are in: empty, or with a slash at its end.
     files: HashMap<Vec<u8>, Vec<Rule>>,
+    /// The names that stand for others, which only the root's file gives.
+    macros: Macros,
     /// Somewhere a file may differ from its blob.
     pub(in crate::git) has_filters: bool,
     /// Somewhere files are kept in Git LFS.
@@ -70,12 +75,6 @@ pub(in crate::git) struct Attributes {
     pub(in crate::git) has_foreign_filters: bool,
     /// How line ends are kept where none of it says so.
     habit: Habit,
-}
-
-#[derive(Debug)]
-struct Rule {
-    pattern: Pattern,
-    says: Vec<(Name, Value)>,
 }
 
 /// The attributes that matter here.
@@ -146,6 +145,20 @@ impl Settings {
         &self.values[name as usize]
     }
 
+    /// Each attribute that matters here, as `git check-attr` shows it.
+    pub(in crate::git) fn shown(self) -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+        let names = NAMES.iter().map(|(name, _)| std::str::from_utf8(name).unwrap_or_default());
+        names.zip(self.values).map(|(name, value)| {
+            let shown = match value {
+                Value::Unspecified => b"unspecified".to_vec(),
+                Value::Set => b"set".to_vec(),
+                Value::Unset => b"unset".to_vec(),
+                Value::Word(word) => word,
+            };
+            (name, shown)
+        })
+    }
+
     /// Whether Git LFS keeps it.
     pub(in crate::git) fn is_lfs(&self) -> bool {
         self.value(Name::Filter).is(b"lfs")
@@ -202,45 +215,18 @@ impl Attributes {
         repo: &Repository,
         files: impl IntoIterator<Item = (&'a [u8], Oid)>,
     ) -> Result<Self, GitFailure> {
-        let mut attributes = Self::default();
+        let mut files: Vec<(&[u8], Oid)> = files.into_iter().collect();
         // The root's comes first: it alone may define macros.
-        let files: BTreeMap<usize, Vec<(&[u8], Oid)>> = files.into_iter().fold(BTreeMap::new(), |mut files, file| {
-            files.entry(file.0.len()).or_default().push(file);
-            files
-        });
-        let mut macros = HashMap::from([(b"binary".to_vec(), vec![(Name::Text, Value::Unset)])]);
-        let (mut left_out, mut left) = (BTreeSet::new(), FILES_BYTES_MAX);
-        for (path, id) in files.into_values().flatten() {
+        files.sort_by_key(|(path, _)| path.len());
+        let (mut attributes, mut left_out, mut left) = (Self::default(), BTreeSet::new(), FILES_BYTES_MAX);
+        for (path, id) in files {
             let folder = &path[..path.len() - FILE_NAME.len()];
             let content = small_file(repo, id, &plain(path))?;
             left = left.checked_sub(content.len()).ok_or_else(|| {
                 let limit = Size(FILES_BYTES_MAX as u64);
                 GitFailure::permanent(format!("the `.gitattributes` files of the tree have more than {limit} together"))
             })?;
-            let text = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&content);
-            let mut rules = Vec::new();
-            for line in text.split(|it| *it == b'\n').filter(|it| it.len() < LINE_BYTES_MAX) {
-                rules.extend(parse_line(line, folder.is_empty(), &mut macros));
-            }
-            for (name, value) in rules.iter().flat_map(|rule| &rule.says) {
-                match name {
-                    Name::Text | Name::Crlf => (),
-                    Name::Eol => attributes.has_filters |= value.is(b"crlf"),
-                    Name::Ident => attributes.has_filters |= *value == Value::Set,
-                    Name::Filter => {
-                        attributes.has_lfs |= value.is(b"lfs");
-                        attributes.has_foreign_filters |= value.foreign_filter().is_some();
-                    }
-                    Name::ExportIgnore => attributes.has_export_ignore |= *value == Value::Set,
-                    Name::Encoding => match (value, value.encoding()) {
-                        (_, Some(encoding)) => attributes.has_filters |= encoding != Encoding::Stays,
-                        (Value::Word(name), None) => drop(left_out.insert(plain(name))),
-                        (Value::Set | Value::Unset | Value::Unspecified, None) => (),
-                    },
-                    Name::ExportSubst => attributes.has_export_subst |= *value == Value::Set,
-                }
-            }
-            attributes.files.insert(folder.to_vec(), rules);
+            attributes.add(folder, &content, &mut left_out);
         }
         for name in left_out {
             say(&format!(
@@ -248,6 +234,46 @@ impl Attributes {
             ));
         }
         Ok(attributes)
+    }
+
+    /// Adds the file of a folder, the root's first. Names of encodings that we do not know are added to those left out.
+    pub(in crate::git) fn add(&mut self, folder: &[u8], content: &[u8], left_out: &mut BTreeSet<String>) {
+        let text = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+        // To git the file is a string of C.
+        let text = text.split(|it| *it == 0).next().unwrap_or_default();
+        let lines = text.split(|it| *it == b'\n').filter(|it| it.len() < LINE_BYTES_MAX).filter_map(Line::parse);
+        let mut written = Vec::new();
+        for line in lines {
+            match line {
+                Line::Rule { pattern, words } => written.push((pattern, words)),
+                // A macro may be used before it is defined.
+                Line::Macro { name, words } if folder.is_empty() => self.macros.define(name, words),
+                Line::Macro { .. } => (),
+            }
+        }
+        self.macros.settle();
+        let rule = |(pattern, words): (Pattern, Vec<line::Word>)| Rule { pattern, says: self.macros.known(&words) };
+        let rules: Vec<Rule> = written.into_iter().map(rule).filter(|it| !it.says.is_empty()).collect();
+        let said = rules.iter().flat_map(|it| &it.says).chain(self.macros.all_words());
+        for (name, value) in said.filter_map(|(at, value)| Some((NAMES.get(*at)?.1, value))) {
+            match name {
+                Name::Text | Name::Crlf => (),
+                Name::Eol => self.has_filters |= value.is(b"crlf"),
+                Name::Ident => self.has_filters |= *value == Value::Set,
+                Name::Filter => {
+                    self.has_lfs |= value.is(b"lfs");
+                    self.has_foreign_filters |= value.foreign_filter().is_some();
+                }
+                Name::ExportIgnore => self.has_export_ignore |= *value == Value::Set,
+                Name::Encoding => match (value, value.encoding()) {
+                    (_, Some(encoding)) => self.has_filters |= encoding != Encoding::Stays,
+                    (Value::Word(name), None) => drop(left_out.insert(plain(name))),
+                    (Value::Set | Value::Unset | Value::Unspecified, None) => (),
+                },
+                Name::ExportSubst => self.has_export_subst |= *value == Value::Set,
+            }
+        }
+        self.files.insert(folder.to_vec(), rules);
     }
 
     /// The same, in a clone that keeps its line ends like this.
@@ -262,98 +288,19 @@ impl Attributes {
 
     /// What holds for a path: the last word of the nearest file.
     pub(in crate::git) fn of(&self, path: &[u8], is_folder: bool) -> Settings {
-        let mut settings = Settings { habit: self.habit, ..Settings::default() };
-        let slashes = path.iter().enumerate().filter(|(_, it)| **it == b'/').map(|(at, _)| at + 1);
-        for start in std::iter::once(0).chain(slashes) {
+        let mut said = Said::default();
+        let folders = path.iter().enumerate().rev().filter(|(_, it)| **it == b'/').map(|(at, _)| at + 1);
+        for start in folders.chain([0]) {
             let Some(rules) = self.files.get(&path[..start]) else { continue };
-            for rule in rules.iter().filter(|it| it.pattern.fits(&path[start..], is_folder)) {
-                for (name, value) in &rule.says {
-                    settings.values[*name as usize] = value.clone();
-                }
+            for rule in rules.iter().rev().filter(|it| it.pattern.fits(&path[start..], is_folder)) {
+                self.macros.say(&rule.says, &mut said);
             }
+        }
+        let mut settings = Settings { habit: self.habit, ..Settings::default() };
+        for (value, said) in settings.values.iter_mut().zip(said.values) {
+            *value = said.cloned().unwrap_or_default();
         }
         settings
-    }
-}
-
-type Macros = HashMap<Vec<u8>, Vec<(Name, Value)>>;
-
-/// A line is a pattern and what it says; or it defines a macro, or means nothing.
-fn parse_line(line: &[u8], is_root: bool, macros: &mut Macros) -> Option<Rule> {
-    let line = line.trim_ascii();
-    if line.is_empty() || line.starts_with(b"#") {
-        return None;
-    }
-    if let Some(definition) = line.strip_prefix(b"[attr]") {
-        let mut words = definition.trim_ascii().split(u8::is_ascii_whitespace);
-        let name = words.next().filter(|_| is_root)?;
-        let says = words.flat_map(|it| parse_word(it, macros)).collect();
-        macros.insert(name.to_vec(), says);
-        return None;
-    }
-    let (pattern, rest) = match unquoted(line) {
-        Some(parts) => parts,
-        None => {
-            let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
-            (line[..end].to_vec(), &line[end..])
-        }
-    };
-    // Git says that negative patterns are meaningless here.
-    if pattern.starts_with(b"!") {
-        return None;
-    }
-    let words = rest.split(u8::is_ascii_whitespace).filter(|it| !it.is_empty());
-    let says: Vec<_> = words.flat_map(|it| parse_word(it, macros)).collect();
-    (!says.is_empty()).then(|| Rule { pattern: Pattern::parse(&pattern), says })
-}
-
-/// `name`, `-name`, `!name` or `name=value`; a macro that is set says what it stands for.
-fn parse_word(word: &[u8], macros: &Macros) -> Vec<(Name, Value)> {
-    let (name, value) = match word {
-        [b'-', name @ ..] => (name, Value::Unset),
-        [b'!', name @ ..] => (name, Value::Unspecified),
-        name => match name.iter().position(|it| *it == b'=') {
-            Some(at) => (&name[..at], Value::Word(name[at + 1..].to_vec())),
-            None => (name, Value::Set),
-        },
-    };
-    if let Some((_, name)) = NAMES.iter().find(|(text, _)| *text == name) {
-        return vec![(*name, value)];
-    }
-    macros.get(name).filter(|_| value == Value::Set).cloned().unwrap_or_default()
-}
-
-/// A pattern in double quotes, with C's escapes, and what follows it.
-fn unquoted(line: &[u8]) -> Option<(Vec<u8>, &[u8])> {
-    let mut rest = line.strip_prefix(b"\"")?;
-    let mut pattern = Vec::new();
-    loop {
-        match rest {
-            [b'"', rest @ ..] => return Some((pattern, rest)),
-            [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', tail @ ..] => {
-                pattern.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = tail;
-            }
-            [b'\\', escape, tail @ ..] => {
-                pattern.push(match escape {
-                    b'a' => 7,
-                    b'b' => 8,
-                    b't' => b'\t',
-                    b'n' => b'\n',
-                    b'v' => 11,
-                    b'f' => 12,
-                    b'r' => b'\r',
-                    b'"' | b'\\' => *escape,
-                    _ => return None,
-                });
-                rest = tail;
-            }
-            [byte, tail @ ..] => {
-                pattern.push(*byte);
-                rest = tail;
-            }
-            [] => return None,
-        }
     }
 }
 

@@ -1,29 +1,56 @@
-//! The patterns of a `.gitattributes` file, as git matches them (gitattributes(5), wildmatch.c).
+//! The patterns of a `.gitattributes` file, as git matches them (gitattributes(5), dir.c, wildmatch.c).
 //!
 //! Invariant: matching takes time in proportion to pattern times path, whatever the pattern: both come from a repository.
+
+mod class;
+
+use self::class::{Class, class};
 
 /// A pattern, and what it is held against.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::git) struct Pattern {
-    /// Between slashes; one name alone fits at any depth.
-    segments: Vec<Vec<u8>>,
-    is_anchored: bool,
+    /// What it begins with that stands for itself.
+    literal: Vec<u8>,
+    /// What follows.
+    tokens: Vec<Token>,
+    /// Without a slash, it is held against the last name of a path, at any depth.
+    is_of_names: bool,
     only_folders: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Byte(u8),
+    /// `?`: any byte but a slash.
+    One,
+    /// `[...]`: neither does it know a slash.
+    Class(Class),
+    /// `*`: any number of bytes, without a slash.
+    Star,
+    /// `**`: any number of bytes.
+    Deep,
+    /// `**/` begins: nothing, or what [`Token::WithinFolders`] takes, which follows.
+    Folders,
+    /// Any number of bytes, and a slash.
+    WithinFolders,
+    /// A class that never ends, or a backslash with nothing behind it.
+    Never,
 }
 
 impl Pattern {
     /// Takes a pattern apart.
     pub(in crate::git) fn parse(text: &[u8]) -> Self {
+        // To git a pattern is a string of C.
+        let text = text.split(|it| *it == 0).next().unwrap_or_default();
         let (text, only_folders) = match text.strip_suffix(b"/") {
             Some(text) => (text, true),
             None => (text, false),
         };
-        let (text, begins_at_root) = match text.strip_prefix(b"/") {
-            Some(text) => (text, true),
-            None => (text, false),
-        };
-        let segments: Vec<Vec<u8>> = text.split(|it| *it == b'/').map(<[u8]>::to_vec).collect();
-        Self { is_anchored: begins_at_root || segments.len() > 1, segments, only_folders }
+        let is_of_names = !text.contains(&b'/');
+        let text = text.strip_prefix(b"/").unwrap_or(text);
+        let end = text.iter().position(|it| b"*?[\\".contains(it)).unwrap_or(text.len());
+        // Git parses what follows as a pattern of its own, so `a/b**` is `a/b` and then anything, slashes too.
+        Self { literal: text[..end].to_vec(), tokens: tokens(&text[end..]), is_of_names, only_folders }
     }
 
     /// Whether it fits a path, relative to the folder the pattern is from.
@@ -31,136 +58,90 @@ impl Pattern {
         if self.only_folders && !is_folder {
             return false;
         }
-        let names: Vec<&[u8]> = path.split(|it| *it == b'/').collect();
-        match self.is_anchored {
-            true => fits_all(&self.segments, &names),
-            false => names.last().is_some_and(|name| fits_one(&self.segments[0], name)),
-        }
-    }
-}
-
-/// `**` stands for any number of names; at the end, for at least one.
-fn fits_all(segments: &[Vec<u8>], names: &[&[u8]]) -> bool {
-    let (mut at, mut name) = (0, 0);
-    // Only the last `**` ever has to give way: what an earlier one could take, the last one can.
-    let mut back: Option<(usize, usize)> = None;
-    loop {
-        match segments.get(at) {
-            Some(segment) if segment == b"**" => {
-                if at + 1 == segments.len() {
-                    return name < names.len();
-                }
-                back = Some((at, name));
-                at += 1;
-                continue;
-            }
-            Some(segment) if names.get(name).is_some_and(|it| fits_one(segment, it)) => {
-                (at, name) = (at + 1, name + 1);
-                continue;
-            }
-            None if name == names.len() => return true,
-            Some(_) | None => (),
-        }
-        match back {
-            Some((star, taken)) if taken < names.len() => {
-                back = Some((star, taken + 1));
-                (at, name) = (star + 1, taken + 1);
-            }
-            Some(_) | None => return false,
-        }
-    }
-}
-
-/// One name, where `*` and `?` know no slash.
-fn fits_one(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut byte) = (0, 0);
-    let mut back: Option<(usize, usize)> = None;
-    loop {
-        if pattern.get(at) == Some(&b'*') {
-            back = Some((at, byte));
-            at += 1;
-            continue;
-        }
-        let step = match (pattern.get(at), name.get(byte)) {
-            (None, None) => return true,
-            (Some(_), Some(byte)) => token(&pattern[at..], *byte),
-            (Some(_), None) | (None, Some(_)) => None,
+        let text = match self.is_of_names {
+            true => path.rsplit(|it| *it == b'/').next().unwrap_or_default(),
+            false => path,
         };
-        match (step, back) {
-            (Some(length), _) => (at, byte) = (at + length, byte + 1),
-            (None, Some((star, taken))) if taken < name.len() => {
-                back = Some((star, taken + 1));
-                (at, byte) = (star + 1, taken + 1);
-            }
-            (None, Some(_) | None) => return false,
-        }
+        text.strip_prefix(self.literal.as_slice()).is_some_and(|rest| fit(&self.tokens, rest))
     }
 }
 
-/// The length of the token a pattern begins with, if that fits the byte.
-fn token(pattern: &[u8], byte: u8) -> Option<usize> {
-    match pattern {
-        [b'?', ..] => Some(1),
-        [b'\\', literal, ..] => (*literal == byte).then_some(2),
-        [b'[', rest @ ..] => class(rest, byte).and_then(|(length, fits)| fits.then_some(length + 1)),
-        [literal, ..] => (*literal == byte).then_some(1),
-        [] => None,
+/// What a pattern consists of, from its first byte that does not stand for itself.
+fn tokens(pattern: &[u8]) -> Vec<Token> {
+    let (mut tokens, mut at) = (Vec::new(), 0);
+    while let Some(byte) = pattern.get(at) {
+        let rest = &pattern[at + 1..];
+        let (token, length) = match byte {
+            b'*' => star(pattern, at),
+            b'?' => (Token::One, 1),
+            b'[' => class(rest).map_or((Token::Never, 1), |(class, length)| (Token::Class(class), length + 1)),
+            b'\\' => rest.first().map_or((Token::Never, 1), |it| (Token::Byte(*it), 2)),
+            byte => (Token::Byte(*byte), 1),
+        };
+        let is_folders = token == Token::Folders;
+        tokens.push(token);
+        tokens.extend(is_folders.then_some(Token::WithinFolders));
+        at += length;
+    }
+    tokens
+}
+
+/// What one star or more of them are, and how many bytes that takes.
+fn star(pattern: &[u8], at: usize) -> (Token, usize) {
+    let stars = pattern[at..].iter().take_while(|it| **it == b'*').count();
+    let (before, after) = (&pattern[..at], &pattern[at + stars..]);
+    let is_between_slashes = before.last().is_none_or(|it| *it == b'/')
+        && (after.is_empty() || after.starts_with(b"/") || after.starts_with(b"\\/"));
+    match (stars, is_between_slashes) {
+        (2.., true) if after.starts_with(b"/") => (Token::Folders, stars + 1),
+        (2.., true) => (Token::Deep, stars),
+        (_, true | false) => (Token::Star, stars),
     }
 }
 
-/// The length of a class behind its `[`, and whether the byte is in it; `None`: it never ends.
-fn class(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
-    let is_negated = matches!(pattern.first(), Some(b'!' | b'^'));
-    let first = usize::from(is_negated);
-    let (mut at, mut fits) = (first, false);
-    loop {
-        match pattern.get(at..)? {
-            [b']', ..] if at > first => return Some((at + 1, fits != is_negated)),
-            [b'[', b':', rest @ ..] => {
-                let end = rest.windows(2).position(|it| it == b":]")?;
-                fits |= is_in(&rest[..end], byte)?;
-                at += end + 4;
-            }
-            rest => {
-                let (low, length) = literal(rest)?;
-                at += length;
-                match pattern.get(at..)? {
-                    [b'-', end @ ..] if !end.starts_with(b"]") => {
-                        let (high, length) = literal(end)?;
-                        at += length + 1;
-                        fits |= (low..=high).contains(&byte);
-                    }
-                    _ => fits |= low == byte,
+/// Whether the tokens fit the whole text. All ways to read a star are followed at once: `at` says which tokens may come next.
+fn fit(tokens: &[Token], text: &[u8]) -> bool {
+    let mut at = vec![false; tokens.len() + 1];
+    at[0] = true;
+    pass_by(tokens, &mut at);
+    let mut next = vec![false; at.len()];
+    for byte in text {
+        next.fill(false);
+        for (index, token) in tokens.iter().enumerate().filter(|(index, _)| at[*index]) {
+            match token {
+                Token::Byte(it) => next[index + 1] |= it == byte,
+                Token::One => next[index + 1] |= *byte != b'/',
+                Token::Class(class) => next[index + 1] |= *byte != b'/' && class.has(*byte),
+                Token::Star => next[index] |= *byte != b'/',
+                Token::Deep => next[index] = true,
+                Token::WithinFolders => {
+                    next[index] = true;
+                    next[index + 1] |= *byte == b'/';
                 }
+                Token::Folders | Token::Never => (),
             }
         }
+        std::mem::swap(&mut at, &mut next);
+        if !at.contains(&true) {
+            return false;
+        }
+        pass_by(tokens, &mut at);
     }
+    at[tokens.len()]
 }
 
-fn literal(pattern: &[u8]) -> Option<(u8, usize)> {
-    match pattern {
-        [b'\\', byte, ..] => Some((*byte, 2)),
-        [byte, ..] => Some((*byte, 1)),
-        [] => None,
+/// What may stand for nothing may be passed by.
+fn pass_by(tokens: &[Token], at: &mut [bool]) {
+    for (index, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Star | Token::Deep => at[index + 1] |= at[index],
+            Token::Folders => {
+                at[index + 1] |= at[index];
+                at[index + 2] |= at[index];
+            }
+            Token::Byte(_) | Token::One | Token::Class(_) | Token::WithinFolders | Token::Never => (),
+        }
     }
-}
-
-fn is_in(name: &[u8], byte: u8) -> Option<bool> {
-    Some(match name {
-        b"alnum" => byte.is_ascii_alphanumeric(),
-        b"alpha" => byte.is_ascii_alphabetic(),
-        b"blank" => matches!(byte, b' ' | b'\t'),
-        b"cntrl" => byte.is_ascii_control(),
-        b"digit" => byte.is_ascii_digit(),
-        b"graph" => byte.is_ascii_graphic(),
-        b"lower" => byte.is_ascii_lowercase(),
-        b"print" => byte.is_ascii_graphic() || byte == b' ',
-        b"punct" => byte.is_ascii_punctuation(),
-        b"space" => byte.is_ascii_whitespace() || byte == 0x0b,
-        b"upper" => byte.is_ascii_uppercase(),
-        b"xdigit" => byte.is_ascii_hexdigit(),
-        _ => return None,
-    })
 }
 
 #[cfg(test)]
@@ -183,9 +164,12 @@ mod tests {
             ("a/**", "a/b/c"),
             ("a/**/z", "a/z"),
             ("a/**/z", "a/b/c/z"),
+            ("a/***/z", "a/b/c/z"),
+            ("a/b**", "a/bc/d"),
             ("[a-c]?", "b1"),
             ("[!a]x", "bx"),
             ("[[:digit:]]", "7"),
+            ("[a/]b", "ab"),
             (r"\*", "*"),
             ("a*b*c", "aXbXbc"),
             ("**", "x/y"),
@@ -196,12 +180,14 @@ mod tests {
             ("/a", "x/a"),
             ("a/*", "a/b/c"),
             ("a/**", "a"),
+            ("a/?**", "a/bc/d"),
             ("[a", "a"),
             ("[]", "]"),
             ("a*b", "aXc"),
             ("dir/", "dir"),
             ("?", "ab"),
             ("a", "b/a/c"),
+            ("**/b", "ab"),
         ] {
             assert!(!fits(pattern, path), "{pattern} {path}");
         }
