@@ -46,9 +46,9 @@ pub(super) fn settings(text: &[u8]) -> Vec<Setting> {
     }
 }
 
-/// As isspace(3) has it in C's own locale.
+/// What git takes for a space (its own `isspace`, in `ctype.c`).
 fn is_space(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == 0x0b
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// What comes behind the end of this line.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use nix::unistd::geteuid;
 
-use super::{Sandbox, environment, finds, found, hook, loads, working};
+use super::{Sandbox, environment, finds, found, hook, is_of_the_file, loads, working};
 use crate::hooks::{
     Severity, load,
     problem::{render, to_json},
@@ -254,7 +254,7 @@ fn what_people_write_elsewhere_is_answered_with_how_it_is_written_here() {
             Ok(loaded) => loaded.warnings,
             Err(refused) => refused.problems,
         };
-        problems.into_iter().next().and_then(|it| it.help).unwrap_or_default()
+        problems.into_iter().find(is_of_the_file).and_then(|it| it.help).unwrap_or_default()
     };
     for (lines, expect) in [
         ("on: {push: {branches: [main]}}", "push: [main"),
@@ -271,7 +271,7 @@ fn what_people_write_elsewhere_is_answered_with_how_it_is_written_here() {
         let said = help(&working(lines));
         assert!(said.contains(expect), "{lines}: {said}");
     }
-    let server = |line: &str| help(&format!("server: {{{line}}}\n{}", working("")));
+    let server = |line: &str| help(&format!("server: {{{line}, trusted_proxies: [127.0.0.1]}}\n{}", working("")));
     assert!(server("public_url: 'https://x.example.org/hooks'").contains("write `https://x.example.org`,"));
     assert_eq!(server("public_url: 'https://x.example.org/hooks/site'"), "");
     // Many repositories are called so, but no owner.

@@ -232,7 +232,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).unwrap().writer.pragma_update(None, "user_version", 99).unwrap();
         let Err(refused) = open(folder.path()) else { panic!("opened a newer one") };
-        assert!(matches!(refused, OpenError::Newer { found: 99, known: 4, .. }), "{refused}");
+        assert!(matches!(refused, OpenError::Newer { found: 99, known: 5, .. }), "{refused}");
         assert!(refused.to_string().contains("run the newer Landfall again"), "{refused}");
     }
 
