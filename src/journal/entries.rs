@@ -188,31 +188,21 @@ impl Journal {
                 self.file.sync_all()?;
                 self.dir.sync()
             }
-            Entry::Switching { .. } | Entry::Switched { .. } => self.file.sync_all(),
-            Entry::Ended { .. } => {
-                self.file.sync_all()?;
-                free_reserve(&self.file);
-                Ok(())
-            }
+            Entry::Switching { .. } | Entry::Switched { .. } | Entry::Ended { .. } => self.file.sync_all(),
             Entry::StepBegin { .. } | Entry::StepEnd { .. } | Entry::Note { .. } => Ok(()),
         }
     }
 }
 
-/// Gives the room back that was reserved for the journal of a run whose keeper could not do it.
+/// Gives the room back that was reserved for the journal of a run whose keeper is gone. A file system that cannot free
+/// it keeps it, which harms nobody.
 pub fn give_room_back(dir: &RunDir) {
-    if let Ok(journal) = OpenOptions::new().write(true).open(dir.journal()) {
-        free_reserve(&journal);
-    }
-}
-
-/// A file system that cannot free what was reserved and is not used keeps it, which harms nobody.
-fn free_reserve(file: &File) {
-    let Ok(used) = file.metadata().map(|it| it.len()) else { return };
+    let Ok(journal) = OpenOptions::new().write(true).open(dir.journal()) else { return };
+    let Ok(used) = journal.metadata().map(|it| it.len()) else { return };
     // ext4 frees what lies beyond the end of a file that is cut to the length it has; others have to be told.
-    let _ = file.set_len(used);
+    let _ = journal.set_len(used);
     if let Some(left @ 1..) = RESERVED_BYTES.checked_sub(used) {
-        let _ = fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, used, left);
+        let _ = fallocate(&journal, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, used, left);
     }
 }
 

@@ -259,6 +259,7 @@ async fn conclude(place: &Workplace, claim: Claim, mut journal: Follower, _lock:
         }
     };
     let folder = journal.folder();
+    entries::give_room_back(folder);
     if let Some(damage) = &progress.damage {
         warn!(run.id = %claim.run(), "the journal of run {} is damaged, and tells how it ended: {damage}", claim.run());
     }
@@ -320,7 +321,6 @@ async fn interrupted(
         (true, None) => "its keeper died".to_owned(),
         (true, Some(word)) => format!("its keeper died ({word})"),
     };
-    entries::give_room_back(folder);
     // The spec may be lost where the machine went down: only the begin is flushed.
     let token = begin.token.clone().map_or_else(|| folder.read_spec().map(|spec| spec.token), Ok);
     let searched = match token {
