@@ -280,6 +280,8 @@ fn race(owner: u32, prepare: impl Fn(&Path)) {
                 swaps.fetch_add(usize::from(swapped.is_ok()), Ordering::Relaxed);
             }
         });
+        // Also where something is wrong: the swaps would go on for ever.
+        let _over = Over(&is_over);
         for number in 1.. {
             let text = format!("{number}\n");
             let new = format!("sub/new-{number}");
@@ -291,8 +293,16 @@ fn race(owner: u32, prepare: impl Fn(&Path)) {
                 break;
             }
         }
-        is_over.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends a race when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
