@@ -86,6 +86,7 @@ smtp: {{host: 127.0.0.1, port: {smtp}, tls: none, from: 'chaos <chaos@localhost>
 sources: {{acme: {{forge: github, secret: {{env: CHAOS_SECRET}}}}}}
 defaults:
   pass_env: [CHAOS_SCENE, FAILPOINTS]
+  poll: off
   retry: {{max: 2, on: [tempfail], backoff: 100ms}}
   kill_grace: 200ms
   timeout: 60s
