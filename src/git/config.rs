@@ -46,9 +46,9 @@ pub(super) fn settings(text: &[u8]) -> Vec<Setting> {
     }
 }
 
-/// As isspace(3) has it in C's own locale.
+/// As git has it, to which a form feed is none.
 fn is_space(byte: u8) -> bool {
-    byte.is_ascii_whitespace() || byte == 0x0b
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// What comes behind the end of this line.
@@ -164,6 +164,11 @@ mod tests {
     #[test]
     fn a_line_may_begin_behind_its_sections_name() {
         assert_eq!(said("[a \"B\"] Key = x ; y\n[c.d]e=f"), ["a.B.key=x", "c.d..e=f"]);
+    }
+
+    #[test]
+    fn spaces_are_those_of_git() {
+        assert_eq!(said("[a]\nk = \u{c}\nl = x \u{b} ; y\nm = x \\\n\n"), ["a..k=\u{c}", "a..l=x \u{b}", "a..m=x "]);
     }
 
     #[test]

@@ -24,8 +24,8 @@ fn limits_are_those_that_are_written_and_processes_are_always_bounded() {
 #[test]
 fn a_limit_that_no_kernel_takes_is_refused_where_it_stands() {
     finds(&working("limits: {processes: 0}"), &["bad-number@4:25"]);
-    finds(&working("limits: {memory: 2GB}"), &["bad-size@4:21"]);
-    finds(&working("limits: {memory: 1MiB}"), &["bad-size@4:21"]);
+    finds(&working("limits: {memory: 2GB}"), &["bad-size@4:22"]);
+    finds(&working("limits: {memory: 1MiB}"), &["bad-size@4:22"]);
     finds(&working("limits: {cpu_weight: 10001}"), &["bad-number@4:26"]);
     finds(&working("limits: {memroy: 1GiB}"), &["unknown-key@4:14"]);
     finds(&working("limits: 4096"), &["wrong-type@4:13"]);
