@@ -170,6 +170,11 @@ mod tests {
     }
 
     #[test]
+    fn spaces_are_those_of_git() {
+        assert_eq!(said("[a]\nk = \u{c}\nl = x \u{b} ; y\nm = x \\\n\n"), ["a..k=\u{c}", "a..l=x \u{b}", "a..m=x "]);
+    }
+
+    #[test]
     fn what_git_would_refuse_says_nothing() {
         assert_eq!(said("[a]\nk = \"x\nb_d = 1\nl = \\q\nm\n[a \"b]\nn = 1\n[a]o = 2\\\n3"), ["a..o=23"]);
     }

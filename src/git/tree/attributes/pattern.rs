@@ -101,6 +101,16 @@ fn star(pattern: &[u8], at: usize) -> (Token, usize) {
 
 /// Whether the tokens fit the whole text. All ways to read a star are followed at once: `at` says which tokens may come next.
 fn fit(tokens: &[Token], text: &[u8]) -> bool {
+    match tokens {
+        [] => return text.is_empty(),
+        // `*.png`, as most of them are.
+        [Token::Star, end @ ..] if end.iter().all(|it| matches!(it, Token::Byte(_))) => {
+            let Some(length) = text.len().checked_sub(end.len()) else { return false };
+            let is_byte = |(token, byte): (&Token, &u8)| *token == Token::Byte(*byte);
+            return !text[..length].contains(&b'/') && end.iter().zip(&text[length..]).all(is_byte);
+        }
+        [..] => (),
+    }
     let mut at = vec![false; tokens.len() + 1];
     at[0] = true;
     pass_by(tokens, &mut at);

@@ -81,7 +81,7 @@ fn named(name: &[u8]) -> Option<fn(&u8) -> bool> {
         b"lower" => u8::is_ascii_lowercase,
         b"print" => |it| it.is_ascii_graphic() || *it == b' ',
         b"punct" => u8::is_ascii_punctuation,
-        b"space" => |it| it.is_ascii_whitespace() || *it == 0x0b,
+        b"space" => |it| matches!(it, b' ' | b'\t' | b'\n' | b'\r'),
         b"upper" => u8::is_ascii_uppercase,
         b"xdigit" => u8::is_ascii_hexdigit,
         _ => return None,
