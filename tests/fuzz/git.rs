@@ -249,7 +249,7 @@ fn whatever_gitmodules_hold_what_git_takes_is_read_as_git_reads_it() {
 fn judge_pointer(input: &[u8], _: &Path) -> Result<Shape, String> {
     let Some((oid, size)) = reading::lfs_pointer(input) else { return Ok(0) };
     let text = std::str::from_utf8(input).map_err(|err| format!("a pointer that is no text: {err}"))?;
-    let has_line = |line: &str| text.lines().any(|it| it == line);
+    let has_line = |line: &str| text.split('\n').any(|it| it.strip_suffix('\r').unwrap_or(it) == line);
     let is_hash = oid.len() == 64 && oid.bytes().all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it));
     if !is_hash || !has_line(&format!("oid sha256:{oid}")) || !has_line(&format!("size {size}")) {
         return Err(format!("read as {oid} of {size}"));

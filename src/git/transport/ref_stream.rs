@@ -77,7 +77,8 @@ impl<S: Read> RefStream<S> {
             Some(end) => (&line[..end], Some(text_alone(&line[end + 1..]))),
             None => (line, None),
         };
-        let capabilities = capabilities.or_else(|| self.capabilities.take());
+        let left = self.capabilities.take();
+        let capabilities = capabilities.or(left);
         if std::str::from_utf8(name).is_err() {
             self.left_out += 1;
             self.capabilities = capabilities;
@@ -159,6 +160,8 @@ mod tests {
         );
         assert_eq!(passed(&lines(&[&first_is_bad, &good, b""])), lines(&[&with, b""]));
         let none = [super::NO_REFS, b"\0 ofs-delta agent=git/2\n"].concat();
+        // Where the next one has its own, those of a line that was left out are of no use any more.
+        assert_eq!(passed(&lines(&[&first_is_bad, &with, b""])), lines(&[&with, b""]));
         assert_eq!(
             passed(&lines(&[b"# service=git-upload-pack\n", b"", &first_is_bad, b""])),
             lines(&[b"# service=git-upload-pack\n", b"", &none, b""])
