@@ -271,7 +271,7 @@ mod tests {
     use crate::{
         hooks::{Environment, load},
         model::{
-            baseline::{Accepted, Known, RemoteRef, RemoteRefs},
+            baseline::{AcceptedPush, Known, RemoteRef, RemoteRefs},
             hook::Hook,
             job::{AsOf, Asked, Job, Target, Trigger},
             push::{CommitId, RefName},
@@ -352,8 +352,9 @@ mod tests {
         let remote = |(name, commit): (RefName, CommitId)| RemoteRef { name, commit, tag: Some(at('f')) };
         let there = refs(there).into_iter().map(remote).collect();
         let there = RemoteRefs { refs: there, default_branch: Some("main".into()) };
-        let known =
-            |(name, commit): (RefName, CommitId)| (name, Accepted { commit, run: RunId(7), else_at: vec![at('e')] });
+        let known = |(name, commit): (RefName, CommitId)| {
+            (name, AcceptedPush { commit, run: RunId(7), else_at: vec![at('e')] })
+        };
         let seen = seen.map(|it| refs(it).into_iter().collect());
         let known = Known { accepted: refs(accepted).into_iter().map(known).collect(), seen };
         let comparison = compare(&hook, &there, &known);

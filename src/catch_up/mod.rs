@@ -31,7 +31,7 @@ use crate::{
     hooks::{Environment, Hooks},
     model::{baseline::Known, hook::Hook, name::HookName, push::RefName},
     route::{self, Comparison},
-    store::{CaughtUp, Look, Store, StoreError},
+    store::{CaughtUp, RemoteLook, Store, StoreError},
 };
 
 /// Remotes that are asked at once.
@@ -192,7 +192,7 @@ async fn catch_up(
     let Comparison { missed, seen, is_undecided: _ } = comparison;
     let before: Vec<_> = missed.iter().map(|it| known.accepted.get(&it.found.name).cloned()).collect();
     let looked_for = group::looked_for(hook);
-    let look = Look { hook: hook.name.clone(), repo: hook.repo.clone(), looked_for, seen, missed };
+    let look = RemoteLook { hook: hook.name.clone(), repo: hook.repo.clone(), looked_for, seen, missed };
     let done = lookout.store.catch_up(look, Timestamp::now()).await?;
     let mut is_overtaken = false;
     for (it, before) in done.into_iter().zip(before) {

@@ -5,7 +5,7 @@
 use git2::Direction;
 
 use super::{
-    GitFailure, Look, Looked, LookedRef, Wanted,
+    GitFailure, Look, Looked, LookedRef, WantedRefs,
     mirror::{
         network::{address, refusal},
         refs::Offered,
@@ -56,12 +56,12 @@ enum Takes {
 }
 
 impl Takes {
-    fn new(wanted: &Wanted, default_branch: Option<&str>) -> Result<Self, GitFailure> {
+    fn new(wanted: &WantedRefs, default_branch: Option<&str>) -> Result<Self, GitFailure> {
         let compiled = |texts: &[String]| Patterns::parse(texts).map_err(GitFailure::permanent);
         Ok(match wanted {
-            Wanted::Branches(texts) => Self::Branches(compiled(texts)?),
-            Wanted::Tags(texts) => Self::Tags(compiled(texts)?),
-            Wanted::DefaultBranch => Self::Branch(default_branch.map(str::to_owned)),
+            WantedRefs::Branches(texts) => Self::Branches(compiled(texts)?),
+            WantedRefs::Tags(texts) => Self::Tags(compiled(texts)?),
+            WantedRefs::DefaultBranch => Self::Branch(default_branch.map(str::to_owned)),
         })
     }
 

@@ -79,10 +79,10 @@ pub use self::{
 pub use crate::process::errand::ErrandFailure as GitFailure;
 use crate::{
     model::{
-        deploy::{Clean, Dirty},
+        deploy::{Clean, Credential, Dirty, RemoteProof},
         job::Target,
         push::{CommitFacts, CommitId, RefName},
-        secret::Secret,
+        secret::{Secret, SecretRef},
     },
     process::{errand, text_form},
 };
@@ -233,6 +233,25 @@ pub enum LoginProof {
     },
 }
 
+/// The credentials of a hook in its order, each with what is shown; `value` looks a token up.
+pub fn logins<E>(
+    credentials: &[Credential],
+    mut value: impl FnMut(&SecretRef) -> Result<Secret, E>,
+) -> Result<Vec<Login>, E> {
+    let login = |credential: &Credential| {
+        let proof = match &credential.proof {
+            RemoteProof::Token { username, token } => {
+                LoginProof::Token { username: username.clone(), token: value(token)? }
+            }
+            RemoteProof::SshKey { key, known_hosts } => {
+                LoginProof::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
+            }
+        };
+        Ok(Login { host: credential.host.clone(), proof })
+    };
+    credentials.iter().map(login).collect()
+}
+
 /// What a fetch found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
@@ -321,7 +340,7 @@ pub struct Look {
     /// Credentials, each for its protocol and host.
     pub logins: Vec<Login>,
     /// Which of its branches and tags are wanted: those that one of these takes.
-    pub wanted: Vec<Wanted>,
+    pub wanted: Vec<WantedRefs>,
     /// How long the remote may say nothing.
     #[serde(with = "text_form")]
     pub silence: Duration,
@@ -329,7 +348,7 @@ pub struct Look {
 
 /// Refs that are wanted of a remote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wanted {
+pub enum WantedRefs {
     /// Branches that match these patterns.
     Branches(Vec<String>),
     /// Tags that match these patterns.

@@ -29,8 +29,7 @@ use nix::{
 };
 use rustix::{
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
-    process::{Gid, Pid, PidfdFlags, Uid, pidfd_open},
-    thread::{set_thread_gid, set_thread_groups, set_thread_uid},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 use sha2::{Digest, Sha256};
 use tokio::{
@@ -44,7 +43,7 @@ use crate::{
         cgroup::Cgroup,
         fork::{Program, fork_into},
     },
-    process::user::Account,
+    process::{errand::OWN_PROGRAM, user::Account},
 };
 
 /// What a script may print before it has to wait for us. The most the kernel gives to any user.
@@ -79,9 +78,6 @@ pub struct Child {
     /// The control group that it is in, with all it starts.
     pub group: Option<Rc<Cgroup>>,
 }
-
-/// This very program, even if another file stands at its path by now.
-pub const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// The command line of an errand. It names its run by a mark, as its environment can be read by nobody.
 pub fn errand_argv(errand: &str, token: &RunToken) -> Vec<OsString> {
@@ -155,9 +151,7 @@ fn becoming(
     door: Option<OwnedFd>,
 ) -> io::Result<impl FnMut() -> io::Result<()> + Send + Sync + 'static> {
     let cwd = CString::new(cwd.as_os_str().as_bytes())?;
-    let is_own = account.is_own();
-    let (uid, gid) = (Uid::from_raw(account.uid.as_raw()), Gid::from_raw(account.gid.as_raw()));
-    let groups: Vec<_> = account.groups.iter().map(|it| Gid::from_raw(it.as_raw())).collect();
+    let assume = account.assume();
     Ok(move || {
         // First, and as who we are: where the group is gone, its run is over, and so is this child.
         if let Some(door) = &door {
@@ -174,12 +168,7 @@ fn becoming(
         }
         sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
         umask(Mode::from_bits_truncate(0o022));
-        if !is_own {
-            // The kernel's own calls: libc would tell threads of it, and after the fork there are none.
-            set_thread_groups(&groups)?;
-            set_thread_gid(gid)?;
-            set_thread_uid(uid)?;
-        }
+        assume()?;
         chdir(cwd.as_c_str())?;
         Ok(())
     })

@@ -8,25 +8,19 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::{ExitCode, Stdio},
+    process::ExitCode,
     sync::Arc,
     thread,
     time::Duration,
 };
 
-use rustix::{
-    process::{Gid, Uid},
-    thread::{set_thread_gid, set_thread_groups, set_thread_uid},
-};
 use serde::{Deserialize, Serialize};
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
-use super::child::OWN_PROGRAM;
 use crate::{
     git,
     journal::{releases::History, site::Site},
     model::{deploy::Strategy, hook::Hook, push::CommitId},
-    process::{errand, text_form, user::Account, way},
+    process::{errand, errand_child::ErrandChild, text_form, user::Account, way},
 };
 
 /// A folder that is not looked at by then is of a file system that does not answer.
@@ -58,8 +52,9 @@ pub async fn look(hooks: &[Arc<Hook>]) -> BTreeMap<String, CommitId> {
     if places.is_empty() {
         return BTreeMap::new();
     }
-    let answer = timeout(TIME_MAX, ask(&places)).await;
-    let found = answer.ok().and_then(Result::ok).and_then(|it| errand::decode::<Vec<Found>>(&it).ok());
+    let child = ErrandChild { errand: "ground-work", account: None, env: BTreeMap::new(), time_max: TIME_MAX };
+    let answer = child.carry_out(&errand::encode(&places)).await;
+    let found = answer.ok().and_then(|it| errand::decode::<Vec<Found>>(&it).ok());
     found.unwrap_or_default().into_iter().map(|it| (it.hook, it.commit)).collect()
 }
 
@@ -70,17 +65,6 @@ fn place(hook: &Hook) -> Option<Place> {
         Strategy::Checkout { .. } | Strategy::None { .. } => return None,
     };
     Some(Place { hook: hook.name.to_string(), user: hook.user.clone(), path: path.clone(), remote })
-}
-
-/// Has a child look; one that is not waited for any more is killed.
-async fn ask(places: &[Place]) -> std::io::Result<Vec<u8>> {
-    let mut command = Command::new(OWN_PROGRAM);
-    command.arg("ground-work").env_clear().current_dir("/").kill_on_drop(true);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let mut order = child.stdin.take().expect("the child was given a pipe as its input");
-    order.write_all(errand::encode(&places).as_bytes()).await?;
-    drop(order);
-    Ok(child.wait_with_output().await?.stdout)
 }
 
 /// Serves one look: the hidden subcommand `landfall ground-work`.
@@ -118,13 +102,8 @@ fn account_of(place: &Place, own: &Account) -> Option<Account> {
 }
 
 fn as_account(account: &Account, places: &[Place]) -> Vec<Found> {
-    if !account.is_own() {
-        let groups: Vec<_> = account.groups.iter().map(|it| Gid::from_raw(it.as_raw())).collect();
-        let (uid, gid) = (Uid::from_raw(account.uid.as_raw()), Gid::from_raw(account.gid.as_raw()));
-        let became = set_thread_groups(&groups).and_then(|()| set_thread_gid(gid)).and_then(|()| set_thread_uid(uid));
-        if became.is_err() {
-            return Vec::new();
-        }
+    if account.assume()().is_err() {
+        return Vec::new();
     }
     let found = |it: &Place| Some(Found { hook: it.hook.clone(), commit: standing(&it.path, it.remote.as_deref())? });
     places.iter().filter_map(found).collect()

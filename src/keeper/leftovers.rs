@@ -20,10 +20,11 @@ use crate::{
     journal::{entries::Begin, spec::RunToken},
     keeper::{
         cgroup::Cgroup,
-        child::{OWN_PROGRAM, errand_mark},
+        child::errand_mark,
         identity,
         processes::{self, Process, Signalled, descendants},
     },
+    process::errand::OWN_PROGRAM,
 };
 
 /// How long after KILL everything must be gone.

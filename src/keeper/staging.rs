@@ -5,9 +5,7 @@
 use std::path::PathBuf;
 
 use crate::{
-    git::{
-        self, Against, Answer, Fetch, Filter, GitFailure, Into, Login, LoginProof, Order, Place, Scope, Stage, Verdict,
-    },
+    git::{self, Against, Answer, Fetch, Filter, GitFailure, Into, Login, Order, Place, Scope, Stage, Verdict},
     keeper::{
         attend::End,
         child::{Plan, errand_argv},
@@ -19,7 +17,7 @@ use crate::{
         workspace::Workspace,
     },
     model::{
-        deploy::{Credential, Git, RemoteProof, Strategy},
+        deploy::{Git, Strategy},
         run::{Failure, FailureClass, Outcome, RunStep},
     },
     process::{errand, user::Account},
@@ -197,23 +195,14 @@ fn mirror(run: &Run, account: &Account, git: &Git) -> Result<PathBuf, Outcome> {
     Ok(mirrors(run, account)?.join(Workspace::mirror_name(git.remote.as_str())))
 }
 
-/// The credentials of the hook in its order, each with its value.
+/// The credentials of the hook, each with its value.
 fn logins(run: &Run, git: &Git) -> Result<Vec<Login>, Outcome> {
+    // The tokens were handed over in the order of the credentials.
     let mut tokens = run.secrets.git_tokens.iter();
-    let login = |credential: &Credential| {
-        let proof = match &credential.proof {
-            RemoteProof::Token { username, token } => {
-                let value = tokens.next().cloned().ok_or_else(|| {
-                    let reason = format!("the token of the remote was not handed over: {token}");
-                    failed(RunStep::Fetch, FailureClass::Permanent, reason)
-                })?;
-                LoginProof::Token { username: username.clone(), token: value }
-            }
-            RemoteProof::SshKey { key, known_hosts } => {
-                LoginProof::SshKey { key: key.clone(), known_hosts: known_hosts.clone() }
-            }
-        };
-        Ok(Login { host: credential.host.clone(), proof })
-    };
-    git.credentials.iter().map(login).collect()
+    git::logins(&git.credentials, |token| {
+        tokens.next().cloned().ok_or_else(|| {
+            let reason = format!("the token of the remote was not handed over: {token}");
+            failed(RunStep::Fetch, FailureClass::Permanent, reason)
+        })
+    })
 }

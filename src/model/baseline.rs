@@ -40,14 +40,14 @@ pub struct RemoteRefs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// The newest push of each ref that was accepted and did not turn out to be stale.
-    pub accepted: HashMap<RefName, Accepted>,
+    pub accepted: HashMap<RefName, AcceptedPush>,
     /// Where refs were at the last look that was for the same ones; `None`: there was none.
     pub seen: Option<HashMap<RefName, CommitId>>,
 }
 
 /// The newest accepted push of a ref.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted {
+pub struct AcceptedPush {
     /// Where it pointed then.
     pub commit: CommitId,
     /// The run by which the push was accepted.

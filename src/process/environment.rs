@@ -36,7 +36,7 @@ pub fn of_user(account: &Account) -> BTreeMap<OsString, OsString> {
 }
 
 /// What git work needs of our own environment to reach a remote.
-const FOR_REMOTES: &[&str] = &[
+pub const FOR_REMOTES: &[&str] = &[
     "SSH_AUTH_SOCK",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -48,15 +48,15 @@ const FOR_REMOTES: &[&str] = &[
     "HTTPS_PROXY",
     "NO_PROXY",
     "ALL_PROXY",
-    // A crash may have to be placed in there.
-    #[cfg(feature = "failpoints")]
-    "FAILPOINTS",
 ];
+
+/// What else it gets: a crash may have to be placed in there.
+const FOR_TESTS: &[&str] = if cfg!(feature = "failpoints") { &["FAILPOINTS"] } else { &[] };
 
 /// What git work of this user gets.
 pub fn of_git_work(account: &Account) -> BTreeMap<OsString, OsString> {
     let mut env = of_user(account);
-    for name in FOR_REMOTES {
+    for name in FOR_REMOTES.iter().chain(FOR_TESTS) {
         if let Some(value) = env::var_os(name) {
             put(&mut env, name, value);
         }

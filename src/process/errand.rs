@@ -16,6 +16,9 @@ use thiserror::Error;
 use super::{hidden, text_form};
 use crate::model::run::FailureClass;
 
+/// This very program, even if another file stands at its path by now.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// Why an errand failed, and whether trying again may help.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[error("{reason}")]

@@ -5,6 +5,7 @@
 
 pub mod environment;
 pub mod errand;
+pub mod errand_child;
 pub mod hidden;
 pub mod open_files;
 pub mod text_form;

@@ -4,6 +4,7 @@
 
 use std::{
     ffi::CString,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +12,8 @@ use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgrouplist, getgroups, set
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
+    process::{Gid as KernelGid, Uid as KernelUid},
+    thread::{set_thread_gid, set_thread_groups, set_thread_uid},
 };
 
 /// A user of this machine.
@@ -53,6 +56,23 @@ impl Account {
     /// Whether this is the user we run as, so that nothing has to change.
     pub fn is_own(&self) -> bool {
         self.uid == geteuid()
+    }
+
+    /// What makes the thread that calls it this user for good; the kernel keeps a user for each thread. It is prepared
+    /// here, so that it may be called between fork and exec: it makes system calls only.
+    pub fn assume(&self) -> impl Fn() -> io::Result<()> + Send + Sync + use<> {
+        let is_own = self.is_own();
+        let (uid, gid) = (KernelUid::from_raw(self.uid.as_raw()), KernelGid::from_raw(self.gid.as_raw()));
+        let groups: Vec<_> = self.groups.iter().map(|it| KernelGid::from_raw(it.as_raw())).collect();
+        move || {
+            if !is_own {
+                // The kernel's own calls: libc would tell threads of it, and after a fork there are none.
+                set_thread_groups(&groups)?;
+                set_thread_gid(gid)?;
+                set_thread_uid(uid)?;
+            }
+            Ok(())
+        }
     }
 
     /// The user of this number.

@@ -26,7 +26,7 @@ use crate::{
 
 /// What a look at the remote of a hook found.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct RemoteLook {
     /// The hook.
     pub hook: HookName,
     /// Its repository.
@@ -73,15 +73,15 @@ impl Store {
     }
 
     /// Queues what was missed, unless it was overtaken meanwhile, and remembers what was seen.
-    pub async fn catch_up(&self, look: Look, now: Timestamp) -> Result<Vec<CaughtUp>, StoreError> {
-        let Look { hook, repo, looked_for, seen, missed } = look;
-        let prepared = missed.into_iter().map(|it| catch_up::Missed {
+    pub async fn catch_up(&self, look: RemoteLook, now: Timestamp) -> Result<Vec<CaughtUp>, StoreError> {
+        let RemoteLook { hook, repo, looked_for, seen, missed } = look;
+        let prepared = missed.into_iter().map(|it| catch_up::MissedJob {
             job: Prepared::new(it.ticket.into_job()),
             found: it.found,
             newest: it.newest,
         });
         let finding = Finding { hook, repo, looked_for, seen, missed: prepared.collect() };
-        self.engine.write(Rings::ALL, move |tx| catch_up::catch_up(tx, &finding, now)).await
+        self.engine.write_at(Rings::ALL, now, move |tx| catch_up::catch_up(tx, &finding, now)).await
     }
 
     /// Notes the newest accepted pushes of all hooks, before retention takes the runs away that tell of them.

@@ -39,7 +39,7 @@ use crate::{
 
 pub use self::{
     arrival::{Accepted, Arrival, DeliveryNo, Receipt, Repository, Verdict},
-    catch_up::{CaughtUp, Look},
+    catch_up::{CaughtUp, RemoteLook},
     claims::{Adopted, Cancelled, Claim, Claimed, Finished, GivenBack, Kept, LetterClaim, LetterTurn, Stop},
     history::{
         BadCommit, Belief, Counts, DeliveryFilter, DeliveryView, Disturbed, Hold, HookSummary, LetterState, LetterView,

@@ -33,7 +33,7 @@ use crate::{
         push::RefName,
         secret::{Secret, SecretRef},
     },
-    process::open_files::OpenFiles,
+    process::{environment::FOR_REMOTES, errand::OWN_PROGRAM, open_files::OpenFiles},
     store::Claim,
     work::{Workplace, lane::LaneLock},
 };
@@ -55,24 +55,9 @@ pub(super) enum LaunchError {
 /// The descriptor under which a keeper expects its lane's lock.
 const LOCK_DESCRIPTOR: RawFd = 3;
 
-/// Of the daemon's own environment, what a keeper gets besides what its hook passes on: what git needs on the way to
-/// a remote, and the language. Secrets of other hooks stay here.
-const ENVIRONMENT: &[&str] = &[
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "SSH_AUTH_SOCK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-];
+/// Of the daemon's own environment, what a keeper gets besides the way to remotes and what its hook passes on. Secrets of
+/// other hooks stay here.
+const ENVIRONMENT: &[&str] = &["LANG", "LC_ALL", "TZ"];
 
 /// A keeper that has just been started.
 pub(super) struct Launched {
@@ -192,8 +177,8 @@ fn run_secrets(place: &Workplace, hooks: &Hooks, job: &Job) -> Result<RunSecrets
 fn start(place: &Workplace, job: &Job, folder: &RunDir, lock: LaneLock) -> io::Result<Child> {
     let lock = OwnedFd::from(lock);
     let trouble = fs::File::options().create(true).append(true).mode(0o600).open(folder.keeper_trouble())?;
-    let mut command = Command::new("/proc/self/exe");
-    let passed_on = ENVIRONMENT.iter().copied().chain(job.hook.pass_env.iter().map(String::as_str));
+    let mut command = Command::new(OWN_PROGRAM);
+    let passed_on = ENVIRONMENT.iter().chain(FOR_REMOTES).copied().chain(job.hook.pass_env.iter().map(String::as_str));
     let values = passed_on.filter_map(|name| place.environment.variable(name).map(|value| (name, value)));
     command.env_clear().envs(values);
     command.arg("keeper").arg(folder.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(trouble);

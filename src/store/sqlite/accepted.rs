@@ -6,19 +6,22 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::ValueRef};
 
 use crate::{
     journal,
     model::{
-        baseline::Accepted,
+        baseline::AcceptedPush,
         job::{Asked, Job, Trigger},
         push::{RefChange, RefName, RepoName},
         run::{Outcome, RunId},
     },
     store::{
         StoreError,
-        sqlite::{rows::commit_id, runs},
+        sqlite::{
+            rows::{commit_id, readable_job},
+            runs,
+        },
     },
 };
 
@@ -26,7 +29,7 @@ use crate::{
 struct Push {
     repo: RepoName,
     name: RefName,
-    accepted: Accepted,
+    accepted: AcceptedPush,
 }
 
 /// What the runs of a hook say that are not noted yet.
@@ -59,7 +62,7 @@ pub(in crate::store) fn unnoted(tx: &Connection, hook: i64) -> Result<Unnoted, S
         let (run, accepted): (i64, i64) = (row.get(0)?, row.get(1)?);
         found.up_to = first_open.map_or(run, |it: i64| it - 1);
         // One that cannot be read can never run.
-        let job = row.get::<_, Option<String>>(3)?.and_then(|it| journal::job::decode(&it).ok());
+        let job = readable_job(row, 3)?;
         let Some(push) = job.as_ref().and_then(|it| push_of(it, row.get(2).ok()?, RunId(accepted))) else { continue };
         match fate(tx, run)? {
             Fate::Open => {
@@ -78,7 +81,7 @@ fn push_of(job: &Job, delivery: Option<i64>, run: RunId) -> Option<Push> {
     let is_accepted = delivery.is_some() || job.trigger == Trigger::CatchUp;
     let push = job.push.as_ref().filter(|_| is_accepted && job.asked == Asked::Push && job.retry_of.is_none())?;
     let RefChange::Moved(commit) = &push.change else { return None };
-    let accepted = Accepted { commit: commit.clone(), run, else_at: Vec::new() };
+    let accepted = AcceptedPush { commit: commit.clone(), run, else_at: Vec::new() };
     Some(Push { repo: push.repo.clone(), name: push.ref_name.clone(), accepted })
 }
 
@@ -96,14 +99,18 @@ fn fate(tx: &Connection, run: i64) -> Result<Fate, StoreError> {
     let mut statement = tx.prepare_cached("SELECT next_run, outcome FROM run WHERE run = ?1")?;
     let mut run = run;
     loop {
-        let row = |row: &Row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<String>>(1)?));
+        let row = |row: &Row| {
+            let outcome = row.get_ref(1)?;
+            let is_open = outcome == ValueRef::Null;
+            let is_stale = matches!(outcome.as_str().map(journal::outcome::decode), Ok(Ok(Outcome::Stale { .. })));
+            Ok((row.get::<_, Option<i64>>(0)?, is_open, is_stale))
+        };
         match statement.query_row([run], row).optional()? {
-            Some((Some(next), _)) => run = next,
-            Some((None, None)) => return Ok(Fate::Open),
-            Some((None, Some(outcome))) => {
-                let is_stale = matches!(journal::outcome::decode(&outcome), Ok(Outcome::Stale { .. }));
-                return Ok(if is_stale { Fate::Stale } else { Fate::Counts });
-            }
+            Some((Some(next), ..)) => run = next,
+            Some((None, true, _)) => return Ok(Fate::Open),
+            Some((None, false, true)) => return Ok(Fate::Stale),
+            // What cannot be read counts: better a push that a person must send again than one that runs twice.
+            Some((None, false, false)) => return Ok(Fate::Counts),
             // Retention has removed it, long after its end.
             None => return Ok(Fate::Counts),
         }
@@ -124,7 +131,7 @@ fn note_one(tx: &Connection, hook: i64, push: &Push) -> Result<(), StoreError> {
         "INSERT INTO accepted (hook, repo, ref, commit_id, run) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT DO UPDATE SET commit_id = excluded.commit_id, run = excluded.run WHERE excluded.run > run",
     )?;
-    let Push { repo, name, accepted: Accepted { commit, run, .. } } = push;
+    let Push { repo, name, accepted: AcceptedPush { commit, run, .. } } = push;
     statement.execute(params![hook, repo_key(repo), name.full(), commit.as_str(), run.0])?;
     Ok(())
 }
@@ -144,14 +151,14 @@ pub(in crate::store) fn newest(
     tx: &Connection,
     unnoted: &Unnoted,
     repo: &RepoName,
-) -> Result<HashMap<RefName, Accepted>, StoreError> {
+) -> Result<HashMap<RefName, AcceptedPush>, StoreError> {
     let mut statement = tx.prepare_cached("SELECT ref, commit_id, run FROM accepted WHERE hook = ?1 AND repo = ?2")?;
     let mut rows = statement.query(params![unnoted.hook, repo_key(repo)])?;
     let mut newest = HashMap::new();
     while let Some(row) = rows.next()? {
         if let Some(name) = RefName::parse(&row.get::<_, String>(0)?) {
             let (commit, run) = (commit_id(&row.get::<_, String>(1)?)?, RunId(row.get(2)?));
-            newest.insert(name, Accepted { commit, run, else_at: Vec::new() });
+            newest.insert(name, AcceptedPush { commit, run, else_at: Vec::new() });
         }
     }
     let of_repo = |it: &&Push| it.repo == *repo;

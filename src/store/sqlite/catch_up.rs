@@ -34,11 +34,11 @@ pub(in crate::store) struct Finding {
     pub(in crate::store) looked_for: String,
     /// Where refs are that only match a pattern.
     pub(in crate::store) seen: Vec<(RefName, CommitId)>,
-    pub(in crate::store) missed: Vec<Missed>,
+    pub(in crate::store) missed: Vec<MissedJob>,
 }
 
 /// A push that no delivery brought.
-pub(in crate::store) struct Missed {
+pub(in crate::store) struct MissedJob {
     pub(in crate::store) job: Prepared,
     pub(in crate::store) found: RemoteRef,
     /// The newest push that was accepted when the remote was asked.

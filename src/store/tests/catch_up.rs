@@ -1,6 +1,6 @@
 //! What catching up with a remote promises of the queue.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{World, commit_id, failed, hook};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         run::{FailureClass, Outcome, RunId},
     },
     route,
-    store::{Accepted, CaughtUp, Look, RunState},
+    store::{Accepted, CaughtUp, RemoteLook, RunState},
 };
 
 const LOOKED_FOR: &str = "all branches";
@@ -38,7 +38,7 @@ impl World {
     async fn take_up(&self, hook: &Arc<Hook>, there: &RemoteRefs, known: &Known) -> Vec<CaughtUp> {
         let route::Comparison { missed, seen, .. } = route::compare(hook, there, known);
         let (name, repo) = (hook.name.clone(), hook.repo.clone());
-        let look = Look { hook: name, repo, looked_for: LOOKED_FOR.into(), seen, missed };
+        let look = RemoteLook { hook: name, repo, looked_for: LOOKED_FOR.into(), seen, missed };
         self.store.catch_up(look, self.now).await.expect("a write")
     }
 
@@ -156,11 +156,40 @@ async fn what_retention_takes_away_was_noted_before() {
         world.carry_out(Outcome::Succeeded).await;
     }
     world.store.note_accepted().await.expect("noted");
-    world.pass(std::time::Duration::from_secs(400 * 24 * 3600));
+    world.pass(Duration::from_secs(400 * 24 * 3600));
     while world.store.prune(1, None, world.now).await.expect("pruned").more {}
     assert!(matches!(world.store.run(RunId(1)).await, Ok(None)), "it is gone");
     assert_eq!(world.look(&site, 'b').await, None);
     assert!(world.look(&site, 'c').await.is_some());
     let waiting = world.store.run(world.claim().await.run()).await.expect("a read").expect("a run");
     assert!(!matches!(waiting.state, RunState::Finished { .. }));
+}
+
+#[tokio::test]
+async fn what_is_caught_up_with_waits_its_turn_from_when_it_was_found() {
+    let (mut world, site) = (World::new(), site(|_| ()));
+    world.look(&site, 'a').await;
+    world.pass(Duration::from_secs(7200));
+    let found = world.look(&site, 'b').await.expect("queued");
+    // A point of priority is worth a minute of waiting.
+    let mut urgent = hook("urgent");
+    urgent.priority = 1;
+    let urgent = world.queue(&Arc::new(urgent), 'c').await;
+    assert_eq!([world.claim().await.run(), world.claim().await.run()], [urgent, found]);
+}
+
+#[tokio::test]
+async fn a_run_that_cannot_be_read_keeps_nobody_from_catching_up() {
+    for damage in [
+        "UPDATE job SET job = CAST(x'7b22ff22' AS TEXT) WHERE run = ?1",
+        "DELETE FROM job WHERE run = ?1",
+        "UPDATE run SET outcome = CAST(x'22ff22' AS TEXT) WHERE run = ?1",
+    ] {
+        let (world, site) = (World::new(), site(|_| ()));
+        world.look(&site, 'a').await;
+        let run = world.look(&site, 'b').await.expect("queued");
+        world.carry_out(Outcome::Succeeded).await;
+        let world = world.damaged(damage, run).await;
+        assert!(world.look(&site, 'c').await.is_some(), "{damage}");
+    }
 }

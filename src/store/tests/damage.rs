@@ -18,7 +18,7 @@ const DAMAGES: [&str; 4] = [
 
 impl World {
     /// Stops, does something to the database, and starts again.
-    async fn damaged(self, sql: &str, run: RunId) -> Self {
+    pub(super) async fn damaged(self, sql: &str, run: RunId) -> Self {
         self.store.close().await;
         let database = Connection::open(self.folder.path().join("landfall.db")).expect("a database");
         assert_eq!(database.execute(sql, [run.0]).expect("damaged"), 1);

@@ -12,7 +12,7 @@ use tokio::{
 use crate::world::{
     forge::{GITHUB_PUSH, github},
     reception::{DEADLINE, HOOKS, World},
-    sender::{Request, exchange, parse, send},
+    sender::{Request, exchange, parse, send, send_short},
 };
 
 /// A push of exactly so many bytes.
@@ -110,15 +110,7 @@ async fn bodies_beyond_what_may_be_in_memory_are_put_off_and_ordinary_pushes_are
     for _ in 0..11 {
         let (address, head) = (world.address, head.clone());
         senders.spawn(async move {
-            let mut stream = TcpStream::connect(address).await.expect("a connection");
-            stream.write_all(head.as_bytes()).await.expect("a written head");
-            let (mut reader, mut writer) = stream.into_split();
-            let writing =
-                tokio::spawn(async move { writer.write_all(&vec![b' '; 26 * MIB - 1]).await.map(|()| writer) });
-            let mut raw = vec![0; 4096];
-            let size = reader.read(&mut raw).await.expect("no reset");
-            writing.abort();
-            parse(&raw[..size]).expect("an answer")
+            send_short(TcpStream::connect(address).await.expect("a connection"), head, 26 * MIB).await
         });
     }
     let first =

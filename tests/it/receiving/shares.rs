@@ -16,7 +16,7 @@ use crate::{
         forge::{GITHUB_PUSH, github, github_with},
         network::{LISTENER, connect, host, in_a_network, raise_descriptors},
         reception::{DEADLINE, HOOKS, World},
-        sender::{Answer, Request, parse, send_by},
+        sender::{Answer, Request, parse, send_by, send_short},
     },
 };
 
@@ -119,17 +119,8 @@ fn as_root_unproven_bytes_of_one_address_put_off_nobody_elses_large_push() {
         // Eleven bodies of 26 MiB, less one byte each, would fill all that there is.
         let mut senders = JoinSet::new();
         for _ in 0..11 {
-            let (head, mut stream) = (head.clone(), connect(host(9), world.address).await);
-            senders.spawn(async move {
-                stream.write_all(head.as_bytes()).await.expect("a written head");
-                let (mut reader, mut writer) = stream.into_split();
-                let writing =
-                    tokio::spawn(async move { writer.write_all(&vec![b' '; 26 * MIB - 1]).await.map(|()| writer) });
-                let mut raw = vec![0; 4096];
-                let size = reader.read(&mut raw).await.expect("no reset");
-                writing.abort();
-                parse(&raw[..size]).expect("an answer")
-            });
+            let stream = connect(host(9), world.address).await;
+            senders.spawn(send_short(stream, head.clone(), 26 * MIB));
         }
         // There is room for two of them in the share of an address: 64 MiB.
         for _ in 0..9 {

@@ -145,6 +145,17 @@ async fn talk(stream: TcpStream, bytes: Vec<u8>) -> Vec<u8> {
     raw
 }
 
+/// Sends one byte less than the head promises, and reads the answer that comes meanwhile.
+pub async fn send_short(mut stream: TcpStream, head: String, promised: usize) -> Answer {
+    stream.write_all(head.as_bytes()).await.expect("a written head");
+    let (mut reader, mut writer) = stream.into_split();
+    let writing = tokio::spawn(async move { writer.write_all(&vec![b' '; promised - 1]).await.map(|()| writer) });
+    let mut raw = vec![0; 4096];
+    let size = reader.read(&mut raw).await.expect("no reset");
+    writing.abort();
+    parse(&raw[..size]).expect("an answer")
+}
+
 /// Takes the last answer of a connection apart, past any `100 Continue`.
 pub fn parse(raw: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(raw);
