@@ -23,12 +23,12 @@ pub mod foreign;
 #[cfg(test)]
 mod tests;
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use tokio::{
     sync::watch,
-    task::{JoinError, JoinSet},
+    task::{self, JoinError, JoinSet},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ use tracing::{error, info, warn};
 use crate::{
     hooks::{Environment, Hooks},
     model::{
-        letter::{Address, Letter},
+        letter::{Address, Letter, LetterId},
         secret::SecretRef,
     },
     notify::story::Story,
@@ -74,7 +74,7 @@ pub struct Desk {
 
 /// Sends letters until `stop`.
 pub async fn serve(desk: Desk, stop: CancellationToken) {
-    let mut under_way = JoinSet::new();
+    let (mut under_way, mut in_hand) = (JoinSet::new(), HashMap::new());
     while !stop.is_cancelled() {
         // Listen before looking: a letter written in between must ring this bell.
         let mut bell = pin!(desk.store.letter_bell());
@@ -83,7 +83,8 @@ pub async fn serve(desk: Desk, stop: CancellationToken) {
         if under_way.len() < AT_ONCE {
             match desk.store.next_letter(Timestamp::now()).await {
                 Ok(LetterTurn::Letter(letter)) => {
-                    under_way.spawn(deliver(desk.clone(), letter));
+                    let id = letter.letter().id;
+                    in_hand.insert(under_way.spawn(deliver(desk.clone(), letter)).id(), id);
                     continue;
                 }
                 Ok(LetterTurn::NothingUntil(due)) => nap = due.map_or(POLL, |due| until(due).min(POLL)),
@@ -95,14 +96,14 @@ pub async fn serve(desk: Desk, stop: CancellationToken) {
         }
         tokio::select! {
             () = bell => (),
-            Some(ended) = under_way.join_next() => note_panic(ended),
+            Some(ended) = under_way.join_next_with_id() => note_end(&desk, &mut in_hand, ended).await,
             () = sleep(nap) => (),
             () = stop.cancelled() => (),
         }
     }
     let all_sent = async {
-        while let Some(ended) = under_way.join_next().await {
-            note_panic(ended);
+        while let Some(ended) = under_way.join_next_with_id().await {
+            note_end(&desk, &mut in_hand, ended).await;
         }
     };
     if timeout(LAST_LETTERS, all_sent).await.is_err() {
@@ -114,11 +115,13 @@ fn until(due: Timestamp) -> Duration {
     Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO)
 }
 
-fn note_panic(ended: Result<(), JoinError>) {
-    if let Err(err) = ended
-        && err.is_panic()
-    {
-        error!("storing what became of a letter panicked, it is sent again: {err}");
+/// Whoever had a letter has ended. One that did so without a word left it in hand.
+async fn note_end(desk: &Desk, in_hand: &mut HashMap<task::Id, LetterId>, ended: Result<(task::Id, ()), JoinError>) {
+    let id = ended.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+    let (Some(letter), Err(err)) = (in_hand.remove(&id), ended) else { return };
+    error!("storing what became of letter {letter} panicked, it is sent again: {err}");
+    if let Err(err) = desk.store.owe_again(letter).await {
+        error!("letter {letter} is sent again after the next start only: {err}");
     }
 }
 

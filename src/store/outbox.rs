@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::store::{
-    Kept, LetterClaim, LetterTurn, Store, StoreError,
-    bells::Rings,
-    sqlite::outbox::{self, End, Turn},
+use crate::{
+    model::letter::LetterId,
+    store::{
+        Kept, LetterClaim, LetterTurn, Store, StoreError,
+        bells::Rings,
+        sqlite::outbox::{self, End, Turn},
+    },
 };
 
 impl Store {
@@ -40,6 +43,11 @@ impl Store {
         let done = self.engine.write_at(Rings::LETTERS, now, move |tx| outbox::try_later(tx, &letter, wait, &why, now));
         let done = done.await;
         done.map_err(|error| Kept { claim, error })
+    }
+
+    /// Whoever had it came to nothing: it is due.
+    pub async fn owe_again(&self, letter: LetterId) -> Result<(), StoreError> {
+        self.engine.write(Rings::LETTERS, move |tx| outbox::owe_again(tx, letter)).await
     }
 
     /// It will never be sent.

@@ -12,10 +12,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use tracing::warn;
 
-use crate::store::{
-    StoreError,
-    sqlite::{outbox, rows::millis},
-};
+use crate::store::{StoreError, sqlite::rows::millis};
 
 /// Verbs that were asked for at the same moment may come in another order, and no jump lies between those. A clock that is
 /// set back by less is noticed once it was set back by more in all.
@@ -25,15 +22,14 @@ const SLACK_MILLIS: i64 = 2000;
 pub(super) const IN_MEMORY: &str =
     "CREATE TEMP TABLE clock_seen (at INTEGER NOT NULL) STRICT; INSERT INTO clock_seen VALUES (0);";
 
-/// Everything that waits for a time, or is ranked by one. What a letter is due at is 0 where that is at once, and that of
-/// one in a sender's hands is how long the sender has.
+/// Everything that waits for a time, or is ranked by one. What a letter is due at is 0 where that is at once.
 const MOVES: [&str; 6] = [
     "UPDATE pending SET not_before = not_before - ?1, since = since - ?1, rank = rank - ?1",
     "UPDATE active SET since = since - ?1, rank = rank - ?1",
     "UPDATE lane SET ready_at = ready_at - ?1, ready_rank = ready_rank - ?1 WHERE ready_run IS NOT NULL",
     "UPDATE hook SET began_at = began_at - ?1 WHERE began_at IS NOT NULL",
     "UPDATE hold SET since = since - ?1, until = until - ?1",
-    "UPDATE letter SET due_at = max(due_at - ?1, 1) WHERE due_at > 0 AND taken = 0",
+    "UPDATE letter SET due_at = max(due_at - ?1, 1) WHERE due_at > 0",
 ];
 
 /// Takes note of the time, where something is written anyway.
@@ -61,9 +57,6 @@ fn notice(tx: &Connection, now: Timestamp) -> Result<(), StoreError> {
     for moves in MOVES {
         tx.execute(moves, [back])?;
     }
-    // A sender that took its letter before a short jump ahead still has it.
-    let hand_until = now.saturating_add(outbox::HAND).unwrap_or(Timestamp::MAX);
-    tx.execute("UPDATE letter SET due_at = min(due_at, ?1) WHERE taken = 1", [millis(hand_until)])?;
     for clock in ["queue_clock", "temp.clock_seen"] {
         tx.execute(&format!("UPDATE {clock} SET at = ?1"), [millis(now)])?;
     }

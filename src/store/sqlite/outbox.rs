@@ -1,7 +1,8 @@
 //! The outbox: letters that are owed, in hand, sent or given up.
 //!
 //! Invariant: a letter is written in the transaction that gives cause for it, and stays due until somebody says that
-//! it was sent or will never be. While it is in a sender's hands no other gets it.
+//! it was sent or will never be. While it is in a sender's hands no other gets it, however long
+//! that takes and whatever the clock says: it comes back by that sender, or with the next start.
 
 use std::time::Duration;
 
@@ -21,12 +22,9 @@ use crate::{
     },
 };
 
-/// How long a sender may take. A letter whose sender came to nothing is due again after it.
-pub(super) const HAND: Duration = Duration::from_secs(600);
-
 /// The letter that may be sent next: new ones first, so that a dead mail server does not hold up the others.
 pub(super) const NEXT_DUE: &str =
-    "SELECT letter, due_at FROM letter WHERE due_at IS NOT NULL ORDER BY due_at, letter LIMIT 1";
+    "SELECT letter, due_at FROM letter WHERE due_at IS NOT NULL AND taken = 0 ORDER BY due_at, letter LIMIT 1";
 
 /// What a look at the outbox gave.
 pub(in crate::store) enum Turn {
@@ -59,7 +57,7 @@ pub(in crate::store) fn next(tx: &Connection, now: Timestamp) -> Result<Turn, St
             Some((_, due_at)) => return Ok(Turn::NothingUntil(Some(time(due_at)?))),
             None => return Ok(Turn::NothingUntil(None)),
         };
-        match take(tx, letter, now) {
+        match take(tx, letter) {
             Ok(letter) => return Ok(Turn::Letter(letter)),
             Err(StoreError::Damaged(why)) => end(tx, LetterId(letter), End::GivenUp(&why), now)?,
             Err(error) => return Err(error),
@@ -67,14 +65,13 @@ pub(in crate::store) fn next(tx: &Connection, now: Timestamp) -> Result<Turn, St
     }
 }
 
-fn take(tx: &Connection, letter: i64, now: Timestamp) -> Result<Letter, StoreError> {
-    let until = now.saturating_add(HAND).unwrap_or(Timestamp::MAX);
+fn take(tx: &Connection, letter: i64) -> Result<Letter, StoreError> {
     let mut statement = tx.prepare_cached(
-        "UPDATE letter SET taken = 1, due_at = ?2, attempts = attempts + 1 WHERE letter = ?1
+        "UPDATE letter SET taken = 1, attempts = attempts + 1 WHERE letter = ?1
          RETURNING run, occasion, address, attempts - 1",
     )?;
     let (run, occasion, address, attempts): (i64, String, String, u32) =
-        statement.query_row([letter, millis(until)], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        statement.query_row([letter], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
     Ok(Letter {
         id: LetterId(letter),
         run: RunId(run),
@@ -82,6 +79,12 @@ fn take(tx: &Connection, letter: i64, now: Timestamp) -> Result<Letter, StoreErr
         address: journal::letter::decode_address(&address)?,
         attempts,
     })
+}
+
+/// Its sender came to nothing: it is due.
+pub(in crate::store) fn owe_again(tx: &Connection, letter: LetterId) -> Result<(), StoreError> {
+    tx.execute("UPDATE letter SET taken = 0, due_at = 0 WHERE letter = ?1 AND taken = 1", [letter.0])?;
+    Ok(())
 }
 
 /// How it ends with a letter.

@@ -129,6 +129,24 @@ async fn a_letter_waits_no_longer_where_the_clock_is_set_back() {
 }
 
 #[tokio::test]
+async fn a_letter_that_is_being_sent_is_not_sent_twice_where_the_clock_is_set_ahead() {
+    let mut world = World::new();
+    let run = world.queue(&all("site"), 'a').await;
+    let claim = world.claim().await;
+    world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
+    let LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") else {
+        panic!("a letter is due");
+    };
+    world.pass(YEAR);
+    assert!(matches!(world.store.next_letter(world.now).await, Ok(LetterTurn::NothingUntil(None))));
+    world.store.owe_again(letter.letter().id).await.expect("its sender is gone");
+    let LetterTurn::Letter(again) = world.store.next_letter(world.now).await.expect("a turn") else {
+        panic!("it is due again");
+    };
+    assert_eq!((again.letter().run, again.letter().attempts), (run, 1));
+}
+
+#[tokio::test]
 async fn a_lane_is_not_passed_over_for_the_time_that_a_clock_was_ahead() {
     let mut world = World::new();
     let urgent = Arc::new(Hook { priority: 1, ..hook("urgent") });

@@ -83,20 +83,24 @@ fn until_acknowledged(diary: &Diary, event: &Event) -> Result<(), String> {
             return Err(format!("letter {letter} was {before:?} and is {now:?}"));
         }
     }
+    let mut in_hand = diary.letters_in_hand.clone();
     if event.is_new_daemon() {
+        in_hand.clear();
         // What its last holder said right before the crash counts.
         let said = |letter: i64| matches!(&event.act, Act::Post { letter: it, .. } if *it == letter);
         let waits = |letter: i64| due(letter, &after[&letter]).is_some_and(|(_, at)| at.is_some());
-        if let Some(letter) = diary.letters_in_hand.keys().find(|it| waits(**it) && !said(**it)) {
+        if let Some(letter) = diary.letters_in_hand.iter().find(|it| waits(**it) && !said(**it)) {
             return Err(format!("letter {letter} was in the hands of who is gone: {:?}", after[letter]));
         }
     }
-    let due: BTreeMap<i64, _> = event.before.facts.letters.iter().filter_map(|(letter, it)| due(*letter, it)).collect();
+    let free = event.before.facts.letters.iter().filter(|(letter, _)| !in_hand.contains(letter));
+    let due: BTreeMap<i64, _> = free.filter_map(|(letter, it)| due(*letter, it)).collect();
     match &event.answer {
         Answer::Letter(handed) => {
-            let Some(at) = due.get(&handed.letter) else { return Err(format!("{handed:?} is not owed")) };
-            let other = diary.letters_in_hand.get(&handed.letter).filter(|until| **until > event.at);
-            if at.is_some_and(|it| it > event.at) || other.is_some() {
+            let Some(at) = due.get(&handed.letter) else {
+                return Err(format!("{handed:?} is not owed, or in the hands of another"));
+            };
+            if at.is_some_and(|it| it > event.at) {
                 return Err(format!("{handed:?} was not to be handed out before {at:?}"));
             }
         }

@@ -32,7 +32,6 @@ pub use self::{
 
 use crate::{
     acts::{Act, Answer, Delivery, Receipt, Right},
-    model::HAND,
     verbs::{Deed, Fate, Posting},
     view::{Run, View},
 };
@@ -97,8 +96,8 @@ pub struct Diary {
     pub fences: BTreeMap<String, i64>,
     /// How long each run, or those whose place it has, have been waited for.
     pub turns: BTreeMap<i64, Turn>,
-    /// The letters in somebody's hands, and until when they are.
-    pub letters_in_hand: BTreeMap<i64, Timestamp>,
+    /// The letters in somebody's hands.
+    pub letters_in_hand: BTreeSet<i64>,
     /// What people last heard of each hook.
     pub moods: BTreeMap<String, Mood>,
     /// The latest time by the clock of the machine, since it was last set back.
@@ -271,10 +270,6 @@ impl Diary {
         for turn in self.turns.values_mut() {
             turn.since = turn.since.saturating_sub(back).expect("a time");
         }
-        let hand_until = event.at.saturating_add(HAND).expect("a time");
-        for until in self.letters_in_hand.values_mut() {
-            *until = hand_until.min(*until);
-        }
     }
 
     fn note_turns(&mut self, event: &Event) {
@@ -297,8 +292,7 @@ impl Diary {
     fn note_letters(&mut self, event: &Event) {
         match (&event.act, &event.answer) {
             (Act::NextLetter, Answer::Letter(handed)) => {
-                let until = event.at.saturating_add(HAND).expect("a time");
-                self.letters_in_hand.insert(handed.letter, until);
+                self.letters_in_hand.insert(handed.letter);
             }
             (Act::Post { letter, attempts, posting }, Answer::Done) => {
                 // Another may have taken it since; then it is that one's to say when it is due.

@@ -108,7 +108,7 @@ fn again(diary: &Diary, event: &Event) -> Result<(), String> {
 fn at_rest(diary: &Diary, event: &Event, facts: &Facts) -> Facts {
     let mut facts = facts.as_of(event.at);
     if event.is_new_daemon() {
-        for letter in diary.letters_in_hand.keys() {
+        for letter in &diary.letters_in_hand {
             if let Some(LetterState::Owed { due, .. }) = facts.letters.get_mut(letter).map(|it| &mut it.state) {
                 *due = None;
             }

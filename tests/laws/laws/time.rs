@@ -8,7 +8,6 @@ use landfall::store::{LetterState, RunState};
 use super::{Diary, Event, Law};
 use crate::{
     acts::Act,
-    model::HAND,
     view::{Facts, View},
 };
 
@@ -33,9 +32,7 @@ fn no_wait_is_longer(diary: &Diary, event: &Event) -> Result<(), String> {
     // Where only time has passed, or the clock has jumped, nothing has more to wait for than it had.
     let (Act::TellTime, Some(then)) = (&event.act, diary.latest) else { return Ok(()) };
     let before = self::waits(&event.before.facts);
-    // Who has a letter in hand has as long as ever.
-    let in_hand = |what: &Waiting| matches!(what, Waiting::Letter(it) if diary.letters_in_hand.contains_key(it));
-    for (what, due) in waits.into_iter().filter(|(what, _)| !in_hand(what)) {
+    for (what, due) in waits {
         let had = before.iter().find(|(it, _)| *it == what).map(|(_, due)| due.duration_since(then));
         let left = due.duration_since(event.at);
         if had.is_none_or(|had| left > had) {
@@ -85,7 +82,7 @@ fn longest(view: &View, what: &Waiting) -> Duration {
             let waits = [backoff + backoff / 10, debounce, job.hook.min_interval, vain_start];
             waits.into_iter().max().unwrap_or_default()
         }
-        Waiting::Letter(_) => HAND.max(POSTING_MAX),
+        Waiting::Letter(_) => POSTING_MAX,
         Waiting::Hold(hook) => {
             let hold = &view.facts.holds[hook];
             hold.until.map_or(Duration::ZERO, |until| until.duration_since(hold.since).unsigned_abs())

@@ -1,10 +1,10 @@
-//! What a clock that is set back means for all that waits: nothing. Who has a letter in hand has it for no longer.
+//! What a clock that is set back means for all that waits: nothing.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{HAND, Model, NotBefore, Place, Post, Stage, later};
+use super::{Model, NotBefore, Place, Post, Stage};
 
 /// Less is no jump.
 const SLACK: Duration = Duration::from_secs(2);
@@ -44,7 +44,6 @@ impl Model {
         }
         for letter in self.letters.values_mut() {
             match &mut letter.state {
-                Post::Due(Some(at)) if letter.is_in_hand => *at = (*at).min(later(now, HAND)),
                 Post::Due(Some(at)) => earlier(at),
                 Post::Due(None) | Post::Sent(_) | Post::GivenUp(_) => (),
             }

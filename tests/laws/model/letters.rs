@@ -14,9 +14,6 @@ use crate::{
 /// Why a letter could not be sent.
 pub const POST_TROUBLE: &str = "the mail server is away";
 
-/// How long a sender may take.
-pub const HAND: Duration = Duration::from_secs(600);
-
 impl Model {
     pub(super) fn owe(&mut self, run: i64, occasion: Occasion) {
         let notify = self.run(run).job.hook.notify.clone();
@@ -36,7 +33,7 @@ impl Model {
 
     /// The one that has been due longest; never tried ones first.
     pub(super) fn next_letter(&mut self, now: Timestamp) -> Answer {
-        let owed = self.letters.iter_mut().filter_map(|(number, it)| match it.state {
+        let owed = self.letters.iter_mut().filter(|(_, it)| !it.is_in_hand).filter_map(|(number, it)| match it.state {
             Post::Due(at) => Some((at, *number, it)),
             Post::Sent(_) | Post::GivenUp(_) => None,
         });
@@ -47,7 +44,6 @@ impl Model {
                 let attempts = found.attempts;
                 found.attempts += 1;
                 found.is_in_hand = true;
-                found.state = Post::Due(Some(later(now, HAND)));
                 Answer::Letter(Handed { letter, run: found.run, attempts })
             }
         }

@@ -13,7 +13,7 @@ mod show;
 
 pub use self::{
     ends::{CANCEL_REASON, TROUBLE, fields},
-    letters::{HAND, POST_TROUBLE},
+    letters::POST_TROUBLE,
     line::STOP_REASON,
 };
 

@@ -212,7 +212,7 @@ CREATE TABLE letter (
     attempts    INTEGER NOT NULL DEFAULT 0,
     -- When it may be taken; 0: at once; NULL: it is done with.
     due_at      INTEGER,
-    -- 1: somebody is sending it, and has until `due_at`.
+    -- 1: somebody is sending it, and no other may take it.
     taken       INTEGER NOT NULL DEFAULT 0,
     sent_at     INTEGER,
     given_up_at INTEGER,
