@@ -6,7 +6,7 @@
 use std::{fs, pin::pin, time::Duration};
 
 use jiff::Timestamp;
-use tokio::{io::AsyncReadExt, process::Child, task::spawn_blocking, time::sleep};
+use tokio::{io::AsyncReadExt, process::Child, time::sleep};
 use tracing::{error, info, warn};
 
 use crate::{
@@ -28,6 +28,7 @@ use crate::{
         Workplace,
         lane::{self, LaneLock},
         launch::{LaunchError, Launched, launch, set_aside},
+        leftovers,
     },
 };
 
@@ -54,6 +55,9 @@ pub(super) async fn carry_out(place: Workplace, claim: Claim) {
         Ok(Locked::Unwanted) => return give_back(&place, claim, None).await,
         Err(why) => return give_back(&place, claim, Some(why)).await,
     };
+    if let Err(why) = leftovers::end_of_forgotten(&place, &claim, &lock).await {
+        return give_back(&place, claim, Some(why)).await;
+    }
     let id = claim.run();
     match launch(&place, &claim, lock).await {
         Ok(launched) => {
@@ -315,21 +319,12 @@ async fn interrupted(
     begin: Begin,
     (step, switches): (Option<RunStep>, Vec<LiveLink>),
 ) {
-    let grace = claim.job().hook.kill_grace;
     let end = match (keeper::is_of_this_boot(&begin), last_word(folder)) {
         (false, _) => "the machine was restarted".to_owned(),
         (true, None) => "its keeper died".to_owned(),
         (true, Some(word)) => format!("its keeper died ({word})"),
     };
-    // The spec may be lost where the machine went down: only the begin is flushed.
-    let token = begin.token.clone().map_or_else(|| folder.read_spec().map(|spec| spec.token), Ok);
-    let searched = match token {
-        Ok(token) => {
-            spawn_blocking(move || keeper::end_leftovers(&token, &begin, grace).map_err(|err| err.to_string())).await
-        }
-        Err(err) => Ok(Err(format!("its spec cannot be read: {err}"))),
-    };
-    match searched.unwrap_or_else(|err| Err(format!("the search for its processes panicked: {err}"))) {
+    match leftovers::end(folder, begin, claim.job().hook.kill_grace).await {
         Ok(ended) => {
             let at = step.map(|it| format!(" at step {it}")).unwrap_or_default();
             let left = if ended.is_empty() {

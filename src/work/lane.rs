@@ -1,4 +1,5 @@
-//! The lock of a lane on this host: whoever holds it may change what the lane deploys.
+//! The lock of a lane on this host: whoever holds it may change what the lane deploys. The file says which run had it last,
+//! whatever becomes of the database.
 //!
 //! Invariant: from the launch of a keeper to its end, and that of everything it started, someone holds the lock.
 
@@ -7,7 +8,7 @@ use std::{
     io,
     os::{
         fd::OwnedFd,
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -17,11 +18,26 @@ use rustix::{
     io::Errno,
 };
 
-use crate::model::name::LaneName;
+use crate::model::{name::LaneName, run::RunId};
 
 /// A lane's lock, held. It is passed on to a keeper, or let go when dropped.
 #[derive(Debug)]
 pub struct LaneLock(File);
+
+impl LaneLock {
+    /// The run that had the lane last, as far as that was noted.
+    pub fn holder(&self) -> Option<RunId> {
+        let mut text = [0; 32];
+        let size = self.0.read_at(&mut text, 0).ok()?;
+        str::from_utf8(&text[..size]).ok()?.lines().next()?.parse().ok().map(RunId)
+    }
+
+    /// Notes which run has the lane from now on.
+    pub fn note(&self, run: RunId) -> io::Result<()> {
+        // A number that is longer than the one before leaves nothing of it, and one that is shorter ends its line.
+        self.0.write_all_at(format!("{run}\n").as_bytes(), 0)
+    }
+}
 
 /// The descriptor that holds the lock, for a keeper to inherit.
 impl From<LaneLock> for OwnedFd {
@@ -50,7 +66,18 @@ fn open(state: &Path, lane: &LaneName) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::{LaneName, OwnedFd, try_lock};
+    use super::{LaneName, OwnedFd, RunId, try_lock};
+
+    #[test]
+    fn a_lane_says_which_run_had_it_last() {
+        let state = tempfile::tempdir().expect("temporary folder");
+        let lock = || try_lock(state.path(), &LaneName::parse("site").expect("a name")).expect("io").expect("free");
+        assert_eq!(lock().holder(), None);
+        for run in [RunId(12_345), RunId(7)] {
+            lock().note(run).expect("noted");
+            assert_eq!(lock().holder(), Some(run));
+        }
+    }
 
     #[test]
     fn a_lane_is_locked_by_one_and_free_when_the_last_descriptor_is_gone() {

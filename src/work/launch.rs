@@ -85,6 +85,7 @@ pub(super) async fn launch(place: &Workplace, claim: &Claim, lock: LaneLock) -> 
     if let Some(payload) = payload {
         folder.write_payload(&payload).map_err(|err| we_cannot("write the payload", &err))?;
     }
+    lock.note(claim.run()).map_err(|err| we_cannot("note which run has the lane", &err))?;
     let mut keeper = start(place, claim.job(), &folder, lock).map_err(|err| we_cannot("start a keeper", &err))?;
     let mut pipe = keeper.stdin.take().expect("the keeper was given a pipe as its input");
     let bell = keeper.stdout.take().expect("the keeper was given a pipe as its output");

@@ -6,6 +6,7 @@
 mod attend;
 mod lane;
 mod launch;
+mod leftovers;
 
 use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
 

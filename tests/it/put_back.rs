@@ -2,6 +2,11 @@
 
 use std::{fs, path::Path};
 
+use landfall::journal::progress;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::world::{house::House, until};
@@ -117,6 +122,35 @@ fn a_run_that_waits_in_a_database_that_was_put_back_and_has_been_carried_out_is_
     assert_eq!(house.ended(run)["outcome"], "succeeded");
     assert_eq!(house.file("done"), format!("{run}\n"));
     assert!(house.log().contains("has begun before"), "{}", house.log());
+}
+
+#[test]
+fn what_a_forgotten_run_left_behind_is_ended_before_its_lane_moves_on() {
+    let mut house =
+        House::with_hook(&format!("{HOOK}\nkill_grace: 100ms\nenv: {{PIDS: \"{{folder}}/pids\"}}").replace(
+            "\"echo hello $DEPLOY_SHA\"",
+            "\"[ -e $PIDS ] || { setsid sleep 1000 & echo $! > $PIDS.new; mv $PIDS.new $PIDS; wait; }\"",
+        ));
+    house.start();
+    house.stop();
+    let copy = fs::read(database(&house)).expect("a copy");
+    house.start();
+    let forgotten = house.queue(&commit(1));
+    let pids = house.folder.path().join("pids");
+    let left: i32 = until("the script has left something", || fs::read_to_string(&pids).ok()?.trim().parse().ok());
+    house.kill();
+    let begin = progress::read(&house.run_dir(forgotten)).expect("a journal").begin.expect("it has begun");
+    kill(Pid::from_raw(begin.pid), Signal::SIGKILL).expect("killed");
+    remove_database(&house);
+    fs::write(database(&house), copy).expect("put back");
+    house.start();
+    let run = house.queue(&commit(2));
+    assert_ne!(run, forgotten);
+    assert_eq!(house.ended(run)["outcome"], "succeeded");
+    let is_alive = fs::read_to_string(format!("/proc/{left}/stat")).is_ok_and(|it| !it.contains(") Z "));
+    assert!(!is_alive, "{}", house.log());
+    let words = format!("run {forgotten}, which the store does not know, was not seen to its end by its keeper; ended");
+    assert!(house.log().contains(&words), "{}", house.log());
 }
 
 #[test]
