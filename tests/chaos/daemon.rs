@@ -55,12 +55,34 @@ impl<'a> Daemon<'a> {
         let log = File::options().create(true).append(true).open(self.scene.folder.join("daemon.log"));
         self.scene.pen.note(Event::DaemonUp);
         let mut command = self.scene.command(&["serve", "--log-format", "human"]);
+        self.scene.clock.give_to(&mut command);
         command.stderr(log.expect("a log")).spawn().expect("the daemon")
     }
 
     /// Ends it at once, in the middle of anything, if it is there.
     pub fn kill(&self) {
+        self.kill_in(&mut self.process.lock().expect("no panic"));
+    }
+
+    /// Ends it likewise, and keeps a copy of its database.
+    pub fn copy_database(&self) {
         let mut process = self.process.lock().expect("no panic");
+        self.kill_in(&mut process);
+        if self.scene.copy_database() {
+            self.scene.pen.note(Event::Copied);
+        }
+    }
+
+    /// Ends it likewise, and puts the copy in the place of its database, if there is one.
+    pub fn put_back(&self) {
+        let mut process = self.process.lock().expect("no panic");
+        self.kill_in(&mut process);
+        if self.scene.put_back() {
+            self.scene.pen.note(Event::PutBack);
+        }
+    }
+
+    fn kill_in(&self, process: &mut Option<Child>) {
         if let Some(child) = process.as_mut()
             && child.try_wait().expect("a child").is_none()
         {

@@ -126,6 +126,15 @@ pub enum Event {
     Spoilt,
     /// hooks.yaml is good again.
     Mended,
+    /// The daemon's clock is so many seconds ahead of the machine's from here on; `at` is the machine's, in milliseconds.
+    ClockSet {
+        ahead: i64,
+        at: i64,
+    },
+    /// The database was copied, while no daemon was there.
+    Copied,
+    /// That copy was put in its place, while no daemon was there.
+    PutBack,
     /// A person asked for a run to be cancelled.
     Cancelled {
         run: i64,

@@ -84,6 +84,9 @@ impl Nemesis<'_> {
                 pen.note(Event::Mended);
             }
             Deed::RestartDaemon => self.daemon.signal(Signal::SIGTERM, Event::RestartDaemon),
+            Deed::SetClock { lot } => self.scene.clock.set(lot, pen),
+            Deed::CopyDatabase => self.daemon.copy_database(),
+            Deed::PutBack => self.daemon.put_back(),
         }
     }
 

@@ -1,10 +1,5 @@
 //! What is done to whom, and when: drawn from the seed before the storm begins.
 //!
-//! The wall clock is left alone. Landfall reads it in one way, which a test cannot shift for one process without
-//! shifting the machine's: `unshare --time` moves CLOCK_MONOTONIC and CLOCK_BOOTTIME only, and a library that is
-//! loaded before libc's would test that library. Times that follow the wall clock are tested in the store, which takes
-//! `now` as an argument.
-//!
 //! Invariant: what is stopped, filled or down comes back before the storm ends.
 
 use std::time::Duration;
@@ -28,6 +23,18 @@ pub enum Deed {
     SpoilHooks,
     MendHooks,
     RestartDaemon,
+    SetClock { lot: u64 },
+    CopyDatabase,
+    PutBack,
+}
+
+/// What kind of storm it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing that was acknowledged may be missing at its end.
+    Usual,
+    /// An older database is put back now and then, with which all is forgotten that came after it.
+    OldDatabase,
 }
 
 /// A deed and its time since the beginning.
@@ -38,7 +45,7 @@ pub struct Act {
 }
 
 /// The plan of a storm, in the order of time.
-pub fn plan(seed: u64, seconds: u64) -> Vec<Act> {
+pub fn plan(kind: Kind, seed: u64, seconds: u64) -> Vec<Act> {
     let mut dice = Dice::of(seed, "nemesis");
     let end = Duration::from_secs(seconds);
     // The first push needs a daemon, and what is disturbed last has time to come back.
@@ -46,7 +53,7 @@ pub fn plan(seed: u64, seconds: u64) -> Vec<Act> {
     let mut acts = Vec::new();
     while at < last {
         let lot = dice.draw();
-        let (weight, deed, undone_by) = *dice.weighted(&deeds(lot), |it| it.0);
+        let (weight, deed, undone_by) = *dice.weighted(&deeds(kind, lot), |it| it.0);
         debug_assert!(weight > 0);
         acts.push(Act { at, deed });
         if let Some((undo, longest)) = undone_by {
@@ -61,7 +68,17 @@ pub fn plan(seed: u64, seconds: u64) -> Vec<Act> {
 /// A deed with its weight, what undoes it, and after how many milliseconds at most.
 type Choice = (u64, Deed, Option<(Deed, u64)>);
 
-fn deeds(lot: u64) -> Vec<Choice> {
+fn deeds(kind: Kind, lot: u64) -> Vec<Choice> {
+    let old_database = vec![
+        (20, Deed::KillKeeper { lot }, None),
+        (20, Deed::KillDaemon, None),
+        (10, Deed::CopyDatabase, None),
+        (10, Deed::PutBack, None),
+        (2, Deed::RestartDaemon, None),
+    ];
+    if kind == Kind::OldDatabase {
+        return old_database;
+    }
     vec![
         (34, Deed::KillKeeper { lot }, None),
         (26, Deed::KillDaemon, None),
@@ -73,24 +90,25 @@ fn deeds(lot: u64) -> Vec<Choice> {
         (5, Deed::Reload, None),
         (4, Deed::SpoilHooks, Some((Deed::MendHooks, 700))),
         (2, Deed::RestartDaemon, None),
+        (3, Deed::SetClock { lot }, None),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Deed, plan};
+    use super::{Deed, Kind, plan};
 
     #[test]
     fn the_same_seed_is_the_same_plan_and_another_is_another() {
-        assert_eq!(plan(7, 60), plan(7, 60));
-        assert_ne!(plan(7, 60), plan(8, 60));
+        assert_eq!(plan(Kind::Usual, 7, 60), plan(Kind::Usual, 7, 60));
+        assert_ne!(plan(Kind::Usual, 7, 60), plan(Kind::Usual, 8, 60));
     }
 
     #[test]
     fn half_a_minute_holds_more_kills_than_a_storm_needs() {
         for seed in 0..50 {
             let is_kill = |deed| matches!(deed, Deed::KillDaemon | Deed::KillKeeper { .. });
-            let kills = plan(seed, 35).into_iter().filter(|it| is_kill(it.deed)).count();
+            let kills = plan(Kind::Usual, seed, 35).into_iter().filter(|it| is_kill(it.deed)).count();
             assert!(kills >= 28, "seed {seed}: {kills}");
         }
     }

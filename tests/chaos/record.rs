@@ -12,6 +12,7 @@ pub struct Run {
     pub lane: String,
     pub state: String,
     pub outcome: Option<String>,
+    pub trigger: String,
     pub exit_code: Option<i32>,
     pub sha: Option<String>,
     #[serde(rename = "ref")]
@@ -33,6 +34,11 @@ impl Run {
     /// Whether it ended so.
     pub fn ended(&self, outcome: &str) -> bool {
         self.outcome.as_deref() == Some(outcome)
+    }
+
+    /// Whether a remote was found to offer it.
+    pub fn is_caught_up(&self) -> bool {
+        self.trigger == "catch_up"
     }
 
     /// Whether a redelivery of its push may start another: it ended badly, or was cancelled.

@@ -35,6 +35,8 @@ pub struct Figures {
     pub reloads: usize,
     pub bad_files: usize,
     pub cancels: usize,
+    pub clocks: usize,
+    pub put_back: usize,
     pub letters: usize,
     pub copies: usize,
 }
@@ -64,6 +66,8 @@ pub fn figures(aftermath: &Aftermath) -> Figures {
             Event::Reloaded => &mut figures.reloads,
             Event::Spoilt => &mut figures.bad_files,
             Event::Cancelled { .. } => &mut figures.cancels,
+            Event::ClockSet { .. } => &mut figures.clocks,
+            Event::PutBack => &mut figures.put_back,
             Event::Begin { .. }
             | Event::Beat { .. }
             | Event::Done { .. }
@@ -72,6 +76,7 @@ pub fn figures(aftermath: &Aftermath) -> Figures {
             | Event::Called { .. }
             | Event::Arrived { .. }
             | Event::DaemonUp
+            | Event::Copied
             | Event::DaemonEnded { .. }
             | Event::ContinueDaemon
             | Event::ContinueKeepers
@@ -119,6 +124,7 @@ pub fn table(aftermath: &Aftermath, figures: &Figures) -> String {
         ("disk full", full),
         ("sinks down", format!("{} periods", figures.sinks_down)),
         ("hooks.yaml", format!("{} reloads, {} bad files", figures.reloads, figures.bad_files)),
+        ("clock, database", format!("set {} times, put back {} times", figures.clocks - 1, figures.put_back)),
         ("letters", format!("{} sent, {} second copies after a kill", figures.letters, figures.copies)),
         ("violations", aftermath.violations.len().to_string()),
     ];

@@ -4,6 +4,7 @@
 //! which its warden finds it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     net::SocketAddr,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    clock::Clock,
     history::{self, Pen},
     rules::{Queue, RULES, Rule, Told},
 };
@@ -35,6 +37,7 @@ pub struct Scene {
     pub failpoints: Option<&'static str>,
     pub repos: Vec<Repo>,
     pub pen: Pen,
+    pub clock: Clock,
     /// Why the disk cannot be filled; nothing if it can.
     pub no_full_disk: Option<String>,
     hooks_yaml: String,
@@ -48,13 +51,15 @@ impl Scene {
         // An address of its own, so that no other test takes the port while the daemon is down.
         let pid = std::process::id();
         let address = SocketAddr::from(([127, 83, (pid >> 8) as u8, pid as u8 | 1], 9000));
+        let pen = Pen::open(&history::path(folder));
         let with_trees = RULES.iter().filter(|it| it.has_tree);
         let mut scene = Self {
             folder: folder.to_owned(),
             address,
             failpoints,
             repos: with_trees.map(|it| repo(folder, it.repo, seconds)).collect(),
-            pen: Pen::open(&history::path(folder)),
+            clock: Clock::at(folder, &pen),
+            pen,
             no_full_disk,
             hooks_yaml: String::new(),
         };
@@ -86,7 +91,6 @@ smtp: {{host: 127.0.0.1, port: {smtp}, tls: none, from: 'chaos <chaos@localhost>
 sources: {{acme: {{forge: github, secret: {{env: CHAOS_SECRET}}}}}}
 defaults:
   pass_env: [CHAOS_SCENE, FAILPOINTS]
-  poll: off
   retry: {{max: 2, on: [tempfail], backoff: 100ms}}
   kill_grace: 200ms
   timeout: 60s
@@ -143,6 +147,22 @@ hooks:
         self.folder.join("state")
     }
 
+    /// Copies the database as it lies there, if there is one; no daemon has it open.
+    pub fn copy_database(&self) -> bool {
+        copy_database(&self.state(), &self.folder.join("copy"))
+    }
+
+    /// Puts the copy in its place, if there is one; no daemon has it open.
+    pub fn put_back(&self) -> bool {
+        copy_database(&self.folder.join("copy"), &self.state())
+    }
+
+    /// Of each hook with a tree the commit that its remote offers.
+    pub fn offers(&self) -> BTreeMap<&'static str, String> {
+        let tip = |it: &Repo| git(&it.bare, &["rev-parse", "main"], "").trim().to_owned();
+        self.repos.iter().map(|it| (it.repo, tip(it))).collect()
+    }
+
     /// A command of the program under test.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_landfall"));
@@ -167,6 +187,23 @@ hooks:
     pub fn free_disk(&self, seconds: u64) {
         remount(&self.state(), room(seconds)).expect("a larger disk");
     }
+}
+
+/// With what was not yet written into it; a file of the place that the copy does not have goes.
+fn copy_database(from: &Path, to: &Path) -> bool {
+    if !from.join("landfall.db").exists() {
+        return false;
+    }
+    fs::create_dir_all(to).expect("a folder");
+    for name in ["landfall.db", "landfall.db-wal", "landfall.db-shm"] {
+        let (source, place) = (from.join(name), to.join(name));
+        if source.exists() && name != "landfall.db-shm" {
+            fs::copy(source, place).expect("a copy");
+        } else if place.exists() {
+            fs::remove_file(place).expect("removed");
+        }
+    }
+    true
 }
 
 /// The disk of a storm of so many seconds, in bytes. It is memory only as far as it is used.

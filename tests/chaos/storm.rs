@@ -13,12 +13,13 @@ use serde_json::Value;
 
 use crate::{
     check::{self, Case, Violation},
+    clock,
     daemon::Daemon,
     history::{self, Event, Line},
     nemesis::{self, Nemesis},
     pause::Ending,
     people,
-    plan::plan,
+    plan::{Kind, plan},
     record::Record,
     rules::RULES,
     scene::Scene,
@@ -34,6 +35,7 @@ pub const CALM_MAX: Duration = Duration::from_secs(150);
 /// What to do.
 #[derive(Clone, Debug)]
 pub struct Order {
+    pub kind: Kind,
     pub seconds: u64,
     pub seed: u64,
     /// How long the calm may take.
@@ -71,8 +73,8 @@ pub fn rage(order: Order) -> Aftermath {
         Nemesis { scene: &scene, daemon: &daemon, sinks: &sinks, seconds: order.seconds, edition: AtomicU64::new(0) },
     );
     let (storm_ends, watch_ends) = (Ending::default(), Ending::default());
-    let acts = plan(order.seed, order.seconds);
-    let (record, calm) = thread::scope(|threads| {
+    let acts = plan(order.kind, order.seed, order.seconds);
+    let (mut record, calm) = thread::scope(|threads| {
         threads.spawn(|| daemon.keep_up(&watch_ends));
         // Whoever panics ends the storm for all: the scope waits for everybody.
         let bells = [RingAtEnd(&storm_ends), RingAtEnd(&watch_ends)];
@@ -93,7 +95,12 @@ pub fn rage(order: Order) -> Aftermath {
     });
     drop(daemon);
     let lines = history::read(&history::path(&folder));
-    let violations = check::judge(&Case { rules: RULES, lines: &lines, record: &record });
+    clock::set_right(&mut record, &lines);
+    let case = Case { rules: RULES, lines: &lines, record: &record, offers: &scene.offers() };
+    let violations = match order.kind {
+        Kind::Usual => check::judge(&case),
+        Kind::OldDatabase => check::judge_what_remains(&case),
+    };
     let is_kept = order.keep || (!violations.is_empty() && order.failpoints.is_none());
     if is_kept {
         warden.keep();

@@ -11,10 +11,14 @@ mod runs;
 
 mod letters;
 
+mod offers;
+
 mod house;
 
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
 
 use crate::{
     history::{Event, Line},
@@ -27,6 +31,8 @@ pub struct Case<'a> {
     pub rules: &'a [Rule],
     pub lines: &'a [Line],
     pub record: &'a Record,
+    /// Of each repository of a hook with a tree the commit that its remote offers at the end.
+    pub offers: &'a BTreeMap<&'static str, String>,
 }
 
 /// A law that was broken.
@@ -52,6 +58,7 @@ pub const ONE_OUTCOME: &str = "a run has one outcome, and keeps it";
 pub const SUCCESSOR: &str = "a superseded run has a later one in its stead";
 pub const LAST_PUSH: &str = "the last push of a line is not superseded";
 pub const NEWEST: &str = "the newest accepted push of a line reaches the server or has an end of its own";
+pub const CAUGHT_UP: &str = "what a remote offers has a run in the end, whatever was forgotten";
 pub const TRUE_OUTCOME: &str = "an outcome is what the script did";
 pub const RIGHT_TREE: &str = "a script sees the tree of the commit that was pushed";
 pub const OWED: &str = "of every start and every end people are told, once each";
@@ -62,9 +69,15 @@ pub const UP: &str = "a daemon does not end by itself, but for a full disk or a 
 pub const NOTHING_LEFT: &str = "of a run that has ended no process is left";
 pub const CALM: &str = "once nothing disturbs it, everything comes to an end in time";
 
+/// Where an older database was put back, what came after it is forgotten. Names every law of those that hold all the same.
+pub fn judge_what_remains(case: &Case) -> Vec<Violation> {
+    let laws = [lanes::one_at_a_time, runs::begun_once, offers::judge, house::judge];
+    laws.into_iter().flat_map(|it| it(case)).collect()
+}
+
 /// Names every law that was broken.
 pub fn judge(case: &Case) -> Vec<Violation> {
-    let laws = [deliveries::judge, lanes::judge, runs::judge, letters::judge, house::judge];
+    let laws = [deliveries::judge, lanes::judge, runs::judge, letters::judge, offers::judge, house::judge];
     laws.into_iter().flat_map(|it| it(case)).collect()
 }
 

@@ -31,9 +31,6 @@ pub fn judge(case: &Case) -> Vec<Violation> {
         if run.state != "finished" || run.outcome.is_none() {
             found.push(broken(ENDED, format!("{} has not ended", named(run)), &script.begins));
         }
-        if script.begins.len() > 1 {
-            found.push(broken(STARTED_ONCE, format!("{} began again", named(run)), &script.begins));
-        }
         if !script.begins.is_empty() && run.started_at.is_none() {
             let what = format!("{} is told to have never started, and its script ran", named(run));
             found.push(broken(TRUE_OUTCOME, what, &script.begins));
@@ -48,9 +45,16 @@ pub fn judge(case: &Case) -> Vec<Violation> {
             &scripts[run].begins,
         ));
     }
+    found.extend(begun_once(case));
     found.extend(last_pushes(case));
     found.extend(newest_pushes(case, &scripts));
     found
+}
+
+/// A number is that of one run, which begins once, whatever the store remembers.
+pub fn begun_once(case: &Case) -> Vec<Violation> {
+    let again = scripts(case).into_iter().filter(|(_, it)| it.begins.len() > 1);
+    again.map(|(run, it)| broken(STARTED_ONCE, format!("run {run} began again"), &it.begins)).collect()
 }
 
 fn scripts<'a>(case: &'a Case) -> BTreeMap<i64, Script<'a>> {
@@ -151,13 +155,14 @@ fn last_pushes(case: &Case) -> Vec<Violation> {
     superseded.map(|it| broken(LAST_PUSH, format!("{} is the last of its line", named(it)), &[])).collect()
 }
 
-/// Of each line the push that was accepted last, by its first run: a redelivery makes no push newer.
+/// Of each line the push that was accepted last, by its first run: a redelivery makes no push newer, a remote that offers
+/// it does.
 fn newest_pushes(case: &Case, scripts: &BTreeMap<i64, Script>) -> Vec<Violation> {
     let mut newest: BTreeMap<(&str, &str), &Run> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for run in case.record.runs.iter().filter(|it| it.retry_of.is_none()) {
         let Some(rule) = case.rule(&run.hook) else { continue };
-        if seen.insert((rule.name, run.sha.as_deref())) {
+        if seen.insert((rule.name, run.sha.as_deref())) || run.is_caught_up() {
             let line = line_of(rule, run).or(run.ref_name.as_deref()).unwrap_or_default();
             newest.insert((rule.name, line), run);
         }

@@ -12,6 +12,7 @@ use crate::{
 struct World {
     events: Vec<Event>,
     record: Record,
+    offers: BTreeMap<&'static str, String>,
 }
 
 impl World {
@@ -78,6 +79,7 @@ impl World {
             lane,
             state: "finished".into(),
             outcome: None,
+            trigger: "push".into(),
             exit_code: None,
             sha: Some(sha.into()),
             ref_name: Some("refs/heads/main".into()),
@@ -131,7 +133,7 @@ impl World {
 
     fn complaints(&self) -> Vec<Violation> {
         let lines: Vec<Line> = self.events.iter().map(|it| Line { up: 0.0, event: it.clone() }).collect();
-        judge(&Case { rules: RULES, lines: &lines, record: &self.record })
+        judge(&Case { rules: RULES, lines: &lines, record: &self.record, offers: &self.offers })
     }
 
     /// This law is broken, and no other.
@@ -186,6 +188,29 @@ fn a_genuine_delivery_that_is_refused_is_named_and_one_that_is_put_off_is_not() 
     assert_eq!(world.complaints(), []);
     world.delivery(1, "docs", "aa", (401, "unauthenticated"));
     world.breaks(TAKEN);
+}
+
+#[test]
+fn what_a_remote_offers_and_no_run_is_of_is_named() {
+    let mut world = World::in_order();
+    world.offers.insert("acme/docs", "bb".into());
+    world.offers.insert("acme/site", "nobody ever pushed to it".into());
+    assert_eq!(world.complaints(), []);
+    world.offers.insert("acme/docs", "cc".into());
+    world.breaks(CAUGHT_UP);
+}
+
+#[test]
+fn a_push_that_its_remote_offers_again_is_run_again_once_another_came_between() {
+    let mut world = World::in_order();
+    world.run(4, "docs", "aa").outcome = Some("succeeded".into());
+    world.of(4).trigger = "catch_up".into();
+    world.script(4, 0);
+    world.mail(5, 4, "start");
+    world.mail(6, 4, "success");
+    assert_eq!(world.complaints(), []);
+    world.of(4).trigger = "push".into();
+    world.breaks(ONE_RUN);
 }
 
 #[test]
