@@ -365,18 +365,25 @@ async fn put_away(
     store.note_accepted().await?;
     loop {
         let pruned = store.prune(keep_runs, old, now).await?;
-        let mut removed = Vec::new();
-        for run in pruned.folders {
-            match RunDir::of(state, run).remove() {
-                Ok(()) => removed.push(run),
-                Err(err) => warn!("cannot remove the folder of run {run}: {err}"),
-            }
-        }
+        let state = state.to_owned();
+        let removed = spawn_blocking(move || remove_folders(&state, pruned.folders)).await.unwrap_or_default();
         store.folders_removed(removed).await?;
         if !pruned.more {
             return Ok(());
         }
     }
+}
+
+/// Removes the folders of these runs, and gives those of which nothing is left.
+fn remove_folders(state: &Path, runs: Vec<RunId>) -> Vec<RunId> {
+    let is_gone = |run: &RunId| match RunDir::of(state, *run).remove() {
+        Ok(()) => true,
+        Err(err) => {
+            warn!("cannot remove the folder of run {run}: {err}");
+            false
+        }
+    };
+    runs.into_iter().filter(is_gone).collect()
 }
 
 /// The socket in the state folder and, under a service manager, one where clients look without knowing hooks.yaml.

@@ -3,5 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Before anything else: until then other processes of this user may look into it.
+    landfall::process::hidden::hide();
     landfall::cli::main()
 }

@@ -77,7 +77,9 @@ pub(super) fn print_json(value: &impl Serialize) -> Exit {
 /// Says on stderr what went wrong; gives the exit code it means.
 pub(super) fn complain(trouble: &Trouble) -> Exit {
     let red = colour("failed").bold();
-    eprintln!("{red}landfall:{red:#} {}", trouble.message);
+    // It may be an answer of somebody who is no daemon of ours.
+    let lines: Vec<_> = trouble.message.lines().map(text::coloured_line).collect();
+    eprintln!("{red}landfall:{red:#} {}", lines.join("\n"));
     trouble.exit
 }
 

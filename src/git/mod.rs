@@ -7,8 +7,6 @@ mod scope;
 
 mod remote;
 
-mod shell;
-
 mod owner;
 
 mod pack_drafts;
@@ -84,7 +82,7 @@ use crate::{
         push::{CommitFacts, CommitId, RefName},
         secret::{Secret, SecretRef},
     },
-    process::{errand, text_form},
+    process::{errand, shell, text_form},
 };
 
 /// The hidden subcommand: carries out one [`Order`], as an errand.

@@ -192,6 +192,7 @@ fn read(file: &Path, environment: &Environment, looks_up_secrets: bool) -> Resul
     let readable_by_others = fs::metadata(file).is_ok_and(|it| it.permissions().mode() & 0o044 != 0);
     let mut check = Check::new(file, folder.clone(), readable_by_others, environment);
     check.looks_up_secrets = looks_up_secrets;
+    whole::warn_of_others(file, &mut check);
     let found = match yaml::parse(&text) {
         Ok(root) => read_top(&root, &mut check),
         Err(flaw) => {

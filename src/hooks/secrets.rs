@@ -4,8 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -19,6 +17,7 @@ use crate::{
         yaml::Value,
     },
     model::secret::{FoundSecret, Secret, SecretRef},
+    process::owned_file::{self, NotRead},
 };
 
 /// A value shorter than this cannot be masked in a log without making the log unreadable, and is easily guessed.
@@ -54,7 +53,7 @@ pub enum SecretError {
         /// What names the file.
         origin: SecretRef,
         /// What the system says.
-        why: io::Error,
+        why: NotRead,
     },
     /// Systemd gave this process no credentials.
     #[error("systemd credential `{0}` cannot be found: $CREDENTIALS_DIRECTORY is not set")]
@@ -108,22 +107,20 @@ impl WrittenSecrets {
 }
 
 fn read_file(path: &Path, origin: &SecretRef) -> Result<String, SecretError> {
-    let read = || -> io::Result<String> {
-        // A pipe or a device could keep us waiting for ever.
-        if !fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        let mut text = String::new();
-        File::open(path)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > BYTES_MAX { Err(io::Error::other("it is larger than 64KiB")) } else { Ok(text) }
-    };
-    let text = read().map_err(|why| SecretError::Unreadable { origin: origin.clone(), why })?;
+    let read = owned_file::read_text(path, BYTES_MAX);
+    let text = read.map_err(|why| SecretError::Unreadable { origin: origin.clone(), why })?;
     let trimmed = text.strip_suffix('\n').map(|it| it.strip_suffix('\r').unwrap_or(it));
     Ok(trimmed.unwrap_or(&text).to_owned())
 }
 
 /// One secret, looked up, so that a missing one is known at the start.
 pub(super) fn one(field: &Field, check: &mut Check) -> Option<FoundSecret> {
+    find(field, check, false)
+}
+
+/// One secret. `is_for_later`: it is looked up again when it is needed; so where another user says what is in its file,
+/// that user can keep a run from it, and not the whole file from being taken.
+fn find(field: &Field, check: &mut Check, is_for_later: bool) -> Option<FoundSecret> {
     let origin = match &field.node.value {
         Value::Text(text) => written(field, text, check)?,
         Value::Map(_) => reference(field, check)?,
@@ -149,6 +146,10 @@ pub(super) fn one(field: &Field, check: &mut Check) -> Option<FoundSecret> {
             }
             Some(FoundSecret { origin, value })
         }
+        Err(err @ SecretError::Unreadable { why: NotRead::Anothers { .. }, .. }) if is_for_later => {
+            check.warn(field.place(), err.code(), format_args!("`{}`: {err}", field.path), err.help());
+            Secret::new("not looked up".into()).map(|value| FoundSecret { origin, value })
+        }
         Err(err) => {
             check.error(field.place(), err.code(), format_args!("`{}`: {err}", field.path), err.help());
             None
@@ -163,7 +164,7 @@ pub(super) fn fits(found: &FoundSecret, check: &Check, is_good: impl FnOnce(&str
 
 /// The reference to one secret that has been looked up.
 pub(super) fn one_reference(field: &Field, check: &mut Check) -> Option<SecretRef> {
-    one(field, check).map(|it| it.origin)
+    find(field, check, true).map(|it| it.origin)
 }
 
 /// One or more secrets, any of which will do: rotation.

@@ -6,16 +6,24 @@
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
+
+use nix::unistd::{getegid, geteuid};
 
 use crate::{
     hooks::{
         hook::Draft,
         read::{Check, Field, Section},
         server::Server,
+        yaml::Place,
     },
     model::deploy::{Clean, Depth, Strategy},
+    process::{
+        shell::path_word,
+        way::{self, user_name},
+    },
 };
 
 /// Everything that the entries may have against one another.
@@ -30,6 +38,25 @@ pub(super) fn check_all(drafts: &[Draft], sources: &[Field], has_smtp: bool, ser
             let help = "add `smtp: {host: mail.example.org, from: deploys@example.org}` at the top level";
             check.error(place, "no-smtp", "e-mail is asked for, and there is no `smtp` to send it by", help);
         }
+    }
+}
+
+/// Whoever can change the file of a root daemon becomes root by it.
+pub(super) fn warn_of_others(file: &Path, check: &mut Check) {
+    if !geteuid().is_root() {
+        return;
+    }
+    let Ok(metadata) = fs::metadata(file) else { return };
+    let way = || way::look_at_file(file).ok().and_then(|it| it.judge_for(geteuid(), getegid()).err());
+    let why = match metadata.uid() {
+        0 if metadata.mode() & 0o022 == 0 => way(),
+        0 => Some(format!("others than root may write to it: `chmod go-w {}`", path_word(file))),
+        uid => Some(format!("it belongs to `{}`: `chown root {}`", user_name(uid), path_word(file))),
+    };
+    if let Some(why) = why {
+        let place = Place { line: 1, column: 1, end_line: 1, end_column: 1 };
+        let message = "others than root can change this file, and a root daemon does as root what it says";
+        check.warn(place, "changed-by-others", message, why);
     }
 }
 

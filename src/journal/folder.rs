@@ -15,6 +15,7 @@ use crate::{
         spec::{self, RunToken, Spec},
     },
     model::run::RunId,
+    process::{beneath::Folder, clear},
 };
 
 /// The longest reason of a cancel that is read back.
@@ -181,10 +182,14 @@ impl RunDir {
     }
 
     /// Removes the folder and everything in it. One that is gone already is fine.
+    ///
+    /// A user's own files may be in it, of any depth and with links in them. It takes as long as there is to remove.
     pub fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.0) {
+        let (Some(parent), Some(name)) = (self.0.parent(), self.0.file_name()) else { return Ok(()) };
+        match Folder::open(parent) {
+            Ok(parent) => clear::remove_all(&parent, name),
             Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result,
+            Err(err) => Err(err),
         }
     }
 
@@ -205,7 +210,7 @@ impl RunDir {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::RunDir;
+    use super::{Folder, RunDir};
     use crate::model::run::RunId;
 
     #[test]
@@ -219,6 +224,22 @@ mod tests {
         assert_eq!((mode(dir.path().to_owned()), mode(dir.payload())), (0o700, 0o600));
         dir.remove().expect("removed");
         dir.remove().expect("gone already is fine");
+    }
+
+    #[test]
+    fn whatever_a_user_has_put_into_a_runs_folder_it_is_removed_and_nothing_else_is() {
+        let (state, outside) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let dir = RunDir::of(state.path(), RunId(7));
+        dir.create().expect("folder");
+        std::fs::write(outside.path().join("file"), "").expect("written");
+        std::os::unix::fs::symlink(outside.path(), dir.path().join("link")).expect("a link");
+        // As deep as no stack of a thread is.
+        let mut deep = Folder::open(dir.path()).expect("opened");
+        for _ in 0..20_000 {
+            deep = deep.make("d".as_ref(), 0o700).expect("made");
+        }
+        dir.remove().expect("removed");
+        assert!(!dir.path().exists() && outside.path().join("file").exists());
     }
 
     #[test]

@@ -81,6 +81,9 @@ pub fn crew(hook: &Hook, own: &Account) -> Result<Crew, Obstacle> {
     if way.owner == account.uid.as_raw() {
         return Ok(Crew::of_one(account));
     }
+    if !is_named {
+        way.judge_owner().map_err(Obstacle::ForGood)?;
+    }
     let owner = Account::numbered(way.owner).map_err(|why| {
         let standing = way.standing.display();
         Obstacle::ForGood(format!("`{standing}` belongs to user {}, and {why}: give it to one", way.owner))

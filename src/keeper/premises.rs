@@ -3,7 +3,7 @@
 //! A root daemon writes there as root. Where another user may put a link in the place of a folder of it, that link leads
 //! root anywhere; such a folder is what an earlier daemon leaves behind that ran as that user.
 //!
-//! Invariant: down to `work/<user>/<folder>` each folder is entered by its descriptor, is no link, and belongs to the
+//! Invariant: nobody else may change the way there; down to `work/<user>/<folder>` each folder is entered by its descriptor, is no link, and belongs to the
 //! daemon's user or to root; `mirrors` may belong to the user that it is for.
 
 use std::{
@@ -13,11 +13,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::{User, getegid, geteuid};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use crate::process::{beneath::Folder, way::user_name};
+use crate::process::{
+    beneath::Folder,
+    way::{self, user_name},
+};
 
 /// What the daemon keeps in its state folder.
 const ENTRIES: [&str; 8] =
@@ -30,8 +33,11 @@ pub struct NotOurs(String);
 
 /// Looks at all of a state folder that decides where the daemon and its keepers write. What is not there is in order.
 pub fn judge(state: &Path) -> Result<(), NotOurs> {
-    let Ok(metadata) = fs::metadata(state) else { return Ok(()) };
-    judge_one(state, metadata.uid(), None, Mend::GiveAll)?;
+    let metadata = fs::metadata(state).ok();
+    if let Some(metadata) = &metadata {
+        judge_one(state, metadata.uid(), None, Mend::GiveAll)?;
+    }
+    judge_way(state)?;
     for entry in ENTRIES {
         judge_entry(&state.join(entry), None, Mend::Give)?;
     }
@@ -47,6 +53,19 @@ pub fn judge(state: &Path) -> Result<(), NotOurs> {
         }
     }
     Ok(())
+}
+
+/// Nobody else may put another folder in the place of this one: runs are carried out as their folders say.
+fn judge_way(state: &Path) -> Result<(), NotOurs> {
+    let way =
+        way::look(state).map_err(|err| NotOurs(format!("cannot look at the way to `{}`: {err}", state.display())))?;
+    way.judge_for(geteuid(), getegid()).map_err(|why| {
+        NotOurs(format!(
+            "others could put something else in the place of the state folder `{}`: {why}, or name another by \
+             `server.state`",
+            state.display()
+        ))
+    })
 }
 
 /// Enters the folder of this name in one that is known to be ours, makes it if it is missing, and fails if it is

@@ -8,6 +8,8 @@ pub mod errand;
 pub mod errand_child;
 pub mod hidden;
 pub mod open_files;
+pub mod owned_file;
+pub mod shell;
 pub mod text_form;
 pub mod user;
 

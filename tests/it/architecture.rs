@@ -10,7 +10,8 @@ use std::{
 /// From the ground up. A room may use rooms of a lower layer, never of its own or a higher one.
 const LAYERS: &[&[&str]] = &[
     &["model"],
-    &["forge", "hooks", "journal", "process"],
+    &["process"],
+    &["forge", "hooks", "journal"],
     &["route", "git"],
     &["store", "keeper"],
     &["web", "work", "notify", "catch_up"],

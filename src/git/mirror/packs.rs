@@ -43,7 +43,10 @@ pub(in crate::git) fn tidy_clone(repo: &Repository) -> Result<(), GitFailure> {
     }
     // Its own file may name a program for this, and there is no way to say "none".
     let config = fs::read(repo.commondir().join("config")).map_err(cannot(what()))?;
-    let is_steered = |it: &Setting| it.section.starts_with(b"include") || it.key == b"recentobjectshook";
+    // One more file is read where this is set.
+    let is_steered = |it: &Setting| {
+        it.section.starts_with(b"include") || matches!(&*it.key, b"recentobjectshook" | b"worktreeconfig")
+    };
     if settings(&config).iter().any(is_steered) {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, symlink},
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -363,58 +363,6 @@ fn grafts_replacements_and_partial_clones_are_refused_before_anything_changes() 
     git(&room.home(), &["replace", "-d", second.as_str()]);
     room.bring(&second, FAIL).expect("as usual");
     room.assert_is_at(&second);
-}
-
-#[test]
-fn what_the_configuration_of_a_clone_says_is_neither_started_nor_believed() {
-    let mut room = Room::new();
-    let first = room.commit(&[("a", "1")]);
-    let server = GitServer::plain(room.folder.path(), everyone());
-    room.remote = format!("http://{}/source/.git", server.address);
-    room.bring(&first, FAIL).expect("first");
-    let evil = room.path("evil");
-    fs::write(&evil, format!("#!/bin/sh\necho \"$0 $*\" >> {}\n", room.path("started").display())).expect("written");
-    fs::set_permissions(&evil, fs::Permissions::from_mode(0o755)).expect("a mode");
-    let run = evil.display().to_string();
-    let elsewhere = room.path("elsewhere").display().to_string();
-    for (key, value) in [
-        (format!("url.{elsewhere}.insteadOf"), room.remote.clone()),
-        ("url.git://127.0.0.1:1/.insteadOf".into(), "http://".into()),
-        ("remote.origin.uploadpack".into(), run.clone()),
-        ("remote.origin.proxy".into(), "http://127.0.0.1:1".into()),
-        ("remote.origin.vcs".into(), "evil".into()),
-        ("http.proxy".into(), "http://127.0.0.1:1".into()),
-        ("core.sshCommand".into(), run.clone()),
-        ("core.gitProxy".into(), run.clone()),
-        ("core.fsmonitor".into(), run.clone()),
-        ("core.hooksPath".into(), room.folder.path().display().to_string()),
-        ("core.pager".into(), run.clone()),
-        ("core.editor".into(), run.clone()),
-        ("credential.helper".into(), format!("!{run}")),
-        ("gc.recentObjectsHook".into(), run.clone()),
-        ("filter.evil.smudge".into(), run.clone()),
-        ("filter.evil.process".into(), run.clone()),
-        ("diff.external".into(), run.clone()),
-        ("uploadpack.packObjectsHook".into(), run.clone()),
-        ("core.alternateRefsCommand".into(), run),
-        ("gc.auto".into(), "1".into()),
-        ("gc.autoPackLimit".into(), "1".into()),
-    ] {
-        git(&room.home(), &["config", &key, &value]);
-    }
-    for hook in ["post-checkout", "reference-transaction", "pre-auto-gc", "post-index-change"] {
-        symlink(&evil, room.home().join(".git/hooks").join(hook)).unwrap_or_else(|_| {
-            fs::create_dir_all(room.home().join(".git/hooks")).expect("a folder");
-            symlink(&evil, room.home().join(".git/hooks").join(hook)).expect("a hook");
-        });
-        symlink(&evil, room.folder.path().join(hook)).expect("a hook");
-    }
-    for turn in 0..40 {
-        let next = room.commit(&[("a", &turn.to_string())]);
-        room.bring(&next, SAVE).expect("brought");
-    }
-    assert_eq!(fs::read_to_string(room.home().join("a")).expect("a file"), "39");
-    assert!(!room.path("started").exists(), "{}", fs::read_to_string(room.path("started")).unwrap_or_default());
 }
 
 /// Fetches what a fetch into a clone of something else must not fetch.

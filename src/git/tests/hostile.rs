@@ -1,10 +1,18 @@
 //! Promises about those who own a repository, or a server, and mean ill.
 
 use crate::{git::Answer, process::errand};
-use std::{fs, io::Read, path::Path, process::Command};
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::Path,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Order, Room, SshRoom, answer, git, git_with_input, id,
+    in_place::{FAIL, SAVE},
     large::within_limit,
     make_executable,
     server::{GitServer, Judge, Verdict, everyone},
@@ -244,4 +252,83 @@ fn a_remote_helper_is_started_for_nobody() {
         assert!(failure.reason.contains("submodule `x`"), "{}", failure.reason);
     }
     assert!(!Path::new(&ran).exists());
+}
+
+#[test]
+fn what_the_configuration_of_a_clone_says_is_neither_started_nor_believed() {
+    says_in_vain(&[]);
+}
+
+#[test]
+fn what_the_configuration_of_a_clones_working_tree_says_is_neither_started_nor_believed() {
+    says_in_vain(&["--worktree"]);
+}
+
+/// Names programs and other remotes in a file of the repository's configuration, git's usual one or the one of `file`.
+fn says_in_vain(file: &[&str]) {
+    let mut room = Room::new();
+    let first = room.commit(&[("a", "1")]);
+    let server = GitServer::plain(room.folder.path(), everyone());
+    room.remote = format!("http://{}/source/.git", server.address);
+    room.bring(&first, FAIL).expect("first");
+    let evil = room.path("evil");
+    fs::write(&evil, format!("#!/bin/sh\necho \"$0 $*\" >> {}\n", room.path("started").display())).expect("written");
+    fs::set_permissions(&evil, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let run = evil.display().to_string();
+    if !file.is_empty() {
+        git(&room.home(), &["config", "core.repositoryFormatVersion", "1"]);
+        git(&room.home(), &["config", "extensions.worktreeConfig", "true"]);
+    }
+    let elsewhere = room.path("elsewhere").display().to_string();
+    for (key, value) in [
+        (format!("url.{elsewhere}.insteadOf"), room.remote.clone()),
+        ("url.git://127.0.0.1:1/.insteadOf".into(), "http://".into()),
+        ("remote.origin.uploadpack".into(), run.clone()),
+        ("remote.origin.proxy".into(), "http://127.0.0.1:1".into()),
+        ("remote.origin.vcs".into(), "evil".into()),
+        ("http.proxy".into(), "http://127.0.0.1:1".into()),
+        ("core.sshCommand".into(), run.clone()),
+        ("core.gitProxy".into(), run.clone()),
+        ("core.fsmonitor".into(), run.clone()),
+        ("core.hooksPath".into(), room.folder.path().display().to_string()),
+        ("core.pager".into(), run.clone()),
+        ("core.editor".into(), run.clone()),
+        ("credential.helper".into(), format!("!{run}")),
+        ("gc.recentObjectsHook".into(), run.clone()),
+        ("filter.evil.smudge".into(), run.clone()),
+        ("filter.evil.process".into(), run.clone()),
+        ("diff.external".into(), run.clone()),
+        ("uploadpack.packObjectsHook".into(), run.clone()),
+        ("core.alternateRefsCommand".into(), run),
+        ("gc.auto".into(), "1".into()),
+        ("gc.autoPackLimit".into(), "1".into()),
+    ] {
+        git(&room.home(), &[&["config"], file, &[&*key, &value]].concat());
+    }
+    for hook in ["post-checkout", "reference-transaction", "pre-auto-gc", "post-index-change"] {
+        symlink(&evil, room.home().join(".git/hooks").join(hook)).unwrap_or_else(|_| {
+            fs::create_dir_all(room.home().join(".git/hooks")).expect("a folder");
+            symlink(&evil, room.home().join(".git/hooks").join(hook)).expect("a hook");
+        });
+        symlink(&evil, room.folder.path().join(hook)).expect("a hook");
+    }
+    // So many that git tidies up, with objects that nothing refers to any more, and old.
+    let packs = room.path("packs");
+    git(room.folder.path(), &["init", "-q", "packs"]);
+    for number in 0..70 {
+        let blob = git_with_input(&packs, &["hash-object", "-w", "--stdin"], number.to_string().as_bytes());
+        let place = room.home().join(".git/objects/pack/pack");
+        git_with_input(&packs, &["pack-objects", "-q", place.to_str().expect("text")], blob.as_bytes());
+    }
+    let old = SystemTime::now() - Duration::from_secs(40 * 24 * 3600);
+    for pack in fs::read_dir(room.home().join(".git/objects/pack")).expect("packs").flatten() {
+        // Packs are read-only; root and the owner may set their times all the same.
+        fs::File::open(pack.path()).and_then(|it| it.set_modified(old)).expect("a time");
+    }
+    for turn in 0..40 {
+        let next = room.commit(&[("a", &turn.to_string())]);
+        room.bring(&next, SAVE).expect("brought");
+    }
+    assert_eq!(fs::read_to_string(room.home().join("a")).expect("a file"), "39");
+    assert!(!room.path("started").exists(), "{}", fs::read_to_string(room.path("started")).unwrap_or_default());
 }

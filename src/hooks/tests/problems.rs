@@ -432,3 +432,44 @@ fn a_pipe_in_the_files_place_is_refused_and_not_waited_for() {
     let refused = load(&pipe, &environment()).expect_err("refused");
     assert!(refused.to_string().contains("it is not a plain file"), "{refused}");
 }
+
+#[test]
+fn as_root_a_file_that_others_can_change_is_told_of_with_the_command_that_mends_it() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let place = Sandbox::with(&working(""));
+    let told = || {
+        let warnings = place.warnings();
+        let found = warnings.iter().find(|it| it.code == "changed-by-others");
+        found.and_then(|it| it.help.clone()).unwrap_or_default()
+    };
+    assert_eq!(told(), "");
+    place.protect(0o660);
+    assert!(told().contains("others than root may write to it: `chmod go-w "), "{}", told());
+    place.protect(0o600);
+    std::os::unix::fs::chown(place.file(), Some(65534), None).expect("given away");
+    assert!(told().contains("belongs to `nobody`: `chown root "), "{}", told());
+    std::os::unix::fs::chown(place.file(), Some(0), None).expect("taken back");
+    std::os::unix::fs::chown(place.folder.path(), Some(65534), None).expect("given away");
+    assert!(told().contains("belongs to `nobody`"), "{}", told());
+}
+
+#[test]
+fn as_root_a_secret_that_another_user_keeps_back_is_told_of_and_keeps_no_other_hook_from_its_own() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let place = Sandbox::with(&working("secrets: {KEY: {file: home/key}}"));
+    let home = place.folder.path().join("home");
+    std::fs::create_dir(&home).expect("a folder");
+    std::os::unix::fs::symlink("/etc/shadow", home.join("key")).expect("a link");
+    let codes = |place: &Sandbox| match place.load() {
+        Ok(loaded) => loaded.warnings.iter().map(|it| (it.code, it.severity)).collect::<Vec<_>>(),
+        Err(refused) => refused.problems.iter().map(|it| (it.code, it.severity)).collect(),
+    };
+    std::fs::set_permissions(place.folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o711)).expect("a mode");
+    assert_eq!(codes(&place), [], "root's own link is followed");
+    std::os::unix::fs::chown(&home, Some(65534), Some(65534)).expect("given away");
+    assert_eq!(codes(&place), [("unreadable-secret", Severity::Warning)]);
+}

@@ -256,8 +256,8 @@ fn race_time() -> Duration {
     Duration::from_secs(seconds.unwrap_or(0))
 }
 
-/// Deploys into a folder of this user while `nobody` swaps a folder of it for a link to the canary, as fast as can be.
-fn race(owner: u32, prepare: impl Fn(&Path)) {
+/// Deploys into a folder of this user while `nobody` swaps this folder of it for a link to the canary, as fast as can be.
+fn race(owner: u32, swapped: &str, prepare: impl Fn(&Path)) {
     let (mut bench, _) = deploying("true", in_place);
     commit(&mut bench, &[("sub/a", "0\n"), ("sub/deep/file", "0\n")]);
     let site = bench.path("site");
@@ -266,8 +266,9 @@ fn race(owner: u32, prepare: impl Fn(&Path)) {
     fs::set_permissions(bench.state.path(), fs::Permissions::from_mode(0o711)).expect("a mode");
     let canary = Canary::sings_in(&bench);
     let (song, is_over, swaps) = (canary.song(), AtomicBool::new(false), AtomicUsize::new(0));
-    symlink(bench.path("canary"), site.join("other")).expect("a link");
-    lchown(site.join("other"), Some(NOBODY), Some(NOBODY)).expect("given");
+    let (swapped, other) = (site.join(swapped), site.join(swapped).with_file_name("other"));
+    symlink(bench.path("canary"), &other).expect("a link");
+    lchown(&other, Some(NOBODY), Some(NOBODY)).expect("given");
     prepare(&site);
     let began = Instant::now();
     thread::scope(|scope| {
@@ -276,8 +277,8 @@ fn race(owner: u32, prepare: impl Fn(&Path)) {
             set_thread_gid(Gid::from_raw(NOBODY)).expect("a group");
             set_thread_uid(Uid::from_raw(NOBODY)).expect("a user");
             while !is_over.load(Ordering::Relaxed) {
-                let swapped = renameat_with(CWD, site.join("sub"), CWD, site.join("other"), RenameFlags::EXCHANGE);
-                swaps.fetch_add(usize::from(swapped.is_ok()), Ordering::Relaxed);
+                let exchanged = renameat_with(CWD, &swapped, CWD, &other, RenameFlags::EXCHANGE);
+                swaps.fetch_add(usize::from(exchanged.is_ok()), Ordering::Relaxed);
             }
         });
         // Also where something is wrong: the swaps would go on for ever.
@@ -310,18 +311,56 @@ fn as_root_whoever_swaps_folders_for_links_in_their_own_tree_changes_nothing_out
     if !is_root("as_root_whoever_swaps_folders_for_links_in_their_own_tree_changes_nothing_outside") {
         return;
     }
-    race(NOBODY, |_| ());
+    race(NOBODY, "sub", |_| ());
 }
 
 #[test]
-fn as_root_whoever_shares_a_tree_of_roots_by_its_group_changes_nothing_outside() {
-    if !is_root("as_root_whoever_shares_a_tree_of_roots_by_its_group_changes_nothing_outside") {
+fn as_root_whoever_may_change_a_folder_in_a_tree_of_roots_changes_nothing_outside() {
+    if !is_root("as_root_whoever_may_change_a_folder_in_a_tree_of_roots_changes_nothing_outside") {
         return;
     }
-    race(0, |site| {
-        chown(site, None, Some(NOBODY)).expect("another group");
-        fs::set_permissions(site, fs::Permissions::from_mode(0o2775)).expect("a mode");
-        // To move a folder of root's, nobody has to be able to write to it, too.
+    race(0, "sub/deep", |site| {
+        chown(site.join("sub"), None, Some(NOBODY)).expect("another group");
         fs::set_permissions(site.join("sub"), fs::Permissions::from_mode(0o2777)).expect("a mode");
     });
+}
+
+#[test]
+fn as_root_a_tree_of_roots_that_others_may_change_is_refused_with_the_command_that_mends_it() {
+    if !is_root("as_root_a_tree_of_roots_that_others_may_change_is_refused_with_the_command_that_mends_it") {
+        return;
+    }
+    for (strategy, name) in [(in_place as fn(Git, &Bench) -> Strategy, "in place"), (releases, "releases")] {
+        for (mode, list) in [(0o2775, false), (0o757, false), (0o755, true)] {
+            let (bench, _) = deploying("true", strategy);
+            let site = bench.path("site");
+            fs::create_dir(&site).expect("a folder");
+            chown(&site, None, (mode == 0o2775).then_some(NOBODY)).expect("another group");
+            fs::set_permissions(&site, fs::Permissions::from_mode(mode)).expect("a mode");
+            if list {
+                let set = Command::new("setfacl").args(["-m", "u:nobody:rwX"]).arg(&site).status();
+                assert!(set.expect("setfacl is installed by scripts/test").success());
+            }
+            let ended = bench.finish();
+            let reason = ended.outcome().reason().unwrap_or_default().to_owned();
+            assert!(reason.contains("or name the user of this hook with `user:`"), "{name} {mode:o}: {reason}");
+            assert!(reason.contains(if list { "setfacl -b" } else { "chmod go-w" }), "{name} {mode:o}: {reason}");
+            assert_eq!(fs::read_dir(&site).expect("there").count(), 0, "{name} {mode:o}");
+        }
+    }
+}
+
+#[test]
+fn as_root_whoever_may_have_made_the_folder_first_gets_neither_steps_nor_secrets() {
+    if !is_root("as_root_whoever_may_have_made_the_folder_first_gets_neither_steps_nor_secrets") {
+        return;
+    }
+    let (bench, _) = deploying("id -un", in_place);
+    fs::set_permissions(bench.state.path(), fs::Permissions::from_mode(0o1777)).expect("a mode");
+    fs::create_dir(bench.path("site")).expect("a folder");
+    give(&bench.path("site"), NOBODY);
+    let ended = bench.finish();
+    let reason = ended.outcome().reason().unwrap_or_default().to_owned();
+    assert!(reason.contains("others could have made it"), "{reason}");
+    assert_eq!(ended.printed().len(), 0);
 }

@@ -5,12 +5,12 @@
 use std::path::Path;
 
 /// A word in single quotes, where a shell interprets nothing.
-pub(super) fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A word for people, in quotes only where it needs them.
-pub(super) fn word(text: &str) -> String {
+pub fn word(text: &str) -> String {
     let is_plain = |it: char| it.is_ascii_alphanumeric() || "/.-_:@%+,=".contains(it);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text.to_owned(),
@@ -19,7 +19,7 @@ pub(super) fn word(text: &str) -> String {
 }
 
 /// A path for people. Where it is not UTF-8 they have to find out themselves.
-pub(super) fn path_word(path: &Path) -> String {
+pub fn path_word(path: &Path) -> String {
     word(&path.to_string_lossy())
 }
 
