@@ -1,7 +1,7 @@
 //! Looks what stands where hooks deploy to, for a daemon whose store does not know it.
 //!
-//! The daemon may be root, and those folders are others'. So a child looks, in a time of its own, and it looks at each
-//! folder on a thread that is its owner for good (the kernel keeps a user for each thread).
+//! The daemon may be root, and those folders are others'. So children look, each in a time of its own: one tells whose the
+//! folders are, and then one of each owner looks into them, as that user from its first instruction.
 //!
 //! Invariant: nothing is changed, and what a look leads to is a commit or nothing.
 
@@ -10,11 +10,11 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
-    thread,
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
+use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::{
     git,
@@ -37,6 +37,22 @@ struct Place {
     remote: Option<String>,
 }
 
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Order {
+    /// To tell as whom each place is looked at, if anybody may be trusted with the way there.
+    Owners(Vec<Place>),
+    /// To tell what stands there.
+    Standing(Vec<Place>),
+}
+
+/// What it tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Answer {
+    Owners(Vec<Option<u32>>),
+    Standing(Vec<Found>),
+}
+
 /// What stands for one hook.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Found {
@@ -52,10 +68,32 @@ pub async fn look(hooks: &[Arc<Hook>]) -> BTreeMap<String, CommitId> {
     if places.is_empty() {
         return BTreeMap::new();
     }
-    let child = ErrandChild { errand: "ground-work", account: None, env: BTreeMap::new(), time_max: TIME_MAX };
-    let answer = child.carry_out(&errand::encode(&places)).await;
-    let found = answer.ok().and_then(|it| errand::decode::<Vec<Found>>(&it).ok());
-    found.unwrap_or_default().into_iter().map(|it| (it.hook, it.commit)).collect()
+    let mut by_owner: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
+    if let Some(Answer::Owners(owners)) = ask(None, Order::Owners(places.clone())).await {
+        for (place, owner) in places.into_iter().zip(owners) {
+            if let Some(owner) = owner {
+                by_owner.entry(owner).or_default().push(place);
+            }
+        }
+    }
+    let looks = by_owner.into_iter().map(|(owner, places)| async move {
+        let account = spawn_blocking(move || Account::numbered(owner)).await.ok()?.ok()?;
+        ask(Some(account), Order::Standing(places)).await
+    });
+    let answers = looks.collect::<JoinSet<_>>().join_all().await;
+    let found = answers.into_iter().flatten().filter_map(|it| match it {
+        Answer::Standing(found) => Some(found),
+        Answer::Owners(_) => None,
+    });
+    found.flatten().map(|it| (it.hook, it.commit)).collect()
+}
+
+/// Has a child look, as this user or as who we are. One that is late, or of another mind, has told nothing.
+async fn ask(account: Option<Account>, order: Order) -> Option<Answer> {
+    let account = account.as_ref();
+    let child = ErrandChild { errand: "ground-work", account, env: BTreeMap::new(), time_max: TIME_MAX };
+    let answer = child.carry_out(&errand::encode(&order)).await.ok()?;
+    errand::decode(&answer).ok()
 }
 
 fn place(hook: &Hook) -> Option<Place> {
@@ -69,44 +107,35 @@ fn place(hook: &Hook) -> Option<Place> {
 
 /// Serves one look: the hidden subcommand `landfall ground-work`.
 pub fn serve() -> ExitCode {
-    errand::serve(|places: Vec<Place>| {
-        git::prepare_to_look()?;
-        let own = Account::find(None).map_err(errand::ErrandFailure::other)?;
-        let mut by_account: BTreeMap<u32, (Account, Vec<Place>)> = BTreeMap::new();
-        for place in places {
-            if let Some(account) = account_of(&place, &own) {
-                by_account.entry(account.uid.as_raw()).or_insert_with(|| (account, Vec::new())).1.push(place);
+    errand::serve(|order: Order| {
+        Ok(match order {
+            Order::Owners(places) => {
+                let own = Account::find(None).map_err(errand::ErrandFailure::other)?;
+                Answer::Owners(places.iter().map(|it| owner_of(it, &own)).collect())
             }
-        }
-        let looks =
-            by_account.into_values().map(|(account, places)| thread::spawn(move || as_account(&account, &places)));
-        let looks: Vec<_> = looks.collect();
-        // One that panicked has found nothing.
-        Ok(looks.into_iter().filter_map(|it| it.join().ok()).flatten().collect::<Vec<Found>>())
+            Order::Standing(places) => {
+                git::prepare_to_look()?;
+                let found =
+                    |it: Place| Some(Found { commit: standing(&it.path, it.remote.as_deref())?, hook: it.hook });
+                Answer::Standing(places.into_iter().filter_map(found).collect())
+            }
+        })
     })
 }
 
 /// As whom a folder is looked at: as whoever brings the code there (`keeper/preflight.rs`). `None`: nobody may be trusted
 /// with the way there.
-fn account_of(place: &Place, own: &Account) -> Option<Account> {
-    let account = match &place.user {
-        Some(user) => Account::find(Some(user)).ok()?,
-        None => own.clone(),
+fn owner_of(place: &Place, own: &Account) -> Option<u32> {
+    let uid = match &place.user {
+        Some(user) => Account::find(Some(user)).ok()?.uid,
+        None => own.uid,
     };
-    if !account.uid.is_root() {
-        return Some(account);
+    if !uid.is_root() {
+        return Some(uid.as_raw());
     }
     let way = way::look(&place.path).ok().filter(|it| it.is_whole)?;
     way.judge().ok()?;
-    Account::numbered(way.owner).ok()
-}
-
-fn as_account(account: &Account, places: &[Place]) -> Vec<Found> {
-    if account.assume()().is_err() {
-        return Vec::new();
-    }
-    let found = |it: &Place| Some(Found { hook: it.hook.clone(), commit: standing(&it.path, it.remote.as_deref())? });
-    places.iter().filter_map(found).collect()
+    Some(way.owner)
 }
 
 fn standing(path: &Path, remote: Option<&str>) -> Option<CommitId> {
