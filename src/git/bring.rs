@@ -5,7 +5,7 @@
 use std::{cell::Cell, path::Path};
 
 use super::{
-    Against, Fetch, Fetched, GitFailure, Into, Verdict,
+    Against, Fetch, Fetched, GitFailure, Into, Scope, Verdict, cannot,
     entries::as_path,
     fetch::{Home, fetch_one},
     in_place,
@@ -79,7 +79,8 @@ fn fetch_within(
             // That the outer commit has it is all that counts.
             against: Against::nothing(Asked::ByHand),
         };
-        let brought = inner_home(home, git_dir, &within).and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
+        let brought = inner_home(home, git_dir, &within, &order.scope)
+            .and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
         brought.map_err(|failure| submodules::failed(path, failure))?;
     }
     Ok(())
@@ -95,14 +96,18 @@ fn named_by(order: &Fetch, home: &Home, git_dir: &Path, commit: &CommitId) -> Re
 }
 
 /// Where the commit of a repository within is brought to.
-fn inner_home(home: &Home, git_dir: &Path, within: &Within) -> Result<Home, GitFailure> {
-    Ok(match home {
-        Home::Mirror(path) => Home::Mirror(submodules::mirror_beside(path, &within.remote)),
-        Home::WorkTree(folder) | Home::Module { folder, .. } => {
-            let folder = folder.join(as_path(&within.path));
-            let module = in_place::module(git_dir, &folder, within)?;
-            in_place::register(git_dir, within)?;
-            Home::Module { git_dir: module, folder }
+fn inner_home(home: &Home, git_dir: &Path, within: &Within, scope: &Scope) -> Result<Home, GitFailure> {
+    let (folder, top) = match home {
+        Home::Mirror(path) => return Ok(Home::Mirror(submodules::mirror_beside(path, &within.remote))),
+        Home::WorkTree(folder) => {
+            // The links on the way to it are settled; none beneath it is followed.
+            let top = folder.canonicalize().map_err(cannot(format!("open the working tree `{}`", folder.display())))?;
+            (top.clone(), top)
         }
-    })
+        Home::Module { folder, top, .. } => (folder.clone(), top.clone()),
+    };
+    let folder = folder.join(as_path(&within.path));
+    let module = in_place::module(git_dir, (&top, &folder), within, scope.spares_others)?;
+    in_place::register(git_dir, within)?;
+    Ok(Home::Module { git_dir: module, folder, top })
 }

@@ -42,6 +42,8 @@ pub(super) enum Home {
         git_dir: PathBuf,
         /// The folder of its files.
         folder: PathBuf,
+        /// That of the outermost working tree.
+        top: PathBuf,
     },
 }
 

@@ -128,7 +128,7 @@ impl Way {
 /// The first folder or link in a folder, however deep, that somebody else than root may change, and who.
 pub fn not_roots_alone(folder: &Path) -> Option<(PathBuf, String)> {
     if let Ok(metadata) = fs::symlink_metadata(folder)
-        && let Some(who) = who_else(metadata.uid(), of_folder(&metadata))
+        && let Some(who) = who_besides_root(&metadata)
     {
         return Some((folder.to_owned(), who));
     }
@@ -140,8 +140,7 @@ pub fn not_roots_alone(folder: &Path) -> Option<(PathBuf, String)> {
                 continue;
             }
             let Ok(metadata) = fs::symlink_metadata(entry.path()) else { continue };
-            let what = if metadata.is_dir() { of_folder(&metadata) } else { What::Closed };
-            if let Some(who) = who_else(metadata.uid(), what) {
+            if let Some(who) = who_besides_root(&metadata) {
                 return Some((entry.path(), who));
             }
             if metadata.is_dir() {
@@ -150,6 +149,12 @@ pub fn not_roots_alone(folder: &Path) -> Option<(PathBuf, String)> {
         }
     }
     None
+}
+
+/// Who besides root may put something else in the place of a file or a link, or of what is in a folder, as a clause.
+pub fn who_besides_root(metadata: &fs::Metadata) -> Option<String> {
+    let what = if metadata.is_dir() { of_folder(metadata) } else { What::Closed };
+    who_else(metadata.uid(), what)
 }
 
 /// A user's name; in a container there may be none.

@@ -5,25 +5,35 @@
 
 use std::{
     fs::{self, DirBuilder},
-    io,
+    io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Component, Path, PathBuf},
 };
 
 use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
+use rustix::fs::RenameFlags;
 
 use super::{
     adopt::{Home, ORIGIN, our_remote},
-    unusual,
+    folders, unusual, writable,
 };
-use crate::git::{
-    GitFailure, cannot,
-    entries::as_path,
-    progress::{plain, say},
-    remote,
-    submodules::Within,
-    transport::library,
+use crate::{
+    git::{
+        GitFailure, cannot,
+        entries::as_path,
+        progress::{plain, say},
+        remote,
+        submodules::Within,
+        transport::library,
+    },
+    process::beneath::Folder,
 };
+
+/// What names the repository in a submodule's folder.
+const GIT: &str = ".git";
+
+/// The same, until it is whole.
+const NEW_GIT: &str = ".landfall-new-git";
 
 /// Where a submodule is in the working tree around it.
 #[derive(Clone, Debug)]
@@ -35,9 +45,17 @@ pub(super) struct Seat {
 }
 
 /// The repository that a submodule is fetched into: made where there is none, and taken out of the working tree where an
-/// earlier way of doing it has put it there (`git submodule absorbgitdirs`).
-pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &Within) -> Result<PathBuf, GitFailure> {
+/// earlier way of doing it has put it there (`git submodule absorbgitdirs`). `top` is the outermost working tree.
+pub(in crate::git) fn prepare(
+    outer_git_dir: &Path,
+    (top, folder): (&Path, &Path),
+    within: &Within,
+    spares_others: bool,
+) -> Result<PathBuf, GitFailure> {
     library::settle()?;
+    if spares_others {
+        writable::judge_way(top, folder)?;
+    }
     let git_dir = git_dir(outer_git_dir, within)?;
     let what = || format!("make the repository of submodule `{}`", plain(&within.path));
     if git_dir.join("HEAD").exists() {
@@ -47,8 +65,8 @@ pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &With
         DirBuilder::new().recursive(true).mode(0o777).create(parent).map_err(cannot(what()))?;
     }
     if is_ours(folder, &within.remote) {
-        fs::rename(folder.join(".git"), &git_dir).map_err(cannot(what()))?;
-        return link(&git_dir, folder).map(|()| git_dir);
+        take_out(top, folder, &git_dir).map_err(cannot(what()))?;
+        return link(&git_dir, (top, folder)).map(|()| git_dir);
     }
     let new = git_dir.with_extension("landfall-new");
     super::adopt::remove_folder(&new).map_err(cannot(what()))?;
@@ -59,6 +77,13 @@ pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &With
     repo.config().and_then(|mut it| it.set_bool("core.bare", false)).map_err(cannot(what()))?;
     fs::rename(&new, &git_dir).map_err(cannot(what()))?;
     Ok(git_dir)
+}
+
+/// Moves the repository that lies in a submodule's folder elsewhere.
+fn take_out(top: &Path, folder: &Path, to: &Path) -> io::Result<()> {
+    let (parent, name) = (to.parent().unwrap_or(to), to.file_name().unwrap_or_default());
+    let to = (&Folder::open(parent)?, Path::new(name));
+    folders::open(top, folder)?.rename(Path::new(GIT), to, RenameFlags::empty())
 }
 
 /// Where it is, or will be.
@@ -86,8 +111,8 @@ fn is_ours(folder: &Path, remote: &str) -> bool {
         })
 }
 
-/// Opens a submodule that has been fetched, with its files in this folder.
-pub(super) fn open(git_dir: &Path, folder: &Path) -> Result<Home, GitFailure> {
+/// Opens a submodule that has been fetched, with its files in this folder of the outermost working tree.
+pub(super) fn open(git_dir: &Path, (top, folder): (&Path, &Path)) -> Result<Home, GitFailure> {
     let what = || format!("open the repository `{}`", git_dir.display());
     let none: [&Path; 0] = [];
     // Where its configuration says that its files are may be where they were, or where they will be.
@@ -97,7 +122,7 @@ pub(super) fn open(git_dir: &Path, folder: &Path) -> Result<Home, GitFailure> {
         repo.set_workdir(folder, false).map_err(cannot(what()))?;
     }
     unusual::refuse(&repo)?;
-    Home::new(repo, folder.to_owned(), Some(ORIGIN.to_owned()))
+    Home::new(repo, (folder.to_owned(), top.to_owned()), Some(ORIGIN.to_owned()))
 }
 
 /// The repository that lies at a submodule's place now, if one does.
@@ -109,15 +134,12 @@ pub(super) fn at(folder: &Path) -> Option<PathBuf> {
 }
 
 /// Lets repository and files know of each other.
-pub(super) fn link(git_dir: &Path, folder: &Path) -> Result<(), GitFailure> {
+pub(super) fn link(git_dir: &Path, (top, folder): (&Path, &Path)) -> Result<(), GitFailure> {
     let what = || format!("write `{}`", folder.join(".git").display());
     let from_folder = relative(folder, git_dir);
     let from_git_dir = relative(git_dir, folder);
     let text = format!("gitdir: {}\n", from_folder.display());
-    let file = folder.join(".git");
-    if fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
-        fs::write(&file, text).map_err(cannot(what()))?;
-    }
+    folders::open(top, folder).and_then(|it| write_link(&it, &text)).map_err(cannot(what()))?;
     let worktree = from_git_dir.to_str().ok_or_else(|| GitFailure::permanent("its path is not UTF-8"))?;
     let mut config = git2::Config::open(&git_dir.join("config")).map_err(cannot(what()))?;
     if config.get_string("core.worktree").is_ok_and(|it| it == worktree) {
@@ -126,9 +148,23 @@ pub(super) fn link(git_dir: &Path, folder: &Path) -> Result<(), GitFailure> {
     config.set_str("core.worktree", worktree).map_err(cannot(what()))
 }
 
+/// Writes the file that names a repository, in the place of what is there.
+fn write_link(folder: &Folder, text: &str) -> io::Result<()> {
+    let (git, new) = (Path::new(GIT), Path::new(NEW_GIT));
+    if folder.read(git).and_then(io::read_to_string).is_ok_and(|it| it == text) {
+        return Ok(());
+    }
+    match folder.remove_file(new) {
+        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
+        Ok(()) | Err(_) => (),
+    }
+    folder.create(new, 0o666)?.write_all(text.as_bytes())?;
+    folder.rename(new, (folder, git), RenameFlags::empty())
+}
+
 /// Takes the repository out of a folder that it has left: the file that named it, or the whole of one that lay there,
 /// which is kept.
-pub(super) fn unlink(seat: &Seat) -> Result<(), GitFailure> {
+pub(super) fn unlink(top: &Path, seat: &Seat) -> Result<(), GitFailure> {
     let git = seat.folder.join(".git");
     let what = || format!("remove `{}`", git.display());
     match git.symlink_metadata() {
@@ -140,13 +176,16 @@ pub(super) fn unlink(seat: &Seat) -> Result<(), GitFailure> {
             DirBuilder::new().recursive(true).mode(0o777).create(&modules).map_err(cannot(what()))?;
             let mut free = (1..1000).map(|it| modules.join(format!("{name}.old-{it}"))).filter(|it| !it.exists());
             let kept = free.next().ok_or_else(|| GitFailure::other("there are 1,000 old submodules of one name"))?;
-            fs::rename(&git, &kept).map_err(cannot(what()))?;
+            take_out(top, &seat.folder, &kept).map_err(cannot(what()))?;
             say(&format!("the repository that lay in `{}` is kept as `{}`", seat.folder.display(), kept.display()));
         }
-        Ok(_) => fs::remove_file(&git).map_err(cannot(what()))?,
+        Ok(_) => {
+            let removed = folders::open(top, &seat.folder).and_then(|it| it.remove_file(Path::new(GIT)));
+            removed.map_err(cannot(what()))?;
+        }
     }
     // What a person has put there stays.
-    let _ = fs::remove_dir(&seat.folder);
+    let _ = folders::below(top, &seat.folder).and_then(|it| Folder::open(top)?.remove_folder(it));
     Ok(())
 }
 
@@ -160,9 +199,33 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::{
+        fs,
+        os::unix::fs::symlink,
+        path::{Path, PathBuf},
+    };
 
-    use super::relative;
+    use super::{link, relative};
+
+    #[test]
+    fn a_link_in_place_of_a_submodule_or_of_the_file_in_it_is_not_written_through() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str| folder.path().join(name);
+        for name in ["top/lib", "top/.git/modules/lib", "out"] {
+            fs::create_dir_all(at(name)).expect("folders");
+        }
+        fs::write(at("out/file"), "sings").expect("written");
+        symlink(at("out/file"), at("top/lib/.git")).expect("a link");
+        link(&at("top/.git/modules/lib"), (&at("top"), &at("top/lib"))).expect("linked");
+        assert_eq!(fs::read_to_string(at("out/file")).expect("a file"), "sings");
+        assert_eq!(fs::read_to_string(at("top/lib/.git")).expect("a file"), "gitdir: ../.git/modules/lib\n");
+        assert_eq!(fs::read_dir(at("top/lib")).expect("a folder").count(), 1);
+
+        fs::rename(at("top/lib"), at("top/away")).expect("moved");
+        symlink(at("out"), at("top/lib")).expect("a link");
+        link(&at("top/.git/modules/lib"), (&at("top"), &at("top/lib"))).expect_err("a link");
+        assert!(!at("out/.git").exists());
+    }
 
     #[test]
     fn a_way_between_two_folders_goes_up_no_further_than_it_must() {
