@@ -16,6 +16,8 @@ mod adopt;
 
 mod module;
 
+mod gitfile;
+
 mod register;
 
 mod under_way;

@@ -17,7 +17,7 @@ use git2::Oid;
 use super::{
     InPlace,
     adopt::{self, Home},
-    apply, branch, clean, folders,
+    apply, branch, clean, folders, gitfile,
     module::{self, Seat},
     plan::{self, Plan},
     save,
@@ -455,7 +455,7 @@ impl Prepared {
         if let Some(seat) = &self.seat {
             let place = (&*self.home.top, &*seat.folder);
             folders::make(place.0, place.1).map_err(cannot("make a submodule"))?;
-            module::link(self.home.repo.path(), place)?;
+            gitfile::link(self.home.repo.path(), place)?;
             self.home.repo.set_workdir(&seat.folder, false).map_err(cannot("open a submodule"))?;
         }
         let temporary = self.temporary.take().unwrap_or_default();
