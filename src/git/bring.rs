@@ -61,9 +61,10 @@ fn fetch_within(
         return Ok(());
     }
     let outer = remote::parse(&order.remote)?;
-    for within in named_by(order, home, git_dir, commit)? {
+    let all = named_by(order, home, git_dir, commit)?;
+    for within in &all {
         let depth = depth.within()?;
-        let Within { path, commit, remote, .. } = &within;
+        let Within { path, commit, remote, .. } = within;
         let commit = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
         say(&format!("submodule `{}` is at {}", plain(path), commit.short()));
         let inner_remote = remote::parse(remote).map_err(|failure| submodules::failed(path, failure))?;
@@ -79,7 +80,7 @@ fn fetch_within(
             // That the outer commit has it is all that counts.
             against: Against::nothing(Asked::ByHand),
         };
-        let brought = inner_home(home, git_dir, &within, &order.scope)
+        let brought = inner_home(home, git_dir, (within, &all), &order.scope)
             .and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
         brought.map_err(|failure| submodules::failed(path, failure))?;
     }
@@ -96,7 +97,12 @@ fn named_by(order: &Fetch, home: &Home, git_dir: &Path, commit: &CommitId) -> Re
 }
 
 /// Where the commit of a repository within is brought to.
-fn inner_home(home: &Home, git_dir: &Path, within: &Within, scope: &Scope) -> Result<Home, GitFailure> {
+fn inner_home(
+    home: &Home,
+    git_dir: &Path,
+    (within, all): (&Within, &[Within]),
+    scope: &Scope,
+) -> Result<Home, GitFailure> {
     let (folder, top) = match home {
         Home::Mirror(path) => return Ok(Home::Mirror(submodules::mirror_beside(path, &within.remote))),
         Home::WorkTree(folder) => {
@@ -107,7 +113,7 @@ fn inner_home(home: &Home, git_dir: &Path, within: &Within, scope: &Scope) -> Re
         Home::Module { folder, top, .. } => (folder.clone(), top.clone()),
     };
     let folder = folder.join(as_path(&within.path));
-    let module = in_place::module(git_dir, (&top, &folder), within, scope.spares_others)?;
+    let module = in_place::module(git_dir, (&top, &folder), (within, all), scope.spares_others)?;
     in_place::register(git_dir, within)?;
     Ok(Home::Module { git_dir: module, folder, top })
 }

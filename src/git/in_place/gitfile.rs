@@ -51,7 +51,7 @@ fn write_link(folder: &Folder, text: &str) -> io::Result<()> {
 }
 
 /// The way from one folder to another, both absolute and without `..`.
-fn relative(from: &Path, to: &Path) -> PathBuf {
+pub(super) fn relative(from: &Path, to: &Path) -> PathBuf {
     let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) = (from.components().collect(), to.components().collect());
     let shared = from.iter().zip(&to).take_while(|(one, two)| one == two).count();
     let up = from[shared..].iter().map(|_| Component::ParentDir);

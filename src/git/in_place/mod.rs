@@ -18,6 +18,8 @@ mod module;
 
 mod gitfile;
 
+mod set_aside;
+
 mod register;
 
 mod under_way;

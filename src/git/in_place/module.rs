@@ -17,7 +17,7 @@ use super::{
     adopt::{Home, ORIGIN, our_remote},
     folders,
     gitfile::{GIT, link},
-    unusual, writable,
+    set_aside, unusual, writable,
 };
 use crate::{
     git::{
@@ -31,6 +31,9 @@ use crate::{
     process::beneath::Folder,
 };
 
+/// Where the repositories of submodules are.
+const MODULES: &str = "modules";
+
 /// Where a submodule is in the working tree around it.
 #[derive(Clone, Debug)]
 pub(super) struct Seat {
@@ -41,17 +44,19 @@ pub(super) struct Seat {
 }
 
 /// The repository that a submodule is fetched into: made where there is none, and taken out of the working tree where an
-/// earlier way of doing it has put it there (`git submodule absorbgitdirs`). `top` is the outermost working tree.
+/// earlier way of doing it has put it there (`git submodule absorbgitdirs`). `top` is the outermost working tree, and
+/// `all` are the submodules of the commit.
 pub(in crate::git) fn prepare(
     outer_git_dir: &Path,
     (top, folder): (&Path, &Path),
-    within: &Within,
+    (within, all): (&Within, &[Within]),
     spares_others: bool,
 ) -> Result<PathBuf, GitFailure> {
     library::settle()?;
     if spares_others {
         writable::judge_way(top, folder)?;
     }
+    set_aside::make_room(&outer_git_dir.join(MODULES), top, (within, all), spares_others)?;
     let git_dir = git_dir(outer_git_dir, within)?;
     let what = || format!("make the repository of submodule `{}`", plain(&within.path));
     if git_dir.join("HEAD").exists() {
@@ -84,7 +89,7 @@ fn take_out(top: &Path, folder: &Path, to: &Path) -> io::Result<()> {
 
 /// Where it is, or will be.
 pub(super) fn git_dir(outer_git_dir: &Path, within: &Within) -> Result<PathBuf, GitFailure> {
-    let modules = outer_git_dir.join("modules");
+    let modules = outer_git_dir.join(MODULES);
     let git_dir = modules.join(as_path(&within.name));
     let mut above = git_dir.ancestors().skip(1).take_while(|it| *it != modules);
     match above.find(|it| it.join("HEAD").exists()) {
@@ -138,11 +143,9 @@ pub(super) fn unlink(top: &Path, seat: &Seat) -> Result<(), GitFailure> {
         Err(err) if err.kind() == io::ErrorKind::NotFound => (),
         Err(err) => return Err(cannot(what())(err)),
         Ok(metadata) if metadata.is_dir() => {
-            let name = seat.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let modules = seat.outer_git_dir.join("modules");
+            let modules = seat.outer_git_dir.join(MODULES);
             DirBuilder::new().recursive(true).mode(0o777).create(&modules).map_err(cannot(what()))?;
-            let mut free = (1..1000).map(|it| modules.join(format!("{name}.old-{it}"))).filter(|it| !it.exists());
-            let kept = free.next().ok_or_else(|| GitFailure::other("there are 1,000 old submodules of one name"))?;
+            let kept = set_aside::free_name(&modules.join(seat.folder.file_name().unwrap_or_default()))?;
             take_out(top, &seat.folder, &kept).map_err(cannot(what()))?;
             say(&format!("the repository that lay in `{}` is kept as `{}`", seat.folder.display(), kept.display()));
         }

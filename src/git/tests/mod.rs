@@ -22,6 +22,8 @@ mod depth;
 
 mod submodules;
 
+mod modules;
+
 mod lfs;
 
 mod https;
