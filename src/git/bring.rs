@@ -13,7 +13,7 @@ use super::{
     progress::{plain, say},
     remote::{self, Remote},
     submodules::{self, Depth, Within},
-    transport::journey,
+    transport::journey::{self, NamedBy},
 };
 use crate::model::{
     deploy::Submodules,
@@ -41,7 +41,11 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
 }
 
 fn fetch_all(order: &Fetch, home: &Home, hooks_remote: &Remote, depth: Depth<'_>) -> Result<Fetched, GitFailure> {
-    let (fetched, git_dir) = fetch_one(order, home, hooks_remote)?;
+    let named_by = match depth.is_outermost() {
+        true => NamedBy::Hook,
+        false => NamedBy::Gitmodules { hooks_remote: hooks_remote.clone() },
+    };
+    let (fetched, git_dir) = fetch_one(order, home, named_by)?;
     match fetched.verdict {
         Verdict::GoAhead { .. } => fetch_within(order, home, &git_dir, (&fetched.commit, hooks_remote), depth)?,
         Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
@@ -63,10 +67,12 @@ fn fetch_within(
     let outer = remote::parse(&order.remote)?;
     let all = named_by(order, home, git_dir, commit)?;
     for within in &all {
-        let depth = depth.within()?;
         let Within { path, commit, remote, .. } = within;
+        let outer_path = [depth.path, path].map(<[u8]>::to_vec);
+        let whole_path = outer_path.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(&b'/');
+        let depth = depth.within(&whole_path)?;
         let commit = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
-        say(&format!("submodule `{}` is at {}", plain(path), commit.short()));
+        say(&format!("submodule `{}` is at {}", plain(&whole_path), commit.short()));
         let inner_remote = remote::parse(remote).map_err(|failure| submodules::failed(path, failure))?;
         let proof = journey::choose(&order.logins, Some(&outer), &inner_remote);
         let inner = Fetch {

@@ -235,7 +235,7 @@ impl Looked {
         }
         let Some(git_dir) = module::at(&folder).filter(|it| Some(&**it) != stays) else { return Ok(()) };
         let seat = Seat { outer_git_dir: outer.repo.path().to_owned(), folder };
-        say(&format!("submodule `{}` leaves its place", plain(path)));
+        say(&format!("submodule `{}` leaves its place", plain(&names.join(&b'/'))));
         let one = Vacated::look(seat, (git_dir, &outer.top), scope, names.to_vec());
         let one = one.map_err(|failure| submodules::failed(path, failure))?;
         for inner in submodules_of_index(&one.home)? {

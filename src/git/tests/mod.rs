@@ -24,6 +24,8 @@ mod submodules;
 
 mod modules;
 
+mod strangers;
+
 mod lfs;
 
 mod https;
