@@ -5,7 +5,7 @@
 use std::{cell::Cell, path::Path};
 
 use super::{
-    Against, Fetch, Fetched, GitFailure, Into, Verdict,
+    Against, Fetch, Fetched, GitFailure, Into, Scope, Verdict, cannot,
     entries::as_path,
     fetch::{Home, fetch_one},
     in_place,
@@ -13,7 +13,7 @@ use super::{
     progress::{plain, say},
     remote::{self, Remote},
     submodules::{self, Depth, Within},
-    transport::journey,
+    transport::journey::{self, NamedBy},
 };
 use crate::model::{
     deploy::Submodules,
@@ -41,7 +41,11 @@ pub(super) fn fetch(order: &Fetch) -> Result<Fetched, GitFailure> {
 }
 
 fn fetch_all(order: &Fetch, home: &Home, hooks_remote: &Remote, depth: Depth<'_>) -> Result<Fetched, GitFailure> {
-    let (fetched, git_dir) = fetch_one(order, home, hooks_remote)?;
+    let named_by = match depth.is_outermost() {
+        true => NamedBy::Hook,
+        false => NamedBy::Gitmodules { hooks_remote: hooks_remote.clone() },
+    };
+    let (fetched, git_dir) = fetch_one(order, home, named_by)?;
     match fetched.verdict {
         Verdict::GoAhead { .. } => fetch_within(order, home, &git_dir, (&fetched.commit, hooks_remote), depth)?,
         Verdict::Stale { .. } | Verdict::Skipped { .. } => (),
@@ -61,11 +65,14 @@ fn fetch_within(
         return Ok(());
     }
     let outer = remote::parse(&order.remote)?;
-    for within in named_by(order, home, git_dir, commit)? {
-        let depth = depth.within()?;
-        let Within { path, commit, remote, .. } = &within;
+    let all = named_by(order, home, git_dir, commit)?;
+    for within in &all {
+        let Within { path, commit, remote, .. } = within;
+        let outer_path = [depth.path, path].map(<[u8]>::to_vec);
+        let whole_path = outer_path.into_iter().filter(|it| !it.is_empty()).collect::<Vec<_>>().join(&b'/');
+        let depth = depth.within(&whole_path)?;
         let commit = CommitId::parse(&commit.to_string()).expect("libgit2 prints ids as 40 hex digits");
-        say(&format!("submodule `{}` is at {}", plain(path), commit.short()));
+        say(&format!("submodule `{}` is at {}", plain(&whole_path), commit.short()));
         let inner_remote = remote::parse(remote).map_err(|failure| submodules::failed(path, failure))?;
         let proof = journey::choose(&order.logins, Some(&outer), &inner_remote);
         let inner = Fetch {
@@ -79,7 +86,8 @@ fn fetch_within(
             // That the outer commit has it is all that counts.
             against: Against::nothing(Asked::ByHand),
         };
-        let brought = inner_home(home, git_dir, &within).and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
+        let brought = inner_home(home, git_dir, (within, &all), &order.scope)
+            .and_then(|home| fetch_all(&inner, &home, hooks_remote, depth));
         brought.map_err(|failure| submodules::failed(path, failure))?;
     }
     Ok(())
@@ -95,14 +103,23 @@ fn named_by(order: &Fetch, home: &Home, git_dir: &Path, commit: &CommitId) -> Re
 }
 
 /// Where the commit of a repository within is brought to.
-fn inner_home(home: &Home, git_dir: &Path, within: &Within) -> Result<Home, GitFailure> {
-    Ok(match home {
-        Home::Mirror(path) => Home::Mirror(submodules::mirror_beside(path, &within.remote)),
-        Home::WorkTree(folder) | Home::Module { folder, .. } => {
-            let folder = folder.join(as_path(&within.path));
-            let module = in_place::module(git_dir, &folder, within)?;
-            in_place::register(git_dir, within)?;
-            Home::Module { git_dir: module, folder }
+fn inner_home(
+    home: &Home,
+    git_dir: &Path,
+    (within, all): (&Within, &[Within]),
+    scope: &Scope,
+) -> Result<Home, GitFailure> {
+    let (folder, top) = match home {
+        Home::Mirror(path) => return Ok(Home::Mirror(submodules::mirror_beside(path, &within.remote))),
+        Home::WorkTree(folder) => {
+            // The links on the way to it are settled; none beneath it is followed.
+            let top = folder.canonicalize().map_err(cannot(format!("open the working tree `{}`", folder.display())))?;
+            (top.clone(), top)
         }
-    })
+        Home::Module { folder, top, .. } => (folder.clone(), top.clone()),
+    };
+    let folder = folder.join(as_path(&within.path));
+    let module = in_place::module(git_dir, (&top, &folder), (within, all), scope.spares_others)?;
+    in_place::register(git_dir, within)?;
+    Ok(Home::Module { git_dir: module, folder, top })
 }

@@ -20,9 +20,9 @@ use super::{
     remote::{self, Remote},
     shell::word,
     transport::{
-        journey::Journey,
+        journey::{Journey, NamedBy},
         library::travel,
-        private_network::{is_in_private_network, leads_inside},
+        private_network,
     },
 };
 use crate::model::{
@@ -42,21 +42,18 @@ pub(super) enum Home {
         git_dir: PathBuf,
         /// The folder of its files.
         folder: PathBuf,
+        /// That of the outermost working tree.
+        top: PathBuf,
     },
 }
 
 /// Brings the commit of an order, without those of the repositories within it. Answers with the repository's folder.
 ///
-/// `hooks_remote` is the remote that the hook names, which led to this one.
-pub(super) fn fetch_one(order: &Fetch, home: &Home, hooks_remote: &Remote) -> Result<(Fetched, PathBuf), GitFailure> {
+/// `named_by` says who names the order's remote.
+pub(super) fn fetch_one(order: &Fetch, home: &Home, named_by: NamedBy) -> Result<(Fetched, PathBuf), GitFailure> {
     let remote = remote::parse(&order.remote)?;
-    let is_vouched_for = hooks_remote.has_door_of(&remote) || is_in_private_network(hooks_remote);
-    if let Some(host) = remote.host().filter(|it| !is_vouched_for && leads_inside(it)) {
-        return Err(GitFailure::permanent(format!(
-            "it is at `{host}`, in a private network where the remote of the hook is not"
-        )));
-    }
-    let journey = Journey::new(&order.logins, order.silence, &remote, is_vouched_for);
+    let is_vouched_for = private_network::judge(&remote, &named_by)?;
+    let journey = Journey::new(&order.logins, order.silence, &remote, (named_by, is_vouched_for));
     match try_fetch(order, journey.clone(), home) {
         // A mirror is only a copy.
         Err(failure) if matches!(home, Home::Mirror(path) if mirror::is_noted_as_damaged(path)) => {
@@ -173,7 +170,7 @@ fn bring(
     let fetched = match &order.target {
         Target::Commit { commit, ref_name } => match find(&mirror.repo, commit) {
             Some(found) => describe(mirror, found, ref_name.clone()),
-            None => Err(gone(commit)),
+            None => Err(gone(commit, journey)),
         },
         Target::Ref(ref_name) => match offered.id_of(&ref_name.full()) {
             Some(id) => describe(mirror, id, Some(ref_name.clone())),

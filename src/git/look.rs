@@ -12,7 +12,7 @@ use super::{
     },
     remote,
     transport::{
-        journey::Journey,
+        journey::{Journey, NamedBy},
         library::{self, travel},
     },
 };
@@ -24,7 +24,7 @@ use crate::model::{
 /// Does the order.
 pub(super) fn look(order: &Look) -> Result<Looked, GitFailure> {
     library::settle()?;
-    let journey = Journey::new(&order.logins, order.silence, &remote::parse(&order.remote)?, true);
+    let journey = Journey::new(&order.logins, order.silence, &remote::parse(&order.remote)?, (NamedBy::Hook, true));
     let offered = travel(&journey, || offered(&journey)).map_err(|err| refusal(&err, &journey))?;
     let default_branch = offered.head().and_then(|(_, branch)| branch.as_ref()).map(|it| it.short().to_owned());
     let takes =

@@ -14,7 +14,7 @@ use super::{
     progress::Meter,
     remote,
     transport::{
-        journey::{Journey, Trouble},
+        journey::{Journey, NamedBy, Trouble},
         pack_stream::PackStream,
         ref_stream::RefStream,
     },
@@ -81,6 +81,7 @@ pub fn after_pack(from: impl Read, into: Option<&Path>) -> io::Result<Vec<u8>> {
     let journey = Journey {
         remote: remote::parse("https://git.example.org/acme/site.git").map_err(|it| io::Error::other(it.reason))?,
         proof: None,
+        named_by: NamedBy::Hook,
         is_vouched_for: true,
         silence: Duration::from_secs(60),
         trouble: Trouble::default(),

@@ -34,16 +34,23 @@ pub(super) struct Depth<'a> {
     level: usize,
     /// How many repositories there are so far, on all levels.
     count: &'a Cell<usize>,
+    /// Where it is in the outermost tree.
+    pub(super) path: &'a [u8],
 }
 
 impl<'a> Depth<'a> {
     /// At the outermost one.
     pub(super) fn outermost(count: &'a Cell<usize>) -> Self {
-        Self { level: 0, count }
+        Self { level: 0, count, path: b"" }
     }
 
-    /// One level further in.
-    pub(super) fn within(self) -> Result<Self, GitFailure> {
+    /// Whether it is the outermost one.
+    pub(super) fn is_outermost(self) -> bool {
+        self.level == 0
+    }
+
+    /// One level further in, at this path of the outermost tree.
+    pub(super) fn within(self, path: &'a [u8]) -> Result<Self, GitFailure> {
         self.count.set(self.count.get() + 1);
         if self.level == LEVELS_MAX {
             return Err(GitFailure::permanent(format!("there are submodules within submodules, {LEVELS_MAX} deep")));
@@ -51,7 +58,7 @@ impl<'a> Depth<'a> {
         if self.count.get() > REPOSITORIES_MAX {
             return Err(GitFailure::permanent(format!("there are more than {REPOSITORIES_MAX} submodules")));
         }
-        Ok(Self { level: self.level + 1, ..self })
+        Ok(Self { level: self.level + 1, path, ..self })
     }
 }
 

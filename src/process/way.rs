@@ -226,8 +226,7 @@ pub fn not_roots_alone(folder: &Path) -> Option<(PathBuf, String)> {
     let mut open = vec![folder.to_owned()];
     while let Some(next) = open.pop() {
         let Ok(metadata) = fs::symlink_metadata(&next) else { continue };
-        let what = if metadata.is_symlink() { What::Link } else { of_folder(&next, &metadata) };
-        if let Some(who) = who_else(metadata.uid(), what) {
+        if let Some(who) = who_besides_root(&next, &metadata) {
             return Some((next, who));
         }
         if metadata.is_dir() {
@@ -235,6 +234,12 @@ pub fn not_roots_alone(folder: &Path) -> Option<(PathBuf, String)> {
         }
     }
     None
+}
+
+/// Who besides root may change a file, a link or what is in a folder, as a clause.
+pub fn who_besides_root(path: &Path, metadata: &fs::Metadata) -> Option<String> {
+    let what = if metadata.is_symlink() { What::Link } else { of_folder(path, metadata) };
+    who_else(metadata.uid(), what)
 }
 
 /// A user's name; in a container there may be none.

@@ -8,6 +8,7 @@ mod code;
 mod ends;
 mod environment;
 mod foreign;
+mod foreign_submodules;
 mod health;
 mod hidden;
 mod limits;

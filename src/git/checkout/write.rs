@@ -66,9 +66,9 @@ pub(in crate::git) fn write_as(
     mirror: &LocalRepo,
     puts: &[Put<'_>],
     names: &[&[u8]],
-    folder: &Path,
+    place: (&Folder, &Path),
 ) -> Result<(), GitFailure> {
-    write_all(mirror, puts, names, (&open_root(folder)?, folder))
+    write_all(mirror, puts, names, place)
 }
 
 fn open_root(folder: &Path) -> Result<Folder, GitFailure> {

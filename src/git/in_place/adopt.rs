@@ -44,6 +44,8 @@ pub(super) struct Home {
     pub(super) store: LocalRepo,
     /// Without links, and the same as the repository's own idea of it.
     pub(super) path: PathBuf,
+    /// The working tree that it is within, by the outermost, or itself.
+    pub(super) top: PathBuf,
     /// The remote of it that is ours, by its name.
     pub(super) origin: Option<String>,
     /// Whether the executable bit of a file means anything (`core.fileMode`).
@@ -125,12 +127,16 @@ pub(super) fn open(path: &Path, remote: &str, ref_name: Option<&RefName>) -> Res
     let remote = remote::parse(remote)?;
     let repo = open_own(&path).map_err(|why| foreign(&path, &remote, ref_name, &why))?;
     let origin = our_remote(&repo, &remote);
-    Home::new(repo, path, origin)
+    Home::new(repo, (path.clone(), path), origin)
 }
 
 impl Home {
-    /// A working tree by its repository.
-    pub(super) fn new(repo: Repository, path: PathBuf, origin: Option<String>) -> Result<Self, GitFailure> {
+    /// A working tree by its repository, within the outermost one.
+    pub(super) fn new(
+        repo: Repository,
+        (path, top): (PathBuf, PathBuf),
+        origin: Option<String>,
+    ) -> Result<Self, GitFailure> {
         writable::judge(repo.path())?;
         let store = LocalRepo::of_clone(repo.path(), origin.clone())?;
         let flag = |name: &str| repo.config().and_then(|it| it.get_bool(name)).ok();
@@ -138,7 +144,7 @@ impl Home {
             (flag("core.fileMode").unwrap_or(true), flag("core.symlinks").unwrap_or(true));
         let ignores_case = flag("core.ignoreCase").unwrap_or(false);
         let habit = repo.config().map_or_else(|_| Habit::default(), |it| Habit::of(&it));
-        Ok(Self { repo, store, path, origin, trusts_modes, makes_links, habit, ignores_case })
+        Ok(Self { repo, store, path, top, origin, trusts_modes, makes_links, habit, ignores_case })
     }
 
     /// The commit that is checked out.

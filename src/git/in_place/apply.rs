@@ -8,17 +8,14 @@ use git2::Oid;
 
 use super::{
     adopt::Home,
-    folders::{remove, remove_empty_folders},
+    folders::{self, remove, remove_empty_folders},
     plan::{Kept, Plan},
     standing::{Standing, index_entry, kept_entry},
     temporary::Temporary,
 };
-use crate::{
-    git::{
-        GitFailure, Scope, cannot,
-        entries::{self as tree, Entry, Kind, as_path},
-    },
-    process::beneath::Folder,
+use crate::git::{
+    GitFailure, Scope, cannot,
+    entries::{self as tree, Entry, Kind, as_path},
 };
 
 /// Brings files and index to the commit. `own` is our folder within `.git`.
@@ -32,9 +29,9 @@ pub(super) fn apply(
     scope: &Scope,
 ) -> Result<(), GitFailure> {
     for path in plan.gone.iter().chain(&plan.in_the_way) {
-        remove(&home.path, path)?;
+        remove((&home.top, &home.path), path)?;
     }
-    let root = Folder::open(&home.path).map_err(cannot(format!("open `{}`", home.path.display())))?;
+    let root = folders::open(&home.top, &home.path).map_err(cannot(format!("open `{}`", home.path.display())))?;
     for change in &plan.puts {
         let path = as_path(&change.path);
         let whole = home.path.join(as_path(&change.path));

@@ -4,14 +4,15 @@
 
 use git2::{Repository, Status, StatusOptions, StatusShow};
 
-use super::{adopt::Home, folders::remove_empty_parents, writable};
-use crate::{
-    git::{
-        GitFailure, cannot,
-        entries::as_path,
-        progress::{plain, say},
-    },
-    process::beneath::Folder,
+use super::{
+    adopt::Home,
+    folders::{self, remove_empty_parents},
+    writable,
+};
+use crate::git::{
+    GitFailure, cannot,
+    entries::as_path,
+    progress::{plain, say},
 };
 
 /// Removes them, but for what is another user's, if that is spared.
@@ -22,7 +23,7 @@ pub(super) fn remove_untracked(home: &Home, spares_others: bool) -> Result<(), G
     let mut options = StatusOptions::new();
     options.show(StatusShow::Workdir).include_untracked(true).recurse_untracked_dirs(true).include_ignored(false);
     let statuses = repo.statuses(Some(&mut options)).map_err(cannot(what()))?;
-    let root = Folder::open(&home.path).map_err(cannot(what()))?;
+    let root = folders::open(&home.top, &home.path).map_err(cannot(what()))?;
     let mut count = 0;
     for entry in statuses.iter().filter(|it| it.status().contains(Status::WT_NEW)) {
         let path = entry.path_bytes();

@@ -1,6 +1,7 @@
-//! Removes files of a working tree, and folders that nothing is left in.
+//! Opens and makes folders of a working tree, and removes files of it, with the folders that nothing is left in.
 //!
-//! Invariant: a link is never followed, whoever puts it there meanwhile, and a folder that holds anything stays.
+//! Invariant: beneath the outermost working tree a link is never followed, whoever puts it there meanwhile, and a folder
+//! that holds anything stays.
 
 use std::{fs, io, path::Path};
 
@@ -11,11 +12,29 @@ use crate::{
     process::beneath::Folder,
 };
 
+/// Opens the folder of a working tree that is within the outermost one, or is that one.
+pub(super) fn open(top: &Path, folder: &Path) -> io::Result<Folder> {
+    let (root, below) = (Folder::open(top)?, below(top, folder)?);
+    if below.as_os_str().is_empty() { Ok(root) } else { root.folder(below) }
+}
+
+/// The same; the folder is made, with those above it, if it is not there.
+pub(super) fn make(top: &Path, folder: &Path) -> io::Result<Folder> {
+    let (root, below) = (Folder::open(top)?, below(top, folder)?);
+    root.make_all(below, 0o777)?;
+    if below.as_os_str().is_empty() { Ok(root) } else { root.folder(below) }
+}
+
+/// The way from the outermost working tree to one within it.
+pub(super) fn below<'f>(top: &Path, folder: &'f Path) -> io::Result<&'f Path> {
+    folder.strip_prefix(top).map_err(|_| io::Error::other(format!("it is not within `{}`", top.display())))
+}
+
 /// Removes a file, and the folders that it leaves empty.
-pub(super) fn remove(folder: &Path, path: &[u8]) -> Result<(), GitFailure> {
+pub(super) fn remove((top, folder): (&Path, &Path), path: &[u8]) -> Result<(), GitFailure> {
     let whole = folder.join(as_path(path));
     let what = || format!("remove `{}`", whole.display());
-    let root = match Folder::open(folder) {
+    let root = match open(top, folder) {
         Ok(root) => root,
         Err(err) if is_not_there(&err) => return Ok(()),
         Err(err) => return Err(cannot(what())(err)),
@@ -65,10 +84,27 @@ pub(super) fn remove_empty_folders(root: &Folder, path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::symlink};
 
-    use super::remove_empty_parents;
+    use super::{make, open, remove, remove_empty_parents};
     use crate::process::beneath::Folder;
+
+    #[test]
+    fn a_link_on_the_way_to_a_working_tree_within_another_leads_nowhere() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (top, out) = (folder.path().join("top"), folder.path().join("out"));
+        fs::create_dir(&top).expect("a folder");
+        fs::create_dir_all(out.join("lib")).expect("a folder");
+        fs::write(out.join("lib/file"), "").expect("a file");
+        symlink(&out, top.join("vendor")).expect("a link");
+        let lib = top.join("vendor/lib");
+        assert!(open(&top, &lib).is_err() && make(&top, &lib).is_err() && make(&top, &lib.join("new")).is_err());
+        let _ = remove((&top, &lib), b"file");
+        assert!(out.join("lib/file").exists() && !out.join("lib/new").exists());
+        fs::remove_file(top.join("vendor")).expect("removed");
+        make(&top, &lib).expect("made");
+        assert!(open(&top, &lib).is_ok() && open(&top, &top).is_ok() && open(&top, &out).is_err());
+    }
 
     #[test]
     fn of_folders_that_were_being_made_the_highest_goes_too_and_one_that_holds_something_stays() {

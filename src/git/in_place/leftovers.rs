@@ -4,8 +4,8 @@
 
 use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
 
-use super::folders::remove_empty_parents;
-use crate::{git::entries::as_path, process::beneath::Folder};
+use super::folders::{self, remove_empty_parents};
+use crate::git::entries::as_path;
 
 /// What the names begin with.
 pub(super) const NAME: &str = ".landfall-new-";
@@ -14,13 +14,13 @@ pub(super) const NAME: &str = ".landfall-new-";
 pub(super) const LIST: &str = "writing";
 
 /// Removes what a killed update left.
-pub(super) fn remove_leftovers(folder: &Path, own: &Path) -> io::Result<()> {
+pub(super) fn remove_leftovers((top, folder): (&Path, &Path), own: &Path) -> io::Result<()> {
     let list = match fs::read(own.join(LIST)) {
         Ok(list) => list,
         Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(err) => return Err(err),
     };
-    let root = Folder::open(folder)?;
+    let root = folders::open(top, folder)?;
     for name in list.split(|it| *it == 0).filter(|it| !it.is_empty()) {
         let is_ours = as_path(name).file_name().is_some_and(|it| it.as_bytes().starts_with(NAME.as_bytes()));
         if is_ours {

@@ -16,6 +16,10 @@ mod adopt;
 
 mod module;
 
+mod gitfile;
+
+mod set_aside;
+
 mod register;
 
 mod under_way;

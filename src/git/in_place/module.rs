@@ -7,23 +7,32 @@ use std::{
     fs::{self, DirBuilder},
     io,
     os::unix::fs::DirBuilderExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
+use rustix::fs::RenameFlags;
 
 use super::{
     adopt::{Home, ORIGIN, our_remote},
-    unusual,
+    folders,
+    gitfile::{GIT, link},
+    set_aside, unusual, writable,
 };
-use crate::git::{
-    GitFailure, cannot,
-    entries::as_path,
-    progress::{plain, say},
-    remote,
-    submodules::Within,
-    transport::library,
+use crate::{
+    git::{
+        GitFailure, cannot,
+        entries::as_path,
+        progress::{plain, say},
+        remote,
+        submodules::Within,
+        transport::library,
+    },
+    process::beneath::Folder,
 };
+
+/// Where the repositories of submodules are.
+const MODULES: &str = "modules";
 
 /// Where a submodule is in the working tree around it.
 #[derive(Clone, Debug)]
@@ -35,9 +44,19 @@ pub(super) struct Seat {
 }
 
 /// The repository that a submodule is fetched into: made where there is none, and taken out of the working tree where an
-/// earlier way of doing it has put it there (`git submodule absorbgitdirs`).
-pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &Within) -> Result<PathBuf, GitFailure> {
+/// earlier way of doing it has put it there (`git submodule absorbgitdirs`). `top` is the outermost working tree, and
+/// `all` are the submodules of the commit.
+pub(in crate::git) fn prepare(
+    outer_git_dir: &Path,
+    (top, folder): (&Path, &Path),
+    (within, all): (&Within, &[Within]),
+    spares_others: bool,
+) -> Result<PathBuf, GitFailure> {
     library::settle()?;
+    if spares_others {
+        writable::judge_way(top, folder)?;
+    }
+    set_aside::make_room(&outer_git_dir.join(MODULES), top, (within, all), spares_others)?;
     let git_dir = git_dir(outer_git_dir, within)?;
     let what = || format!("make the repository of submodule `{}`", plain(&within.path));
     if git_dir.join("HEAD").exists() {
@@ -47,8 +66,8 @@ pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &With
         DirBuilder::new().recursive(true).mode(0o777).create(parent).map_err(cannot(what()))?;
     }
     if is_ours(folder, &within.remote) {
-        fs::rename(folder.join(".git"), &git_dir).map_err(cannot(what()))?;
-        return link(&git_dir, folder).map(|()| git_dir);
+        take_out(top, folder, &git_dir).map_err(cannot(what()))?;
+        return link(&git_dir, (top, folder)).map(|()| git_dir);
     }
     let new = git_dir.with_extension("landfall-new");
     super::adopt::remove_folder(&new).map_err(cannot(what()))?;
@@ -61,9 +80,16 @@ pub(in crate::git) fn prepare(outer_git_dir: &Path, folder: &Path, within: &With
     Ok(git_dir)
 }
 
+/// Moves the repository that lies in a submodule's folder elsewhere.
+fn take_out(top: &Path, folder: &Path, to: &Path) -> io::Result<()> {
+    let (parent, name) = (to.parent().unwrap_or(to), to.file_name().unwrap_or_default());
+    let to = (&Folder::open(parent)?, Path::new(name));
+    folders::open(top, folder)?.rename(Path::new(GIT), to, RenameFlags::empty())
+}
+
 /// Where it is, or will be.
 pub(super) fn git_dir(outer_git_dir: &Path, within: &Within) -> Result<PathBuf, GitFailure> {
-    let modules = outer_git_dir.join("modules");
+    let modules = outer_git_dir.join(MODULES);
     let git_dir = modules.join(as_path(&within.name));
     let mut above = git_dir.ancestors().skip(1).take_while(|it| *it != modules);
     match above.find(|it| it.join("HEAD").exists()) {
@@ -86,8 +112,8 @@ fn is_ours(folder: &Path, remote: &str) -> bool {
         })
 }
 
-/// Opens a submodule that has been fetched, with its files in this folder.
-pub(super) fn open(git_dir: &Path, folder: &Path) -> Result<Home, GitFailure> {
+/// Opens a submodule that has been fetched, with its files in this folder of the outermost working tree.
+pub(super) fn open(git_dir: &Path, (top, folder): (&Path, &Path)) -> Result<Home, GitFailure> {
     let what = || format!("open the repository `{}`", git_dir.display());
     let none: [&Path; 0] = [];
     // Where its configuration says that its files are may be where they were, or where they will be.
@@ -97,7 +123,7 @@ pub(super) fn open(git_dir: &Path, folder: &Path) -> Result<Home, GitFailure> {
         repo.set_workdir(folder, false).map_err(cannot(what()))?;
     }
     unusual::refuse(&repo)?;
-    Home::new(repo, folder.to_owned(), Some(ORIGIN.to_owned()))
+    Home::new(repo, (folder.to_owned(), top.to_owned()), Some(ORIGIN.to_owned()))
 }
 
 /// The repository that lies at a submodule's place now, if one does.
@@ -108,66 +134,27 @@ pub(super) fn at(folder: &Path) -> Option<PathBuf> {
     repo.path().canonicalize().ok()
 }
 
-/// Lets repository and files know of each other.
-pub(super) fn link(git_dir: &Path, folder: &Path) -> Result<(), GitFailure> {
-    let what = || format!("write `{}`", folder.join(".git").display());
-    let from_folder = relative(folder, git_dir);
-    let from_git_dir = relative(git_dir, folder);
-    let text = format!("gitdir: {}\n", from_folder.display());
-    let file = folder.join(".git");
-    if fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
-        fs::write(&file, text).map_err(cannot(what()))?;
-    }
-    let worktree = from_git_dir.to_str().ok_or_else(|| GitFailure::permanent("its path is not UTF-8"))?;
-    let mut config = git2::Config::open(&git_dir.join("config")).map_err(cannot(what()))?;
-    if config.get_string("core.worktree").is_ok_and(|it| it == worktree) {
-        return Ok(());
-    }
-    config.set_str("core.worktree", worktree).map_err(cannot(what()))
-}
-
 /// Takes the repository out of a folder that it has left: the file that named it, or the whole of one that lay there,
 /// which is kept.
-pub(super) fn unlink(seat: &Seat) -> Result<(), GitFailure> {
+pub(super) fn unlink(top: &Path, seat: &Seat) -> Result<(), GitFailure> {
     let git = seat.folder.join(".git");
     let what = || format!("remove `{}`", git.display());
     match git.symlink_metadata() {
         Err(err) if err.kind() == io::ErrorKind::NotFound => (),
         Err(err) => return Err(cannot(what())(err)),
         Ok(metadata) if metadata.is_dir() => {
-            let name = seat.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let modules = seat.outer_git_dir.join("modules");
+            let modules = seat.outer_git_dir.join(MODULES);
             DirBuilder::new().recursive(true).mode(0o777).create(&modules).map_err(cannot(what()))?;
-            let mut free = (1..1000).map(|it| modules.join(format!("{name}.old-{it}"))).filter(|it| !it.exists());
-            let kept = free.next().ok_or_else(|| GitFailure::other("there are 1,000 old submodules of one name"))?;
-            fs::rename(&git, &kept).map_err(cannot(what()))?;
+            let kept = set_aside::free_name(&modules.join(seat.folder.file_name().unwrap_or_default()))?;
+            take_out(top, &seat.folder, &kept).map_err(cannot(what()))?;
             say(&format!("the repository that lay in `{}` is kept as `{}`", seat.folder.display(), kept.display()));
         }
-        Ok(_) => fs::remove_file(&git).map_err(cannot(what()))?,
+        Ok(_) => {
+            let removed = folders::open(top, &seat.folder).and_then(|it| it.remove_file(Path::new(GIT)));
+            removed.map_err(cannot(what()))?;
+        }
     }
     // What a person has put there stays.
-    let _ = fs::remove_dir(&seat.folder);
+    let _ = folders::below(top, &seat.folder).and_then(|it| Folder::open(top)?.remove_folder(it));
     Ok(())
-}
-
-/// The way from one folder to another, both absolute and without `..`.
-fn relative(from: &Path, to: &Path) -> PathBuf {
-    let (from, to): (Vec<Component<'_>>, Vec<Component<'_>>) = (from.components().collect(), to.components().collect());
-    let shared = from.iter().zip(&to).take_while(|(one, two)| one == two).count();
-    let up = from[shared..].iter().map(|_| Component::ParentDir);
-    up.chain(to[shared..].iter().copied()).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use super::relative;
-
-    #[test]
-    fn a_way_between_two_folders_goes_up_no_further_than_it_must() {
-        let way = |from: &str, to: &str| relative(Path::new(from), Path::new(to));
-        assert_eq!(way("/srv/site/lib/x", "/srv/site/.git/modules/x"), PathBuf::from("../../.git/modules/x"));
-        assert_eq!(way("/srv/site/.git/modules/a/b", "/srv/site/b"), PathBuf::from("../../../../b"));
-    }
 }

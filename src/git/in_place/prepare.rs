@@ -17,7 +17,7 @@ use git2::Oid;
 use super::{
     InPlace,
     adopt::{self, Home},
-    apply, branch, clean, folders,
+    apply, branch, clean, folders, gitfile,
     module::{self, Seat},
     plan::{self, Plan},
     save,
@@ -123,7 +123,12 @@ impl Looked {
         names: &[Vec<u8>],
     ) -> Result<(), GitFailure> {
         let (git_dir, root) = (one.home.repo.path().to_owned(), one.home.path.clone());
+        let top = one.home.top.clone();
         for it in &within {
+            if place.scope.spares_others {
+                let judged = writable::judge_way(&one.home.top, &root.join(as_path(&it.path)));
+                judged.map_err(|failure| submodules::failed(&it.path, failure))?;
+            }
             judge_way(&root, &it.path, &one.plan, &self.cleared)?;
         }
         if !within.is_empty() {
@@ -142,21 +147,21 @@ impl Looked {
             let seat = Some(Seat { outer_git_dir: git_dir.clone(), folder: folder.clone() });
             let around = Around { names: names.iter().cloned().chain([it.path.clone()]).collect(), seat };
             let module = module::git_dir(&git_dir, &it).map_err(failed)?;
-            self.add_module(&module, it.commit, &inner, around).map_err(failed)?;
+            self.add_module((&module, &top), it.commit, &inner, around).map_err(failed)?;
         }
         Ok(())
     }
 
     fn add_module(
         &mut self,
-        git_dir: &Path,
+        (git_dir, top): (&Path, &Path),
         commit: Oid,
         place: &InPlace<'_>,
         around: Around,
     ) -> Result<(), GitFailure> {
         let real = git_dir.canonicalize().map_err(cannot(format!("open `{}`", git_dir.display())))?;
         let Some(at) = self.leaving.iter().position(|it| it.git_dir == real) else {
-            return self.add(module::open(git_dir, place.path)?, commit, place, around);
+            return self.add(module::open(git_dir, (top, place.path))?, commit, place, around);
         };
         // It moves: what it had goes from the old place, and all of it comes to the new one.
         let Vacated { seat, home, under_way, mut standing, plan: left, .. } = self.leaving.swap_remove(at);
@@ -222,10 +227,16 @@ impl Looked {
         names: &[Vec<u8>],
     ) -> Result<(), GitFailure> {
         let folder = outer.path.join(as_path(path));
+        if folder.join(".git").symlink_metadata().is_err() {
+            return Ok(());
+        }
+        if scope.spares_others {
+            writable::judge_way(&outer.top, &folder).map_err(|failure| submodules::failed(path, failure))?;
+        }
         let Some(git_dir) = module::at(&folder).filter(|it| Some(&**it) != stays) else { return Ok(()) };
         let seat = Seat { outer_git_dir: outer.repo.path().to_owned(), folder };
-        say(&format!("submodule `{}` leaves its place", plain(path)));
-        let one = Vacated::look(seat, git_dir, scope, names.to_vec());
+        say(&format!("submodule `{}` leaves its place", plain(&names.join(&b'/'))));
+        let one = Vacated::look(seat, (git_dir, &outer.top), scope, names.to_vec());
         let one = one.map_err(|failure| submodules::failed(path, failure))?;
         for inner in submodules_of_index(&one.home)? {
             let names: Vec<Vec<u8>> = names.iter().cloned().chain([inner.clone()]).collect();
@@ -255,8 +266,13 @@ fn submodules_of_index(home: &Home) -> Result<Vec<Vec<u8>>, GitFailure> {
 }
 
 impl Vacated {
-    fn look(seat: Seat, git_dir: PathBuf, scope: &Scope, names: Vec<Vec<u8>>) -> Result<Self, GitFailure> {
-        let home = module::open(&git_dir, &seat.folder)?;
+    fn look(
+        seat: Seat,
+        (git_dir, top): (PathBuf, &Path),
+        scope: &Scope,
+        names: Vec<Vec<u8>>,
+    ) -> Result<Self, GitFailure> {
+        let home = module::open(&git_dir, (top, &seat.folder))?;
         let under_way = UnderWay::begin(&home, &[])?;
         let mut standing = Standing::look(&home, &under_way)?;
         let plan = plan::make(&home, &under_way, &mut standing, None, scope, Cleared::default())?;
@@ -409,8 +425,9 @@ impl Prepared {
     pub(super) fn clear(&mut self) -> Result<(), GitFailure> {
         match self.left.take_if(|_| self.commit.is_some()) {
             Some((seat, gone)) => {
-                gone.iter().try_for_each(|path| folders::remove(&seat.folder, path))?;
-                module::unlink(&seat)
+                let top = &*self.home.top;
+                gone.iter().try_for_each(|path| folders::remove((top, &seat.folder), path))?;
+                module::unlink(top, &seat)
             }
             None => Ok(()),
         }
@@ -420,11 +437,11 @@ impl Prepared {
     fn go(mut self) -> Result<(), GitFailure> {
         let left = self.left.take();
         if let Some((seat, gone)) = &left {
-            gone.iter().try_for_each(|path| folders::remove(&seat.folder, path))?;
+            gone.iter().try_for_each(|path| folders::remove((&self.home.top, &seat.folder), path))?;
         }
         apply::empty_index(&self.home, &mut self.standing)?;
         self.under_way.end()?;
-        left.map_or(Ok(()), |(seat, _)| module::unlink(&seat))
+        left.map_or(Ok(()), |(seat, _)| module::unlink(&self.home.top, &seat))
     }
 
     /// Brings files, index and refs to the commit.
@@ -436,8 +453,9 @@ impl Prepared {
     fn bring(mut self) -> Result<(), GitFailure> {
         let Some(commit) = self.commit else { return self.go() };
         if let Some(seat) = &self.seat {
-            DirBuilder::new().recursive(true).mode(0o777).create(&seat.folder).map_err(cannot("make a submodule"))?;
-            module::link(self.home.repo.path(), &seat.folder)?;
+            let place = (&*self.home.top, &*seat.folder);
+            folders::make(place.0, place.1).map_err(cannot("make a submodule"))?;
+            gitfile::link(self.home.repo.path(), place)?;
             self.home.repo.set_workdir(&seat.folder, false).map_err(cannot("open a submodule"))?;
         }
         let temporary = self.temporary.take().unwrap_or_default();

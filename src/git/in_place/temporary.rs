@@ -9,7 +9,6 @@ use std::{
     collections::BTreeSet,
     ffi::OsStr,
     fs, io,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -17,7 +16,7 @@ use rustix::{fs::RenameFlags, io::Errno};
 
 use super::{
     adopt::Home,
-    folders::remove_empty_parents,
+    folders::{self, remove_empty_parents},
     leftovers::{LIST, NAME},
     plan::Plan,
 };
@@ -37,6 +36,8 @@ use crate::{
 /// Files that wait to take their places.
 #[derive(Default)]
 pub(super) struct Temporary {
+    /// The outermost working tree.
+    top: PathBuf,
     folder: PathBuf,
     /// The file's own path, and the one it has now; both relative.
     files: Vec<(Vec<u8>, Vec<u8>)>,
@@ -49,7 +50,7 @@ impl Temporary {
     pub(super) fn write(home: &Home, own: &Path, plan: &Plan, scope: &Scope) -> Result<Self, GitFailure> {
         let (late, early): (Vec<Change>, Vec<Change>) =
             plan.puts.iter().filter(|it| !is_submodule(it)).cloned().partition(|it| has_obstacle(home, &it.path));
-        let mut temporary = Self { folder: home.path.clone(), files: Vec::new(), late };
+        let mut temporary = Self { top: home.top.clone(), folder: home.path.clone(), files: Vec::new(), late };
         temporary.add(home, own, plan, &early, scope)?;
         Ok(temporary)
     }
@@ -80,15 +81,14 @@ impl Temporary {
         self.note(own).map_err(cannot(format!("write to `{}`", own.display())))?;
         let folders: BTreeSet<&Path> = puts.iter().filter_map(|it| as_path(it.path).parent()).collect();
         // That of a submodule may not be there yet.
-        let made = fs::DirBuilder::new().recursive(true).mode(0o777).create(&home.path);
-        made.map_err(cannot(format!("make `{}`", home.path.display())))?;
-        let root = open(&home.path)?;
+        let root = folders::make(&home.top, &home.path);
+        let root = root.map_err(cannot(format!("make `{}`", home.path.display())))?;
         for folder in folders {
             let made = root.make_all(folder, 0o777);
             made.map_err(cannot(format!("make `{}`", home.path.join(folder).display())))?;
         }
         let names: Vec<&[u8]> = self.files[first..].iter().map(|(_, name)| name.as_slice()).collect();
-        write::write_as(&home.store, &puts, &names, &home.path)
+        write::write_as(&home.store, &puts, &names, (&root, &home.path))
     }
 
     /// Lists the names for whoever comes after a crash.
@@ -103,7 +103,8 @@ impl Temporary {
     pub(super) fn settle(mut self, own: &Path) -> Result<(), GitFailure> {
         let files = std::mem::take(&mut self.files);
         if !files.is_empty() {
-            let root = open(&self.folder)?;
+            let root = folders::open(&self.top, &self.folder);
+            let root = root.map_err(cannot(format!("write to `{}`", self.folder.display())))?;
             for (number, (path, name)) in files.iter().enumerate() {
                 if let Err(err) = replace(&root, as_path(name), as_path(path)) {
                     self.files = files[number..].to_vec();
@@ -118,7 +119,7 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        let Ok(root) = Folder::open(&self.folder) else { return };
+        let Ok(root) = folders::open(&self.top, &self.folder) else { return };
         for (_, name) in &self.files {
             let _ = root.remove_file(as_path(name));
             remove_empty_parents(&root, name);
@@ -168,10 +169,6 @@ fn errno(renamed: io::Result<()>) -> io::Result<Option<Errno>> {
         Ok(()) => Ok(None),
         Err(err) => Errno::from_io_error(&err).map(Some).ok_or(err),
     }
-}
-
-fn open(folder: &Path) -> Result<Folder, GitFailure> {
-    Folder::open(folder).map_err(cannot(format!("write to `{}`", folder.display())))
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl UnderWay {
         for leftover in ["index", "index.lock", "claim"] {
             remove_if_there(&folder.join(leftover)).map_err(cannot(&*what))?;
         }
-        leftovers::remove_leftovers(&home.path, &folder).map_err(cannot(&*what))?;
+        leftovers::remove_leftovers((&home.top, &home.path), &folder).map_err(cannot(&*what))?;
         let mark = locks::Mark::set(repo.path(), locks::UPDATING)?;
         let index_lock = repo.path().join("index.lock");
         take(&index_lock, &folder.join("claim"))?;

@@ -15,7 +15,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::git::{GitFailure, cannot, entries::as_path, owner::name, shell};
+use crate::{
+    git::{GitFailure, cannot, entries::as_path, owner::name, shell},
+    process::way,
+};
 
 /// Fails where a folder that is there cannot be written to.
 pub(super) fn judge(folder: &Path) -> Result<(), GitFailure> {
@@ -51,6 +54,47 @@ pub(super) fn judge_all<'a>(
     // What is no folder yet, or no real one, will be made where its parent is.
     let folders = folders.iter().map(|it| root.join(it));
     folders.filter(|it| it.symlink_metadata().is_ok_and(|it| it.is_dir())).try_for_each(|it| judge(&it))
+}
+
+/// Fails where another user could put something else in the place of a submodule, or of a folder on the way to it from
+/// the outermost working tree: what belongs to the submodule would be written there.
+pub(super) fn judge_way(top: &Path, folder: &Path) -> Result<(), GitFailure> {
+    let git = folder.join(".git");
+    let mut way: Vec<&Path> = git.ancestors().take_while(|it| it.starts_with(top)).collect();
+    way.reverse();
+    for at in way {
+        let Ok(metadata) = fs::symlink_metadata(at) else { return Ok(()) };
+        if let Some((path, who, is_theirs)) = who_else(at, &metadata, at == git) {
+            let (shown, own, word) = (path.display(), shell::word(&name(geteuid())), shell::path_word(&path));
+            let mend = if is_theirs { format!("chown -hR {own} {word}") } else { format!("chmod go-w {word}") };
+            return Err(GitFailure::permanent(format!(
+                "`{shown}` {who}, so something else could take its place, and this hook works as {own}, who writes \
+                 nothing there: `{mend}` mends that, or `user:` names who works"
+            )));
+        }
+        if !metadata.is_dir() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Who else may change a part of the way to a submodule, as a clause, and whether it is theirs. To root it matters who
+/// may write to a folder, too, and all that is in a repository.
+fn who_else(at: &Path, metadata: &fs::Metadata, is_repository: bool) -> Option<(PathBuf, String, bool)> {
+    let own = geteuid();
+    if metadata.uid() != own.as_raw() {
+        return Some((at.to_owned(), format!("belongs to `{}`", name(Uid::from_raw(metadata.uid()))), true));
+    }
+    if !own.is_root() {
+        return None;
+    }
+    let (path, who) = match is_repository && metadata.is_dir() {
+        true => way::not_roots_alone(at)?,
+        false => (at.to_owned(), way::who_besides_root(at, metadata)?),
+    };
+    let is_theirs = fs::symlink_metadata(&path).is_ok_and(|it| it.uid() != own.as_raw());
+    Some((path, who, is_theirs))
 }
 
 /// Fails where a file cannot be written to, or, if it is not there, not be made.

@@ -8,15 +8,23 @@ use super::repository::LocalRepo;
 use crate::git::{
     Cause, Fetched, GitFailure, Verdict,
     progress::{plain, say},
+    transport::journey::{Journey, NamedBy},
 };
 use crate::model::push::{CommitFacts, CommitId, RefName};
 
 /// A commit that the remote does not have.
-pub(in crate::git) fn gone(commit: &CommitId) -> GitFailure {
+pub(in crate::git) fn gone(commit: &CommitId, journey: &Journey) -> GitFailure {
     let short = commit.short();
-    GitFailure::permanent(format!(
-        "commit {short} is no longer on the remote (was the branch force-pushed or deleted?)"
-    ))
+    GitFailure::permanent(match &journey.named_by {
+        NamedBy::Hook => {
+            format!("commit {short} is no longer on the remote (was the branch force-pushed or deleted?)")
+        }
+        NamedBy::Gitmodules { .. } => format!(
+            "commit {short}, which the commit around it wants, is not on the remote {}: most likely it was never pushed \
+             there (`git push --recurse-submodules=on-demand` pushes both), or its branch was force-pushed or deleted",
+            journey.remote.shown()
+        ),
+    })
 }
 
 /// A repository whose ids are longer than libgit2 takes.

@@ -223,7 +223,7 @@ fn ask_for_commit(
         reach = deepen(mirror, journey, named, times)?;
         times += 1;
     }
-    find(repo, commit).map(drop).ok_or_else(|| gone(commit))
+    find(repo, commit).map(drop).ok_or_else(|| gone(commit, journey))
 }
 
 /// Whether a repository has no more of the history than was needed so far.

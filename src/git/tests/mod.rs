@@ -22,6 +22,10 @@ mod depth;
 
 mod submodules;
 
+mod modules;
+
+mod strangers;
+
 mod lfs;
 
 mod https;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Another repository in the room, with one commit of these files.
-fn repository(room: &Room, name: &str, files: &[(&str, &str)]) -> String {
+pub(super) fn repository(room: &Room, name: &str, files: &[(&str, &str)]) -> String {
     let folder = room.path(name);
     fs::create_dir_all(&folder).expect("a folder");
     git(&folder, &["init", "-q", "-b", "main"]);
@@ -23,7 +23,7 @@ fn repository(room: &Room, name: &str, files: &[(&str, &str)]) -> String {
     commit_in(room, name, files)
 }
 
-fn commit_in(room: &Room, name: &str, files: &[(&str, &str)]) -> String {
+pub(super) fn commit_in(room: &Room, name: &str, files: &[(&str, &str)]) -> String {
     let folder = room.path(name);
     write_files(&folder, &files.iter().map(|(path, text)| (*path, Some(text.as_bytes()))).collect::<Vec<_>>());
     git(&folder, &["add", "-A"]);
@@ -32,7 +32,7 @@ fn commit_in(room: &Room, name: &str, files: &[(&str, &str)]) -> String {
 }
 
 /// Commits that `outer` has `commit` of the repository at `url` at `path`.
-fn embed(room: &Room, outer: &str, (name, path, url): (&str, &str, &str), commit: &str) -> CommitId {
+pub(super) fn embed(room: &Room, outer: &str, (name, path, url): (&str, &str, &str), commit: &str) -> CommitId {
     let folder = room.path(outer);
     fs::create_dir_all(folder.join(path)).expect("a folder");
     for (key, value) in [("path", path), ("url", url)] {
@@ -45,7 +45,7 @@ fn embed(room: &Room, outer: &str, (name, path, url): (&str, &str, &str), commit
 }
 
 /// A room whose source has `lib` at `vendor/lib`, which has `deep` at `inner`, by relative URLs.
-fn nested() -> (Room, CommitId) {
+pub(super) fn nested() -> (Room, CommitId) {
     let room = Room::new();
     let deep = repository(&room, "deep", &[("d", "deep\n"), (".gitattributes", "d eol=crlf\n")]);
     repository(&room, "lib", &[("l", "lib\n")]);
@@ -56,7 +56,7 @@ fn nested() -> (Room, CommitId) {
 }
 
 /// What git itself makes of the source, without git's own data.
-fn cloned(room: &Room, arguments: &[&str]) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(super) fn cloned(room: &Room, arguments: &[&str]) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let _ = fs::remove_dir_all(room.path("reference"));
     let mut command = git_command(room.folder.path());
     command.args(["-c", "protocol.file.allow=always", "clone", "-q"]).args(arguments).args(["source", "reference"]);
@@ -64,7 +64,7 @@ fn cloned(room: &Room, arguments: &[&str]) -> BTreeMap<PathBuf, (u32, Vec<u8>)> 
     without_git(contents(&room.path("reference")))
 }
 
-fn without_git(contents: BTreeMap<PathBuf, (u32, Vec<u8>)>) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+pub(super) fn without_git(contents: BTreeMap<PathBuf, (u32, Vec<u8>)>) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     contents.into_iter().filter(|(path, _)| !path.components().any(|it| it.as_os_str() == ".git")).collect()
 }
 
@@ -209,7 +209,7 @@ fn a_link_in_place_of_a_submodule_or_above_it_leads_nowhere() {
 }
 
 /// Takes a submodule out of the source, with what `.gitmodules` says of it.
-fn remove_submodule(room: &Room, name: &str, path: &str) {
+pub(super) fn remove_submodule(room: &Room, name: &str, path: &str) {
     git(&room.source(), &["config", "-f", ".gitmodules", "--remove-section", &format!("submodule.{name}")]);
     git(&room.source(), &["update-index", "--force-remove", path]);
     git(&room.source(), &["add", ".gitmodules"]);

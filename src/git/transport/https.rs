@@ -1,6 +1,7 @@
 //! Git over `https://` and `http://`, by reqwest and rustls.
 //!
-//! Invariant: credentials go to the remote's own host alone, and a redirect never leads to another one.
+//! Invariant: credentials go to the remote's own host alone. A redirect leads to another one only where nothing is shown,
+//! the repository is a submodule, and its URL might as well have named that host.
 
 use std::{
     cell::RefCell,
@@ -22,9 +23,9 @@ use reqwest::{
 };
 
 use super::{
-    journey::{Advertised, Journey, Trouble},
+    journey::{Advertised, Journey, NamedBy, Trouble},
     pack_stream::PackStream,
-    private_network::OpenNetwork,
+    private_network::{self, OpenNetwork},
     ref_stream::RefStream,
 };
 use crate::git::{GitFailure, LoginProof, progress::plain, remote::Remote};
@@ -34,6 +35,9 @@ const CONNECT: Duration = Duration::from_secs(30);
 
 const REDIRECTS_MAX: usize = 5;
 
+/// What a list of refs is below its repository.
+const SUFFIX: &str = "/info/refs";
+
 /// What a list of refs is called.
 const REFS_TYPE: &str = "application/x-git-upload-pack-advertisement";
 
@@ -42,7 +46,8 @@ const USER_AGENT: &str = concat!("git/2.0 (landfall ", env!("CARGO_PKG_VERSION")
 
 /// One remote's connection.
 pub(in crate::git) struct Https {
-    client: Client,
+    /// Another one where a redirect leads to a host that the hook vouches for as little as it does for others.
+    client: RefCell<Client>,
     /// Moved by a redirect of the first request.
     base: RefCell<Url>,
     login: Option<(String, String)>,
@@ -54,22 +59,18 @@ impl Https {
         let Remote::Http { url, .. } = &journey.remote else {
             return Err(GitFailure::other("this remote is not one for HTTP"));
         };
-        let client = match journey.is_vouched_for {
-            true => client(journey.silence),
-            false => client_of_open_network(journey.silence),
-        };
-        let client = client.inspect_err(|failure| journey.trouble.note(failure))?;
-        let login = login(journey);
+        let client =
+            client_for(journey, journey.is_vouched_for).inspect_err(|failure| journey.trouble.note(failure))?;
+        let (client, login) = (RefCell::new(client), login(journey));
         Ok(Self { client, base: RefCell::new(url.clone()), login, journey: journey.clone() })
     }
 
-    /// Asks for the refs, following redirects on the same host.
+    /// Asks for the refs, following redirects.
     fn ask_for_refs(&self) -> Result<Response, GitFailure> {
-        const SUFFIX: &str = "/info/refs";
         let mut url = below(&self.base.borrow(), "info/refs");
         url.set_query(Some("service=git-upload-pack"));
         for _ in 0..=REDIRECTS_MAX {
-            let request = self.client.get(url.clone()).header(CACHE_CONTROL, "no-cache");
+            let request = self.client.borrow().get(url.clone()).header(CACHE_CONTROL, "no-cache");
             let answer = send(self.with_login(request), &url)?;
             if !answer.status().is_redirection() {
                 if let Some(path) = url.path().strip_suffix(SUFFIX) {
@@ -78,11 +79,36 @@ impl Https {
                     base.set_path(path);
                     self.base.replace(base);
                 }
-                return judge(answer, &url, REFS_TYPE, self.login.is_some());
+                return judge(answer, &url, REFS_TYPE, (&self.journey, self.login.is_some()));
             }
-            url = redirected(&url, &answer)?;
+            url = self.redirected(&url, &answer)?;
         }
         Err(GitFailure::permanent(format!("`{}` redirects more than {REDIRECTS_MAX} times", shown(&url))))
+    }
+
+    /// Where a redirect of the first request leads. The URL of a submodule is whatever a commit says, so where nothing is
+    /// shown, another one is as good, if it is judged as that was.
+    fn redirected(&self, url: &Url, answer: &Response) -> Result<Url, GitFailure> {
+        let named_by = &self.journey.named_by;
+        let target = target(url, answer)?;
+        let remote = Remote::Http { url: target.clone(), login: None };
+        match named_by {
+            NamedBy::Hook => redirected(url, answer),
+            NamedBy::Gitmodules { .. } if stays(url, &target) => Ok(target),
+            NamedBy::Gitmodules { .. } if self.login.is_none() && may_lead_elsewhere(url, &target) => {
+                let is_vouched_for = private_network::judge(&remote, named_by).map_err(|why| GitFailure {
+                    reason: format!("`{}` redirects: {}", shown(url), why.reason),
+                    ..why
+                })?;
+                self.client.replace(client_for(&self.journey, is_vouched_for)?);
+                Ok(target)
+            }
+            NamedBy::Gitmodules { .. } => Err(GitFailure::permanent(format!(
+                "`{}` redirects to `{}`; if that is right, change its URL in `.gitmodules`",
+                shown(url),
+                shown(&target)
+            ))),
+        }
     }
 
     fn with_login(&self, request: RequestBuilder) -> RequestBuilder {
@@ -90,6 +116,14 @@ impl Https {
             Some((username, password)) => request.basic_auth(username, Some(password)),
             None => request,
         }
+    }
+}
+
+/// The client of a journey, to a host that the hook vouches for, or to another one.
+fn client_for(journey: &Journey, is_vouched_for: bool) -> Result<Client, GitFailure> {
+    match is_vouched_for {
+        true => client(journey.silence),
+        false => client_of_open_network(journey.silence),
     }
 }
 
@@ -136,7 +170,7 @@ impl SmartSubtransport for Https {
             }
             Service::UploadPack => {
                 let url = below(&self.base.borrow(), "git-upload-pack");
-                let request = self.client.post(url.clone());
+                let request = self.client.borrow().post(url.clone());
                 let request = request.header(CONTENT_TYPE, "application/x-git-upload-pack-request");
                 let request = self.with_login(request.header(ACCEPT, "application/x-git-upload-pack-result"));
                 let has_login = self.login.is_some();
@@ -178,8 +212,9 @@ impl Read for HttpStream {
             && let Exchange::Asking { request, url, body, has_login } =
                 std::mem::replace(&mut self.exchange, Exchange::Broken)
         {
-            let answer = send(request.body(body), &url)
-                .and_then(|answer| judge(answer, &url, "application/x-git-upload-pack-result", has_login));
+            let answer = send(request.body(body), &url).and_then(|answer| {
+                judge(answer, &url, "application/x-git-upload-pack-result", (&self.journey, has_login))
+            });
             self.exchange =
                 Exchange::Answered(Box::new(answer.map_err(|failure| note(&self.journey.trouble, failure))?));
         }
@@ -295,16 +330,30 @@ fn with_causes(err: &dyn std::error::Error) -> String {
     plain(text.as_bytes())
 }
 
-/// Where a redirect leads, if it stays with the host.
-pub(in crate::git) fn redirected(url: &Url, answer: &Response) -> Result<Url, GitFailure> {
+/// Where a redirect leads.
+fn target(url: &Url, answer: &Response) -> Result<Url, GitFailure> {
     let location = answer.headers().get(LOCATION).and_then(|it| it.to_str().ok());
-    let Some(target) = location.and_then(|it| url.join(it).ok()) else {
-        return Err(GitFailure::permanent(format!("`{}` redirects to nowhere", shown(url))));
-    };
+    let target = location.and_then(|it| url.join(it).ok());
+    target.ok_or_else(|| GitFailure::permanent(format!("`{}` redirects to nowhere", shown(url))))
+}
+
+/// Whether a redirect stays with the host.
+fn stays(url: &Url, target: &Url) -> bool {
     let is_upgrade = url.scheme() == "http" && target.scheme() == "https";
     let is_same_port = url.port_or_known_default() == target.port_or_known_default();
-    let stays = url.host_str() == target.host_str() && (is_upgrade || is_same_port && url.scheme() == target.scheme());
-    if !stays {
+    url.host_str() == target.host_str() && (is_upgrade || is_same_port && url.scheme() == target.scheme())
+}
+
+/// Whether a redirect to another host leads to a list of refs, shows nothing there, and is no less safe.
+fn may_lead_elsewhere(url: &Url, target: &Url) -> bool {
+    let is_as_safe = target.scheme() == "https" || url.scheme() == "http" && target.scheme() == "http";
+    is_as_safe && target.username().is_empty() && target.password().is_none() && target.path().ends_with(SUFFIX)
+}
+
+/// Where a redirect leads, if it stays with the host.
+pub(in crate::git) fn redirected(url: &Url, answer: &Response) -> Result<Url, GitFailure> {
+    let target = target(url, answer)?;
+    if !stays(url, &target) {
         let (from, to) = (shown(url), shown(&target));
         return Err(GitFailure::permanent(format!(
             "`{from}` redirects to `{to}`; if that is right, make it the remote"
@@ -322,27 +371,45 @@ fn is_dumb(answer: Response) -> bool {
     is_read && begin.len() == 41 && begin[..40].iter().all(u8::is_ascii_hexdigit) && begin[40] == b'\t'
 }
 
+/// How we get in where we show nothing.
+fn access(url: &Url, journey: &Journey) -> String {
+    let is_own = matches!(&journey.remote, Remote::Http { url: own, .. } if stays(own, url));
+    let host = (Remote::Http { url: url.clone(), login: None }).host().unwrap_or_default();
+    match journey.named_by {
+        NamedBy::Hook => "`deploy.credentials` sets them".to_owned(),
+        NamedBy::Gitmodules { .. } if !is_own => {
+            "a redirect led there, and nothing is shown where one leads: change its URL in `.gitmodules`".to_owned()
+        }
+        NamedBy::Gitmodules { .. } if journey.remote.is_in_the_clear() => {
+            "a submodule is shown none over plain http: change its URL in `.gitmodules` to one of https".to_owned()
+        }
+        NamedBy::Gitmodules { .. } => format!("add one with `host: {host}` to `deploy.credentials`"),
+    }
+}
+
 /// The answer, if it is one of a git server that lets us in.
-fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Result<Response, GitFailure> {
+fn judge(
+    answer: Response,
+    url: &Url,
+    media_type: &str,
+    (journey, has_login): (&Journey, bool),
+) -> Result<Response, GitFailure> {
     let status = answer.status();
     let shown = shown(url);
     let refused = match status {
         StatusCode::UNAUTHORIZED if has_login => format!("`{shown}` does not accept the token"),
         StatusCode::UNAUTHORIZED => {
-            format!(
-                "`{shown}` asks for credentials (or is not there): `deploy.credentials` sets them, and only the host of \
-                 `deploy.remote` is shown them"
-            )
+            format!("`{shown}` asks for credentials (or is not there): {}", access(url, journey))
         }
         StatusCode::FORBIDDEN if !has_login => {
-            format!("`{shown}` is forbidden to us, who show nothing there: `deploy.credentials` sets what is shown")
+            format!("`{shown}` is forbidden to us, who show nothing there: {}", access(url, journey))
         }
         StatusCode::FORBIDDEN => format!("`{shown}` is forbidden to us: the token has no right to read it"),
         StatusCode::NOT_FOUND | StatusCode::GONE if has_login => {
             format!("there is no repository at `{shown}`, or the token may not read it")
         }
         StatusCode::NOT_FOUND | StatusCode::GONE => {
-            format!("there is no repository at `{shown}`, or it is private: set `deploy.credentials`")
+            format!("there is no repository at `{shown}`, or it is private: {}", access(url, journey))
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
             return Err(GitFailure::fetch(format!("`{shown}` answers {status}")));
@@ -364,4 +431,32 @@ fn judge(answer: Response, url: &Url, media_type: &str, has_login: bool) -> Resu
         _ => return Ok(answer),
     };
     Err(GitFailure::permanent(refused))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::Url;
+
+    use super::may_lead_elsewhere;
+
+    #[test]
+    fn a_redirect_to_another_host_is_no_less_safe_and_leads_to_a_list_of_refs() {
+        let may_lead = |from: &str, to: &str| {
+            let url = |text: &str| Url::parse(text).expect(text);
+            may_lead_elsewhere(&url(from), &url(to))
+        };
+        let from = "https://www.example.org/a/info/refs?service=git-upload-pack";
+        assert!(may_lead(from, "https://example.org/a/info/refs?service=git-upload-pack"));
+        assert!(may_lead("http://www.example.org/a/info/refs", "http://example.org/a/info/refs"));
+        for to in [
+            "http://example.org/a/info/refs",
+            "https://x:y@example.org/a/info/refs",
+            "https://x@example.org/a/info/refs",
+            "https://example.org/login",
+            "file:///a/info/refs",
+            "ftp://example.org/a/info/refs",
+        ] {
+            assert!(!may_lead(from, to), "{to}");
+        }
+    }
 }

@@ -12,12 +12,25 @@ use std::{
 use crate::git::{GitFailure, Login, LoginProof, progress::Meter, remote::Remote};
 use crate::model::{secret::Secret, size::Size};
 
+/// Who names a remote.
+#[derive(Clone, Debug)]
+pub(in crate::git) enum NamedBy {
+    /// The hook, or a person.
+    Hook,
+    /// The `.gitmodules` of another repository, which the hook's remote led to.
+    Gitmodules {
+        /// The remote that the hook names.
+        hooks_remote: Remote,
+    },
+}
+
 /// Where a fetch goes, for the transports that libgit2 makes on the way.
 #[derive(Clone)]
 pub(in crate::git) struct Journey {
     pub(in crate::git) remote: Remote,
     /// What is shown there; `None`: nothing of ours, and ssh goes by the user's configuration.
     pub(in crate::git) proof: Option<LoginProof>,
+    pub(in crate::git) named_by: NamedBy,
     /// Whether the hook names it, or it is where what the hook names is; another one may not be in a private network.
     pub(in crate::git) is_vouched_for: bool,
     /// How long the far side may say nothing.
@@ -31,10 +44,16 @@ pub(in crate::git) struct Journey {
 
 impl Journey {
     /// The way to a remote, with what may be shown there, and for how long that may say nothing.
-    pub(in crate::git) fn new(logins: &[Login], silence: Duration, remote: &Remote, is_vouched_for: bool) -> Self {
+    pub(in crate::git) fn new(
+        logins: &[Login],
+        silence: Duration,
+        remote: &Remote,
+        (named_by, is_vouched_for): (NamedBy, bool),
+    ) -> Self {
         Self {
             remote: remote.clone(),
             proof: choose(logins, None, remote),
+            named_by,
             is_vouched_for,
             silence,
             trouble: Trouble::default(),

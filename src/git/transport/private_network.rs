@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::git::remote::Remote;
+use super::journey::NamedBy;
+use crate::git::{GitFailure, remote::Remote};
 
 /// Finds addresses of the open network alone.
 pub(in crate::git) struct OpenNetwork;
@@ -21,6 +22,21 @@ impl Resolve for OpenNetwork {
                 false => Ok(Box::new(open.into_iter()) as Addrs),
             }
         })
+    }
+}
+
+/// Whether a remote may be in a private network: the hook names it, or it is where what the hook names is. One that may
+/// not be there, and is, is refused.
+pub(in crate::git) fn judge(remote: &Remote, named_by: &NamedBy) -> Result<bool, GitFailure> {
+    let is_vouched_for = match named_by {
+        NamedBy::Hook => true,
+        NamedBy::Gitmodules { hooks_remote } => hooks_remote.has_door_of(remote) || is_in_private_network(hooks_remote),
+    };
+    match remote.host().filter(|it| !is_vouched_for && leads_inside(it)) {
+        Some(host) => Err(GitFailure::permanent(format!(
+            "it is at `{host}`, in a private network where the remote of the hook is not"
+        ))),
+        None => Ok(is_vouched_for),
     }
 }
 

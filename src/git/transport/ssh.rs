@@ -170,7 +170,7 @@ mod tests {
             SILENCE,
             progress::Meter,
             remote::Remote,
-            transport::journey::{Journey, Trouble},
+            transport::journey::{Journey, NamedBy, Trouble},
         },
         model::run::FailureClass,
     };
@@ -178,8 +178,16 @@ mod tests {
     fn means(line: &str) -> (FailureClass, String) {
         let remote = Remote::parse("ssh://git@git.example.org:2222/acme/site").expect("ssh");
         let (trouble, meter) = (Trouble::default(), Meter::new());
-        let journey =
-            Journey { remote, proof: None, is_vouched_for: true, silence: SILENCE, trouble, indexed_into: None, meter };
+        let journey = Journey {
+            remote,
+            proof: None,
+            named_by: NamedBy::Hook,
+            is_vouched_for: true,
+            silence: SILENCE,
+            trouble,
+            indexed_into: None,
+            meter,
+        };
         let failure = meaning(&VecDeque::from([line.to_owned()]), &journey);
         (failure.class, failure.reason)
     }
