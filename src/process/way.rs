@@ -123,6 +123,35 @@ impl Way {
         }
         Ok(())
     }
+
+    /// Why root makes nothing at the end of the way, as far as the way is below this folder, which is named without links.
+    /// The error is a sentence.
+    pub fn judge_below(&self, folder: &Path) -> Result<(), String> {
+        for Passed { path, owner, what } in &self.passed {
+            if !path.starts_with(folder) || path == folder {
+                continue;
+            }
+            let stat =
+                fs::symlink_metadata(path).map_err(|err| format!("cannot look at `{}`: {err}", path.display()))?;
+            // Everybody may do everything with the mode of a link.
+            let mode = if *what == What::Link { 0 } else { stat.mode() };
+            roots_alone(path, (*owner, stat.gid(), mode))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a folder of this owner, group and mode is one that root works in: nobody else may change it, or make anything
+/// in it. The error is a sentence.
+pub fn roots_alone(folder: &Path, (owner, group, mode): (u32, u32, u32)) -> Result<(), String> {
+    // Who may make a link there leads root astray, even where the sticky bit keeps them from removing anything.
+    let Some(who) = who_else(owner, of_mode(group, mode & !0o1000)) else { return Ok(()) };
+    let shown = folder.display();
+    let mend = match owner {
+        0 => format!("`chmod go-w {shown}`, or name who works with `user:`"),
+        owner => format!("name who works with `user: {}`, or `chown root {shown}`", user_name(owner)),
+    };
+    Err(format!("`{shown}` {who}, and root writes nothing where another user could lead it astray: {mend}"))
 }
 
 /// The first folder or link in a folder, however deep, that somebody else than root may change, and who.
@@ -171,11 +200,15 @@ fn who_else(owner: u32, what: What) -> Option<String> {
 }
 
 fn of_folder(metadata: &fs::Metadata) -> What {
-    match metadata.mode() {
+    of_mode(metadata.gid(), metadata.mode())
+}
+
+fn of_mode(group: u32, mode: u32) -> What {
+    match mode {
         // Where the sticky bit is, nobody renames what is another's.
         mode if mode & 0o1000 != 0 => What::Closed,
         mode if mode & 0o002 != 0 => What::Open,
-        mode if mode & 0o020 != 0 && metadata.gid() != 0 => What::OfGroup(metadata.gid()),
+        mode if mode & 0o020 != 0 && group != 0 => What::OfGroup(group),
         _ => What::Closed,
     }
 }
