@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{Access, access};
 
-use super::{ErrandFailure, Looked, cannot, say, shared};
+use super::{ErrandFailure, Looked, cannot, held, say, shared};
 use crate::{
     journal::{
         releases::{History, Release},
@@ -57,8 +57,8 @@ fn writable(site: &Site) -> Result<(), ErrandFailure> {
             ))
         });
     }
+    held::look(site)?;
     for folder in [root.to_owned(), site.releases(), site.shared(), site.own()].iter().filter(|it| it.exists()) {
-        roots_alone(folder)?;
         access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
             let folder = folder.display();
             ErrandFailure::permanent(format!(
