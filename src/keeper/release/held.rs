@@ -51,6 +51,11 @@ impl<'s> HeldSite<'s> {
         self.enter(&self.site.releases())
     }
 
+    /// The folder of what all releases share.
+    pub(super) fn shared(&self) -> Result<Folder, ErrandFailure> {
+        self.enter(&self.site.shared())
+    }
+
     /// Landfall's own folder.
     pub(super) fn own(&self) -> Result<Folder, ErrandFailure> {
         self.enter(&self.site.own())

@@ -7,19 +7,26 @@ use std::{
     os::unix::fs::{PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use fail::FailScenario;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{Yard, release};
 use crate::{
     journal::site::Site,
     keeper::release::{Answer, Errand, ErrandFailure, Order, run},
     model::{
+        deploy::SharedPath,
         name::HookName,
+        push::CommitId,
         release::Verdict,
         run::{FailureClass, RunId},
     },
+    process::beneath::Folder,
 };
 
 const NOBODY: Option<u32> = Some(65534);
@@ -50,9 +57,15 @@ impl Yard {
         run(&Errand { root: self.root(), umask: 0o022, order })
     }
 
-    fn looks(&self) -> Result<Answer, ErrandFailure> {
+    fn looks(&self, shared: &[SharedPath]) -> Result<Answer, ErrandFailure> {
         let hook = HookName::parse("site").expect("a name");
-        self.tries(Order::Look { hook, shared: Vec::new(), wanted: None })
+        self.tries(Order::Look { hook, shared: shared.to_vec(), wanted: None })
+    }
+
+    fn furnishes(&self, number: i64, shared: &[SharedPath]) -> Result<Answer, ErrandFailure> {
+        self.stage(number);
+        let commit = CommitId::parse(&"a".repeat(40)).expect("an id");
+        self.tries(Order::Furnish { run: RunId(number), commit, shared: shared.to_vec() })
     }
 
     /// Puts a link to the canary in the place of what is there.
@@ -70,6 +83,10 @@ fn is_root(name: &str) -> bool {
         println!("SKIPPED, needs root: {name}");
     }
     is_root
+}
+
+fn seeded(path: &str) -> SharedPath {
+    SharedPath { path: path.into(), required: false, seed: Some("index.html".into()), mode: Some(0o666) }
 }
 
 /// The refusal is for good, and says so much.
@@ -104,7 +121,7 @@ fn as_root_a_link_in_the_place_of_what_root_works_in_is_refused() {
     for place in places {
         let (yard, canary) = (Yard::new(), Canary::new());
         yard.leads_astray(&place(&yard.site()), &canary);
-        refused(yard.looks(), "is a link, which could lead anywhere");
+        refused(yard.looks(&[]), "is a link, which could lead anywhere");
         refused(yard.tries(Order::Prepare { run: RunId(2) }), "is a link, which could lead anywhere");
         assert!(canary.sings());
     }
@@ -123,16 +140,80 @@ fn as_root_folders_that_others_may_change_are_refused_with_the_command_that_mend
         let place = place(&yard.site());
         let mode = |mode| fs::set_permissions(&place, fs::Permissions::from_mode(mode)).expect("a mode");
         mode(0o775);
-        yard.looks().expect("root's own group is root");
+        yard.looks(&[]).expect("root's own group is root");
         chown(&place, None, NOBODY).expect("another group");
-        refused(yard.looks(), "may be changed by group `");
+        refused(yard.looks(&[]), "may be changed by group `");
         mode(0o1777);
-        refused(yard.looks(), &format!("`chmod go-w {}`", place.display()));
+        refused(yard.looks(&[]), &format!("`chmod go-w {}`", place.display()));
         refused(yard.tries(Order::Prepare { run: RunId(2) }), "may be changed by everybody");
         mode(0o755);
         chown(&place, NOBODY, None).expect("given");
-        refused(yard.looks(), "belongs to `nobody`");
+        refused(yard.looks(&[]), "belongs to `nobody`");
     }
+    scenario.teardown();
+}
+
+#[test]
+fn as_root_nothing_is_shared_below_what_others_may_change_whether_or_not_it_is_there() {
+    if !is_root("as_root_nothing_is_shared_below_what_others_may_change_whether_or_not_it_is_there") {
+        return;
+    }
+    let scenario = FailScenario::setup();
+    let yard = Yard::new();
+    let (storage, conf) = (yard.site().shared().join("storage"), yard.site().shared().join("storage/x/conf"));
+    let items = [seeded("storage/x/conf")];
+    fs::create_dir_all(&conf).expect("made");
+    chown(&conf, NOBODY, None).expect("given");
+    yard.looks(&items).expect("what is shared itself may be anybody's");
+    chown(&storage, NOBODY, None).expect("given");
+    for number in [2, 3] {
+        refused(yard.looks(&items), "storage` belongs to `nobody`, and root writes nothing");
+        refused(yard.furnishes(number, &items), "name who works with `user: nobody`, or `chown root ");
+        // And now it is not there.
+        let _ = fs::remove_dir(&conf);
+    }
+    assert!(!conf.exists());
+    chown(&storage, Some(0), None).expect("taken back");
+    fs::set_permissions(&storage, fs::Permissions::from_mode(0o777)).expect("a mode");
+    refused(yard.furnishes(4, &items), "storage` may be changed by everybody");
+    fs::set_permissions(&storage, fs::Permissions::from_mode(0o755)).expect("a mode");
+    yard.furnishes(5, &items).expect("it is root's alone");
+    let metadata = conf.metadata().expect("it is there");
+    assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == 0o666);
+    scenario.teardown();
+}
+
+#[test]
+fn a_folder_of_what_is_shared_that_is_swapped_for_a_link_leads_nothing_elsewhere() {
+    let scenario = FailScenario::setup();
+    let (yard, canary) = (Yard::new(), Canary::new());
+    let at = |name: &str| yard.site().shared().join(name);
+    fs::create_dir_all(at("storage/x")).expect("made");
+    symlink(canary.path(), at("storage/other")).expect("a link");
+    let (is_over, swaps, began) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
+    let (held, mut made) = (Folder::open(&yard.site().shared()).expect("opened"), 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let _ = renameat_with(CWD, at("storage/x"), CWD, at("storage/other"), RenameFlags::EXCHANGE);
+                swaps.fetch_add(1, Ordering::Relaxed);
+                thread::yield_now();
+            }
+        });
+        for number in 2.. {
+            made += usize::from(yard.furnishes(number, &[seeded("storage/x/conf")]).is_ok());
+            fs::remove_dir_all(yard.site().staging(RunId(number))).expect("removed");
+            for name in ["storage/x/conf", "storage/other/conf"] {
+                let _ = held.remove_file(Path::new(name));
+            }
+            let is_enough = made > 0 && swaps.load(Ordering::Relaxed) > 1_000 && began.elapsed().as_millis() > 700;
+            if is_enough || !canary.sings() || began.elapsed() > Duration::from_secs(10) {
+                break;
+            }
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    assert!(canary.sings() && made > 0, "{made} of them came to be between swaps");
     scenario.teardown();
 }
 
