@@ -8,15 +8,15 @@
 //! is there.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read, Write},
     iter::successors,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
+    os::fd::OwnedFd,
+    path::Path,
 };
 
 use jiff::Timestamp;
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{AtFlags, Mode, OFlags, fsync, open, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -30,6 +30,11 @@ use crate::{
         run::RunId,
     },
 };
+
+const RECORDS: &str = "releases.jsonl";
+
+/// Where a record is kept that has lines which cannot be read.
+const DAMAGED: &str = "releases.jsonl.damaged";
 
 /// What is read of the file at most.
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
@@ -105,7 +110,7 @@ impl History {
 
     /// What people should know of lines that cannot be read; a sentence without a full stop.
     pub fn damage(&self) -> Option<String> {
-        let (path, kept) = (self.site.records(), damaged_copy(&self.site));
+        let (path, kept) = (self.site.records(), self.site.own().join(DAMAGED));
         let lines = match self.damaged.as_slice() {
             [] => return None,
             [one] => format!("line {one} of `{}` is", path.display()),
@@ -178,26 +183,38 @@ impl History {
             !is_forgotten
         });
         let text: String = self.releases.iter().map(|it| encode(it) + "\n").collect();
-        let (path, draft) = (self.site.records(), self.site.own().join("releases.jsonl.new"));
-        let _ = fs::remove_file(&draft);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
+        let own = open_own(&self.site)?;
+        let draft = format!("{RECORDS}.new");
+        new_file(&own, &draft, text.as_bytes())?;
         if !self.damaged.is_empty() {
-            fs::copy(&path, damaged_copy(&self.site))?;
+            new_file(&own, DAMAGED, &read_records(&self.site)?)?;
             self.damaged.clear();
         }
-        fs::rename(&draft, path)?;
-        File::open(self.site.own())?.sync_all()
+        renameat(&own, draft, &own, RECORDS)?;
+        Ok(fsync(&own)?)
     }
 }
 
-fn read_records(site: &Site) -> io::Result<Vec<u8>> {
+/// The folder that the record is in. Whoever may change the one above it can put a link there, which nobody follows.
+fn open_own(site: &Site) -> io::Result<OwnedFd> {
     let folder = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = open(site.root(), folder, Mode::empty())?;
-    let own = openat(&root, ".landfall", folder | OFlags::NOFOLLOW, Mode::empty())?;
+    Ok(openat(&root, ".landfall", folder | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+/// Writes a file in the place of whatever has its name; it is on the disk when this returns.
+fn new_file(folder: &OwnedFd, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let _ = unlinkat(folder, name, AtFlags::empty());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(openat(folder, name, flags, Mode::from_raw_mode(0o644))?);
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn read_records(site: &Site) -> io::Result<Vec<u8>> {
+    let own = open_own(site)?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat(&own, "releases.jsonl", flags, Mode::empty())?);
+    let file = File::from(openat(&own, RECORDS, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a plain file"));
     }
@@ -207,11 +224,6 @@ fn read_records(site: &Site) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is too large to be one"));
     }
     Ok(bytes)
-}
-
-/// Where a record is kept that has lines which cannot be read.
-fn damaged_copy(site: &Site) -> PathBuf {
-    site.own().join("releases.jsonl.damaged")
 }
 
 fn unreadable(site: &Site, err: &io::Error) -> Unreadable {
@@ -404,5 +416,27 @@ mod tests {
         fs::write(site.records(), "password=x\n").expect("written");
         let damage = History::read(&site).expect("readable").damage().expect("a sentence");
         assert!(damage.starts_with("line 1 of `") && !damage.contains("password"), "{damage}");
+    }
+
+    #[test]
+    fn writing_follows_no_link_that_stands_where_a_file_or_the_folder_of_the_record_belongs() {
+        let (folder, site, _) = site(&[Verdict::Good, Verdict::Good]);
+        let hidden = folder.path().join("hidden");
+        fs::write(&hidden, "password=x\n").expect("written");
+        fs::write(site.records(), "torn\n").expect("written");
+        for name in ["releases.jsonl.new", "releases.jsonl.damaged"] {
+            symlink(&hidden, site.own().join(name)).expect("a link");
+        }
+        let mut history = History::read(&site).expect("readable");
+        history.write().expect("written");
+        assert_eq!(fs::read_to_string(&hidden).expect("there"), "password=x\n");
+        assert_eq!(fs::read_to_string(site.own().join("releases.jsonl.damaged")).expect("kept"), "torn\n");
+
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).expect("made");
+        fs::rename(site.own(), folder.path().join("own")).expect("moved");
+        symlink(&elsewhere, site.own()).expect("a link");
+        history.write().expect_err("refused");
+        assert_eq!(fs::read_dir(elsewhere).expect("there").count(), 0);
     }
 }

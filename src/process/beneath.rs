@@ -7,20 +7,23 @@
 //! Invariant: beneath a [`Folder`] no link is followed and no `..` is taken, whatever others do meanwhile.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::{
+            ffi::{OsStrExt, OsStringExt},
+            fs::MetadataExt,
+        },
     },
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use rustix::{
     fs::{
-        AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, mkdirat, openat,
-        openat2, renameat_with, symlinkat, unlinkat,
+        AtFlags, CWD, Dir, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Uid, fchmod, fchown, fstat, fsync,
+        mkdirat, openat, openat2, readlinkat, renameat_with, statat, symlinkat, unlinkat,
     },
     io::Errno,
 };
@@ -86,6 +89,26 @@ impl Folder {
         if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a plain file")) }
     }
 
+    /// The names of what is in it.
+    pub fn entries(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The text of a link.
+    pub fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+        let (folder, name) = self.passage(path)?;
+        let text = readlinkat(&folder, name, Vec::new())?;
+        Ok(OsString::from_vec(text.into_bytes()).into())
+    }
+
     /// A new link.
     pub fn link(&self, target: &OsStr, path: &Path) -> io::Result<()> {
         let (folder, name) = self.passage(path)?;
@@ -114,6 +137,23 @@ impl Folder {
     /// What the kernel says of it.
     pub fn stat(&self) -> io::Result<Stat> {
         Ok(fstat(&self.0)?)
+    }
+
+    /// What the kernel says of what is at a path; of a link, and not of what it leads to.
+    pub fn stat_of(&self, path: &Path) -> io::Result<Stat> {
+        let (folder, name) = self.passage(path)?;
+        Ok(statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW)?)
+    }
+
+    /// Changes the mode of what is at a path, which is no link.
+    pub fn set_mode_of(&self, path: &Path, mode: u32) -> io::Result<()> {
+        let held = open_beneath(self.as_fd(), path, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        Ok(fchmod(&held, Mode::from_raw_mode(mode))?)
+    }
+
+    /// The names in it are on the disk when this returns.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.0)?)
     }
 
     /// Changes its mode, unless it has it.
@@ -264,6 +304,13 @@ mod tests {
             let new = open(held.as_fd(), Path::new("link/new"), OFlags::CREATE | OFlags::WRONLY, Mode::RUSR);
             assert!(new.is_err() && !at("out/new").exists());
         }
+        let link = Path::new("deep/link");
+        assert_eq!(held.read_link(link).expect("a link"), at("out"));
+        assert!(held.stat_of(link).is_ok() && held.stat_of(&link.join("x")).is_err());
+        assert!(held.set_mode_of(link, 0o777).is_err() && held.set_mode_of(Path::new("deep/file"), 0o600).is_ok());
+        let mut entries = held.folder(Path::new("deep")).expect("opened").entries().expect("readable");
+        entries.sort();
+        assert_eq!(entries, ["file", "link"]);
         assert!(held.make(OsStr::new("a/b"), 0o700).is_err() && held.make(OsStr::new(".."), 0o700).is_err());
         assert!(held.make_all(Path::new("link/new"), 0o700).is_err() && !at("out/new").exists());
     }

@@ -204,6 +204,36 @@ impl Way {
         }
         Ok(reader)
     }
+
+    /// Why root makes nothing at the end of the way, as far as the way is below this folder, which is named without links.
+    /// The error is a sentence.
+    pub fn judge_below(&self, folder: &Path) -> Result<(), String> {
+        for Passed { path, owner, what } in &self.passed {
+            if !path.starts_with(folder) || path == folder {
+                continue;
+            }
+            let stat =
+                fs::symlink_metadata(path).map_err(|err| format!("cannot look at `{}`: {err}", path.display()))?;
+            // Everybody may do everything with the mode of a link.
+            let mode = if *what == What::Link { 0 } else { stat.mode() };
+            roots_alone(path, (*owner, stat.gid(), mode))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a folder of this owner, group and mode is one that root works in: nobody else may change it, or make anything
+/// in it. The error is a sentence.
+pub fn roots_alone(folder: &Path, (owner, group, mode): (u32, u32, u32)) -> Result<(), String> {
+    // Who may make a link there leads root astray, even where the sticky bit keeps them from removing anything.
+    let what = of_mode(folder, group, mode);
+    let Some(who) = who_else(owner, what) else { return Ok(()) };
+    let (shown, mend) = (folder.display(), mend(owner, what, folder));
+    let mend = match owner {
+        0 => format!("{mend}, or name who works with `user:`"),
+        owner => format!("name who works with `user: {}`, or {mend}", user_name(owner)),
+    };
+    Err(format!("`{shown}` {who}, and root writes nothing where another user could lead it astray: {mend}"))
 }
 
 /// The command that leaves a folder or link to root.
@@ -265,8 +295,14 @@ fn of_folder(path: &Path, metadata: &fs::Metadata) -> What {
     match metadata.mode() {
         // Where the sticky bit is, nobody renames what is another's.
         mode if metadata.is_dir() && mode & 0o1000 != 0 && mode & 0o022 != 0 => What::Sticky,
+        mode => of_mode(path, metadata.gid(), mode),
+    }
+}
+
+fn of_mode(path: &Path, group: u32, mode: u32) -> What {
+    match mode {
         mode if mode & 0o002 != 0 => What::Open,
-        mode if mode & 0o020 != 0 && metadata.gid() != 0 => What::OfGroup(metadata.gid()),
+        mode if mode & 0o020 != 0 && group != 0 => What::OfGroup(group),
         // Where there is an access list, these bits are its mask: what it allows at most.
         mode if mode & 0o020 != 0 && names_a_writer(path) => What::ByList,
         _ => What::Closed,

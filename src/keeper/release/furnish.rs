@@ -3,15 +3,15 @@
 //! Invariant: done again it ends the same.
 
 use std::{
-    fs::{self, OpenOptions},
     io::{self, Write},
     path::Path,
 };
 
-use super::{ErrandFailure, cannot, say, shared};
+use super::{ErrandFailure, HeldSite, cannot, name_of, say, shared};
 use crate::{
     journal::site::Site,
     model::{deploy::SharedPath, push::CommitId, run::RunId},
+    process::beneath::Folder,
 };
 
 /// Does the order.
@@ -20,23 +20,26 @@ pub(super) fn furnish(site: &Site, run: RunId, commit: &CommitId, shared: &[Shar
     for item in shared {
         shared::fits(&tree, item)?;
     }
-    for item in shared {
-        shared::link(site, &tree, item)?;
+    let held = HeldSite::open(site)?;
+    let within = held.releases()?.folder(name_of(&tree)).map_err(cannot(format!("open `{}`", tree.display())))?;
+    if !shared.is_empty() {
+        let linking = shared::Linking { tree: (&within, &tree), shared: (&held.shared()?, &site.shared()) };
+        shared.iter().try_for_each(|it| linking.link(it))?;
     }
-    let revision = tree.join("REVISION");
-    if fs::symlink_metadata(&revision).is_ok_and(|it| it.is_dir()) {
+    if within.folder(Path::new("REVISION")).is_ok() {
         say("the commit has a folder named REVISION: it stays, and what commit this is stands in releases.jsonl alone");
         return Ok(());
     }
-    write_revision(&revision, commit).map_err(cannot("write REVISION"))
+    write_revision(&within, commit).map_err(cannot("write REVISION"))
 }
 
 /// As Capistrano names it, so that what reads it there reads it here. One of the commit's own gives way.
-fn write_revision(path: &Path, commit: &CommitId) -> io::Result<()> {
-    match fs::remove_file(path) {
+fn write_revision(tree: &Folder, commit: &CommitId) -> io::Result<()> {
+    let path = Path::new("REVISION");
+    match tree.remove_file(path) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         Ok(()) | Err(_) => (),
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    let mut file = tree.create(path, 0o666)?;
     file.write_all(format!("{commit}\n").as_bytes())
 }

@@ -4,13 +4,12 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use rustix::fs::{Access, access};
 
-use super::{ErrandFailure, Looked, cannot, say, shared};
+use super::{ErrandFailure, Looked, cannot, held, say, shared};
 use crate::{
     journal::{
         releases::{History, Release},
@@ -21,7 +20,6 @@ use crate::{
         name::HookName,
         release::{ReleaseName, Verdict},
     },
-    process::way::user_name,
 };
 
 /// Does the order.
@@ -57,8 +55,8 @@ fn writable(site: &Site) -> Result<(), ErrandFailure> {
             ))
         });
     }
+    held::look(site)?;
     for folder in [root.to_owned(), site.releases(), site.shared(), site.own()].iter().filter(|it| it.exists()) {
-        roots_alone(folder)?;
         access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_| {
             let folder = folder.display();
             ErrandFailure::permanent(format!(
@@ -67,19 +65,6 @@ fn writable(site: &Site) -> Result<(), ErrandFailure> {
         })?;
     }
     Ok(())
-}
-
-/// Root writes only where root alone can: in a folder of another user, a link could lead it anywhere.
-pub(super) fn roots_alone(folder: &Path) -> Result<(), ErrandFailure> {
-    let owner = fs::symlink_metadata(folder).map_or(0, |it| it.uid());
-    if owner == 0 || !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let (shown, owner) = (folder.display(), user_name(owner));
-    Err(ErrandFailure::permanent(format!(
-        "`{shown}` belongs to `{owner}`, and root writes nothing where another user could lead it astray: name who works \
-         with `user: {owner}`, or `chown root {shown}`"
-    )))
 }
 
 fn live_link(site: &Site, hook: &HookName) -> Result<Option<PathBuf>, ErrandFailure> {

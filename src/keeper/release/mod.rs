@@ -8,6 +8,7 @@
 
 mod form;
 
+mod held;
 mod look;
 
 mod furnish;
@@ -26,7 +27,7 @@ mod tidy;
 mod tests;
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder},
     io::{self, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -36,6 +37,7 @@ use std::{
 use rustix::{fs::Mode, process::umask};
 use serde::{Deserialize, Serialize};
 
+use self::held::HeldSite;
 pub use self::in_use::in_use;
 use crate::{
     journal::{
@@ -51,6 +53,7 @@ use crate::{
         run::RunId,
     },
     process::{
+        beneath::Folder,
         errand::{self, ErrandFailure},
         text_form,
     },
@@ -200,7 +203,7 @@ fn run(errand: &Errand) -> Result<Answer, ErrandFailure> {
         Order::Look { hook, shared, wanted } => {
             look::look(&site, hook, shared, wanted.as_ref()).map(|it| Answer::Looked(Box::new(it)))
         }
-        Order::Prepare { run } => prepare(&site).and_then(|()| make_room(&site, *run)).map(|()| Answer::Done),
+        Order::Prepare { run } => prepare(&site, *run).map(|()| Answer::Done),
         Order::Furnish { run, commit, shared } => furnish::furnish(&site, *run, commit, shared).map(|()| Answer::Done),
         Order::Seal { release } => seal::seal(&site, release).map(|()| Answer::Done),
         Order::Switch { run, link } => switch::switch(&site, *run, link).map(|()| Answer::Done),
@@ -212,18 +215,16 @@ fn run(errand: &Errand) -> Result<Answer, ErrandFailure> {
     }
 }
 
-/// The folders that a new tree needs.
-fn prepare(site: &Site) -> Result<(), ErrandFailure> {
-    for folder in [site.root().to_owned(), site.releases(), site.shared(), site.own()] {
-        make_folder(&folder)?;
-    }
-    Ok(())
-}
-
-/// A tree of that run's number may be there where the state folder was lost, and numbers began anew.
-fn make_room(site: &Site, run: RunId) -> Result<(), ErrandFailure> {
+/// The folders that a new tree needs, and room for it: one of that run's number may be there where the state folder was
+/// lost, and numbers began anew.
+fn prepare(site: &Site, run: RunId) -> Result<(), ErrandFailure> {
+    let held = HeldSite::make(site)?;
+    let releases = held.releases()?;
     let staging = site.staging(run);
-    if fs::symlink_metadata(&staging).is_ok() { tidy::set_aside(site, &staging, run) } else { Ok(()) }
+    match releases.stat_of(name_of(&staging)) {
+        Ok(_) => tidy::set_aside(site, (&releases, &held.own()?), &staging, run),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Writes down what is known of a release by now.
@@ -240,6 +241,11 @@ fn write_down(history: &mut History) -> Result<(), ErrandFailure> {
     history.write().map_err(cannot("write down what is known of the releases"))
 }
 
+/// The name of a path in the folder that it is in.
+fn name_of(path: &Path) -> &Path {
+    Path::new(path.file_name().unwrap_or_default())
+}
+
 /// A folder that is there afterwards.
 fn make_folder(folder: &Path) -> Result<(), ErrandFailure> {
     match DirBuilder::new().mode(0o777).create(folder) {
@@ -252,9 +258,8 @@ fn make_folder(folder: &Path) -> Result<(), ErrandFailure> {
 }
 
 /// The names in a folder are on the disk when this returns.
-fn sync_folder(folder: &Path) -> Result<(), ErrandFailure> {
-    let synced = File::open(folder).and_then(|it| it.sync_all());
-    synced.map_err(cannot(format!("flush `{}`", folder.display())))
+fn sync_folder(folder: &Folder, path: &Path) -> Result<(), ErrandFailure> {
+    folder.sync().map_err(cannot(format!("flush `{}`", path.display())))
 }
 
 /// Writes one line for people. That nobody reads it is no reason to fail.

@@ -2,11 +2,11 @@
 //!
 //! Invariant: a tree under its final name is complete, on the disk, and on record.
 
-use std::{fs::File, os::unix::fs::MetadataExt, path::Path};
+use std::{os::unix::fs::MetadataExt, path::Path};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with, syncfs};
+use rustix::fs::{RenameFlags, syncfs};
 
-use super::{ErrandFailure, cannot, sync_folder, write_down};
+use super::{ErrandFailure, HeldSite, cannot, name_of, sync_folder, write_down};
 use crate::journal::{
     releases::{History, Release},
     site::Site,
@@ -16,18 +16,20 @@ use crate::journal::{
 pub(super) fn seal(site: &Site, release: &Release) -> Result<(), ErrandFailure> {
     let (staging, tree) = (site.staging(release.run), site.release(&release.name));
     let what = || format!("complete `{}`", tree.display());
+    let releases = HeldSite::open(site)?.releases()?;
     let size_bytes = size_of(&staging);
     // A power failure after the switch must not leave a live tree of empty files.
-    let folder = File::open(&staging).map_err(cannot(what()))?;
+    let folder = releases.folder(name_of(&staging)).map_err(cannot(what()))?;
     syncfs(&folder).map_err(cannot(what()))?;
     fail::fail_point!("seal-synced");
     let mut history = History::read(site)?;
     history.add(Release { size_bytes, ..release.clone() });
     write_down(&mut history)?;
     fail::fail_point!("seal-recorded");
-    renameat_with(CWD, &staging, CWD, &tree, RenameFlags::NOREPLACE).map_err(cannot(what()))?;
+    let renamed = releases.rename(name_of(&staging), (&releases, name_of(&tree)), RenameFlags::NOREPLACE);
+    renamed.map_err(cannot(what()))?;
     fail::fail_point!("seal-renamed");
-    sync_folder(&site.releases())
+    sync_folder(&releases, &site.releases())
 }
 
 /// Bytes in the files below a folder. A file of several names counts each time, and what cannot be looked at, which

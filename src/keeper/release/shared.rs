@@ -4,20 +4,28 @@
 //! * What the commit has at the same path gives way to the link; it is still in the repository.
 //! * A `required` path that nobody has put there is an error before anything changes.
 //!
-//! Invariant: no link of the commit's or of `shared/` leads a path of ours out of the tree or out of `shared/`.
+//! Invariant: no link of the commit's or of `shared/` leads a path of ours out of the tree or out of `shared/`, and root
+//! makes nothing there in a folder that anybody else may change. All is made by descriptors.
 
 use std::{
-    fs, io,
-    os::unix::fs::{PermissionsExt, symlink},
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
 
-use super::{
-    ErrandFailure, cannot,
-    look::{is_absent, roots_alone},
-    make_folder, say,
+use nix::unistd::geteuid;
+use rustix::fs::{FileType, RenameFlags};
+
+use super::{ErrandFailure, cannot, held::no_folder, look::is_absent, say};
+use crate::{
+    journal::site::Site,
+    model::deploy::SharedPath,
+    process::{beneath::Folder, clear::remove_all, way},
 };
-use crate::{journal::site::Site, model::deploy::SharedPath};
+
+/// What a copy is called in `shared/` until it is complete.
+const DRAFT: &str = ".landfall-seed";
 
 /// Looks whether what is required is there, and whether what is there stays inside.
 pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), ErrandFailure> {
@@ -25,12 +33,7 @@ pub(super) fn look(site: &Site, shared: &[SharedPath]) -> Result<(), ErrandFailu
     let mut missing = Vec::new();
     for item in shared {
         let place = site.shared().join(&item.path);
-        stays_inside(&site.shared(), &item.path)?;
-        if !exists(&place)? {
-            // It will be made there.
-            let folders = item.path.ancestors().skip(1).map(|it| site.shared().join(it));
-            folders.filter(|it| it.exists()).try_for_each(|it| roots_alone(&it))?;
-        }
+        way_below(&site.shared(), &item.path)?;
         if item.required && item.seed.is_none() && !exists(&place)? {
             missing.push(format!("`{}`", place.display()));
         }
@@ -58,66 +61,102 @@ fn leads_back(site: &Site, shared: &[SharedPath]) -> Result<(), ErrandFailure> {
     )))
 }
 
-/// Links one path of the tree to what is shared.
-pub(super) fn link(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), ErrandFailure> {
-    let (ours, place) = (tree.join(&item.path), site.shared().join(&item.path));
-    stays_inside(&site.shared(), &item.path)?;
-    if !exists(&place)? {
-        begin(site, tree, item)?;
-    }
-    make_parents(tree, &item.path)?;
-    match fs::symlink_metadata(&ours) {
-        Ok(metadata) => {
-            let removed = if metadata.is_dir() { fs::remove_dir_all(&ours) } else { fs::remove_file(&ours) };
+/// A tree, and what it is linked to: each held, with its path.
+pub(super) struct Linking<'a> {
+    /// The tree in the making.
+    pub tree: (&'a Folder, &'a Path),
+    /// What all releases share.
+    pub shared: (&'a Folder, &'a Path),
+}
+
+impl Linking<'_> {
+    /// Links one path of the tree to what is shared.
+    pub(super) fn link(&self, item: &SharedPath) -> Result<(), ErrandFailure> {
+        let (tree, ours) = (self.tree.0, self.tree.1.join(&item.path));
+        let place = way_below(self.shared.1, &item.path)?;
+        if !is_there(self.shared, &place)? {
+            self.begin(item, &place)?;
+        }
+        make_parents(self.tree, &item.path)?;
+        if is_there(self.tree, &item.path)? {
+            let (above, name) =
+                tree.above(&item.path).map_err(cannot(format!("open the folder of `{}`", ours.display())))?;
+            let removed = remove_all(&above, name.as_os_str());
             removed.map_err(cannot(format!("remove `{}`", ours.display())))?;
             say(&format!("`{}` of the commit gives way to the shared one", item.path.display()));
         }
-        Err(err) if is_absent(&err) => (),
-        Err(err) => return Err(cannot(format!("look at `{}`", ours.display()))(err)),
+        // Out of the folders within the tree, out of the tree, out of `releases/`.
+        let up = "../".repeat(item.path.components().count() + 1);
+        let text = Path::new(&up).join("shared").join(&item.path);
+        tree.link(text.as_os_str(), &item.path).map_err(cannot(format!("link `{}`", ours.display())))
     }
-    // Out of the folders within the tree, out of the tree, out of `releases/`.
-    let up = "../".repeat(item.path.components().count() + 1);
-    let text = Path::new(&up).join("shared").join(&item.path);
-    symlink(text, &ours).map_err(cannot(format!("link `{}`", ours.display())))
+
+    /// Makes what `shared/` does not have yet, at this path without links.
+    fn begin(&self, item: &SharedPath, place: &Path) -> Result<(), ErrandFailure> {
+        let (shared, shown) = (self.shared.0, self.shared.1.join(&item.path));
+        make_parents(self.shared, place)?;
+        match &item.seed {
+            None => {
+                if self.tree.0.stat_of(&item.path).is_ok_and(|it| kind(it.st_mode) != FileType::Directory) {
+                    let path = item.path.display();
+                    return Err(ErrandFailure::permanent(format!(
+                        "`{path}` is a file of the commit, and `{}` is not there; say what it begins as: {{path: \
+                         {path}, seed: {path}}}",
+                        shown.display()
+                    )));
+                }
+                let (above, name) = shared.above(place).map_err(|err| no_folder(&shown, err))?;
+                let folder = above.make(name.as_os_str(), 0o777);
+                let folder = folder.map_err(cannot(format!("make `{}`", shown.display())))?;
+                let set = item.mode.map_or(Ok(()), |it| folder.set_mode(it));
+                set.map_err(cannot(format!("set the mode of `{}`", shown.display())))
+            }
+            Some(seed) => self.copy_seed(seed, item.mode, (place, &shown)),
+        }
+    }
+
+    /// Copies a seed. The copy comes to its name when it is complete.
+    fn copy_seed(&self, seed: &Path, mode: Option<u32>, (place, shown): (&Path, &Path)) -> Result<(), ErrandFailure> {
+        let (shared, draft) = (self.shared.0, Path::new(DRAFT));
+        let what = || format!("copy `{}` to `{}`", seed.display(), shown.display());
+        let from = below(self.tree.1, seed)?.0;
+        if !is_there(self.tree, &from)? {
+            return Err(ErrandFailure::permanent(format!("cannot {}: the commit has no such path", what())));
+        }
+        let clear = || remove_all(shared, draft.as_os_str());
+        let copied = clear().and_then(|()| copy((self.tree.0, &from), (shared, draft), 0));
+        let set = copied.and_then(|()| mode.map_or(Ok(()), |it| shared.set_mode_of(draft, it)));
+        let named = set.and_then(|()| shared.rename(draft, (shared, place), RenameFlags::empty()));
+        named.map_err(|err| {
+            // On a disk that is full, half a copy is in everybody's way.
+            let _ = clear();
+            cannot(what())(err)
+        })?;
+        say(&format!("`{}` begins as a copy of `{}`", shown.display(), seed.display()));
+        Ok(())
+    }
 }
 
-/// Makes what `shared/` does not have yet. A copy comes to its name when it is complete.
-fn begin(site: &Site, tree: &Path, item: &SharedPath) -> Result<(), ErrandFailure> {
-    let place = site.shared().join(&item.path);
-    make_parents(&site.shared(), &item.path)?;
-    match &item.seed {
-        None => {
-            if fs::symlink_metadata(tree.join(&item.path)).is_ok_and(|it| !it.is_dir()) {
-                let path = item.path.display();
-                return Err(ErrandFailure::permanent(format!(
-                    "`{path}` is a file of the commit, and `{}` is not there; say what it begins as: {{path: {path}, \
-                     seed: {path}}}",
-                    place.display()
-                )));
-            }
-            make_folder(&place)?;
-        }
-        Some(seed) => {
-            stays_inside(tree, seed)?;
-            let (from, draft) = (tree.join(seed), site.shared().join(".landfall-seed"));
-            let what = || format!("copy `{}` to `{}`", seed.display(), place.display());
-            if !exists(&from)? {
-                return Err(ErrandFailure::permanent(format!("cannot {}: the commit has no such path", what())));
-            }
-            let copied = clear(&draft).and_then(|()| copy(&from, &draft, 0)).and_then(|()| fs::rename(&draft, &place));
-            copied.map_err(|err| {
-                // On a disk that is full, half a copy is in everybody's way.
-                let _ = clear(&draft);
-                cannot(what())(err)
-            })?;
-            say(&format!("`{}` begins as a copy of `{}`", place.display(), seed.display()));
-        }
+/// The way to a path in `shared/`, without links. Root makes things there, and what is there already may be removed
+/// meanwhile: so no folder on the way may be one that somebody else may change.
+fn way_below(shared: &Path, path: &Path) -> Result<PathBuf, ErrandFailure> {
+    let (place, refusal) = below(shared, path)?;
+    match refusal {
+        Some(why) if geteuid().is_root() => Err(ErrandFailure::permanent(why)),
+        Some(_) | None => Ok(place),
     }
-    if let Some(mode) = item.mode {
-        let set = fs::set_permissions(&place, fs::Permissions::from_mode(mode));
-        set.map_err(cannot(format!("set the mode of `{}`", place.display())))?;
-    }
-    Ok(())
+}
+
+/// A path below a folder, without links but perhaps the last name, and why root makes nothing there, if so.
+fn below(folder: &Path, path: &Path) -> Result<(PathBuf, Option<String>), ErrandFailure> {
+    stays_inside(folder, path)?;
+    // What is not there yet has no links.
+    let Ok(home) = folder.canonicalize() else { return Ok((path.to_owned(), None)) };
+    let parent = folder.join(path.parent().unwrap_or(Path::new("")));
+    let way = way::look(&parent).map_err(cannot(format!("look at `{}`", parent.display())))?;
+    let standing = way.standing.strip_prefix(&home).map_err(|_| leads_out(&parent, folder))?;
+    let place = standing.join(&way.missing).join(path.file_name().unwrap_or_default());
+    Ok((place, way.judge_below(&home).err()))
 }
 
 /// Refuses a path of which a part is a link that leads out of the folder.
@@ -128,14 +167,18 @@ fn stays_inside(folder: &Path, path: &Path) -> Result<(), ErrandFailure> {
         walked.push(part);
         let is_link = fs::symlink_metadata(&walked).is_ok_and(|it| it.is_symlink());
         if is_link && !walked.canonicalize().is_ok_and(|it| it.starts_with(&home)) {
-            return Err(ErrandFailure::permanent(format!(
-                "`{}` is a link that leads out of `{}`; put the files there, or mount them there",
-                walked.display(),
-                folder.display()
-            )));
+            return Err(leads_out(&walked, folder));
         }
     }
     Ok(())
+}
+
+fn leads_out(link: &Path, folder: &Path) -> ErrandFailure {
+    ErrandFailure::permanent(format!(
+        "`{}` is a link that leads out of `{}`; put the files there, or mount them there",
+        link.display(),
+        folder.display()
+    ))
 }
 
 /// Refuses a path of which a folder is a link of the commit's, even where that stays inside: two shared paths might be
@@ -154,13 +197,17 @@ pub(super) fn fits(tree: &Path, item: &SharedPath) -> Result<(), ErrandFailure> 
     )))
 }
 
-fn make_parents(base: &Path, path: &Path) -> Result<(), ErrandFailure> {
-    let mut folder = base.to_owned();
-    for part in path.parent().unwrap_or(Path::new("")).components() {
-        folder.push(part);
-        make_folder(&folder)?;
+fn make_parents((folder, at): (&Folder, &Path), path: &Path) -> Result<(), ErrandFailure> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    folder.make_all(parent, 0o777).map_err(|err| no_folder(&at.join(parent), err))
+}
+
+fn is_there((folder, at): (&Folder, &Path), path: &Path) -> Result<bool, ErrandFailure> {
+    match folder.stat_of(path) {
+        Ok(_) => Ok(true),
+        Err(err) if is_absent(&err) => Ok(false),
+        Err(err) => Err(cannot(format!("look at `{}`", at.join(path).display()))(err)),
     }
-    Ok(())
 }
 
 fn exists(path: &Path) -> Result<bool, ErrandFailure> {
@@ -171,34 +218,37 @@ fn exists(path: &Path) -> Result<bool, ErrandFailure> {
     }
 }
 
-fn clear(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(err) if is_absent(&err) => Ok(()),
-        Err(err) => Err(err),
-    }
+fn kind(mode: u32) -> FileType {
+    FileType::from_raw_mode(mode)
 }
 
 /// Copies files, folders and such links as stay below what is copied; `depth` is how far below that this is.
-fn copy(from: &Path, to: &Path, depth: usize) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(from)?;
-    if metadata.is_symlink() {
-        let text = fs::read_link(from)?;
-        if climbs_out(&text, depth) {
-            return Err(io::Error::other(format!("`{}` is a link that leads out of it", from.display())));
+fn copy((from, path): (&Folder, &Path), (to, name): (&Folder, &Path), depth: usize) -> io::Result<()> {
+    let mode = from.stat_of(path)?.st_mode;
+    match kind(mode) {
+        FileType::Symlink => {
+            let text = from.read_link(path)?;
+            if climbs_out(&text, depth) {
+                return Err(io::Error::other(format!("`{}` is a link that leads out of it", path.display())));
+            }
+            to.link(text.as_os_str(), name)
         }
-        return symlink(text, to);
+        FileType::Directory => {
+            let (inner, copied) = (from.folder(path)?, to.make(name.as_os_str(), 0o777)?);
+            for entry in inner.entries()? {
+                let entry = Path::new(&entry);
+                copy((&inner, entry), (&copied, entry), depth + 1)?;
+            }
+            copied.set_mode(mode & 0o7777)
+        }
+        _ => copy_file(from.read(path)?, to.create(name, 0o600)?),
     }
-    if !metadata.is_dir() {
-        return fs::copy(from, to).map(drop);
-    }
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let name = entry?.file_name();
-        copy(&from.join(&name), &to.join(&name), depth + 1)?;
-    }
-    fs::set_permissions(to, metadata.permissions())
+}
+
+fn copy_file(mut from: File, mut to: File) -> io::Result<()> {
+    io::copy(&mut from, &mut to)?;
+    let mode = from.metadata()?.permissions().mode();
+    to.set_permissions(Permissions::from_mode(mode))
 }
 
 /// Whether a link so many folders below what is copied leads above it.

@@ -3,9 +3,11 @@
 //! Invariant: at every instant `current` is the whole old link or the whole new one, and when this says that it is
 //! done, it was read back.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::path::Path;
 
-use super::{ErrandFailure, cannot, look::is_absent, sync_folder, write_down};
+use rustix::fs::RenameFlags;
+
+use super::{ErrandFailure, HeldSite, cannot, look::is_absent, name_of, sync_folder, write_down};
 use crate::{
     journal::{
         releases::History,
@@ -16,21 +18,23 @@ use crate::{
 
 /// Does the order.
 pub(super) fn switch(site: &Site, run: RunId, link: &Path) -> Result<(), ErrandFailure> {
-    let (current, draft) = (site.current(), site.root().join(format!(".current-r{run}")));
+    let (current, draft) = (site.current(), format!(".current-r{run}"));
+    let (held, draft) = (HeldSite::open(site)?, Path::new(&draft));
+    let root = held.root();
     let what = || format!("let `{}` point to `{}`", current.display(), link.display());
     if !site.root().join(link).is_dir() {
         return Err(ErrandFailure::other(format!("cannot {}: there is no such folder", what())));
     }
-    match fs::remove_file(&draft) {
+    match root.remove_file(draft) {
         Err(err) if !is_absent(&err) => return Err(cannot(what())(err)),
         Ok(()) | Err(_) => (),
     }
-    symlink(link, &draft).map_err(cannot(what()))?;
+    root.link(link.as_os_str(), draft).map_err(cannot(what()))?;
     fail::fail_point!("switch-linked");
     // rename(2) puts one link in the place of the other; a folder in its place would be refused (EISDIR).
-    fs::rename(&draft, &current).map_err(cannot(what()))?;
+    root.rename(draft, (root, name_of(&current)), RenameFlags::empty()).map_err(cannot(what()))?;
     fail::fail_point!("switch-renamed");
-    sync_folder(site.root())?;
+    sync_folder(root, site.root())?;
     let is_so = site.standing().is_ok_and(|it| it == Standing::Link(link.to_owned()));
     if !is_so || !current.is_dir() {
         return Err(ErrandFailure::other(format!("cannot {}: it was done, and reads otherwise", what())));

@@ -3,6 +3,8 @@
 //! Invariant: each test is one promise.
 #![cfg(feature = "failpoints")]
 
+mod astray;
+
 use std::{
     fs,
     os::unix::fs::symlink,

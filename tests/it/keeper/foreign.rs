@@ -13,7 +13,7 @@ use std::{
 };
 
 use landfall::model::{
-    deploy::{Git, Keeping, Strategy},
+    deploy::{Git, Keeping, SharedPath, Strategy},
     job::{Job, Target},
     push::{CommitId, RefName},
     run::{Outcome, RunStep},
@@ -244,6 +244,28 @@ fn as_root_releases_are_made_by_the_owner_of_their_folder_and_never_among_folder
     let ended = releasing(0, NOBODY);
     let reason = ended.outcome().reason().unwrap_or_default();
     assert!(reason.contains("shared` belongs to `nobody`, and root writes nothing"), "{reason}");
+}
+
+#[test]
+fn as_root_what_is_shared_below_a_folder_of_another_is_refused_whether_or_not_it_is_there() {
+    if !is_root("as_root_what_is_shared_below_a_folder_of_another_is_refused_whether_or_not_it_is_there") {
+        return;
+    }
+    for is_there in [false, true] {
+        let sharing = |git: Git, bench: &Bench| {
+            let item = SharedPath { path: "storage/x/conf".into(), required: false, seed: None, mode: Some(0o777) };
+            let keeping = Keeping { shared: vec![item], ..Keeping::default() };
+            Strategy::Releases { git, path: bench.path("site"), keeping }
+        };
+        let (bench, _) = deploying("true", sharing);
+        let folder = bench.path("site/shared/storage/x");
+        fs::create_dir_all(if is_there { folder.join("conf") } else { folder }).expect("folders");
+        chown(bench.path("site/shared/storage"), Some(NOBODY), None).expect("given");
+        let ended = bench.hook(|it| it.user = Some("root".into())).finish();
+        let reason = failed_at(&ended, RunStep::Preflight);
+        assert!(reason.contains("shared/storage` belongs to `nobody`, and root writes nothing"), "{reason}");
+        assert!(reason.contains("`user: nobody`, or `chown root "), "{reason}");
+    }
 }
 
 fn releases(git: Git, bench: &Bench) -> Strategy {
