@@ -152,8 +152,10 @@ pub struct Letter {
     pub occasion: Occasion,
     /// To whom.
     pub address: Address,
-    /// How many times it has been tried before.
+    /// How many times it was handed out before.
     pub attempts: u32,
+    /// How many of these its far side has answered, and asked for later.
+    pub refusals: u32,
 }
 
 #[cfg(test)]

@@ -139,9 +139,9 @@ async fn deliver(desk: Desk, claim: LetterClaim) {
             error!(run.id = %run, "{name} is given up: {why}; {REMEDY} {run}`");
             insist(claim, |claim| desk.store.give_up(claim, &why, Timestamp::now())).await;
         }
-        Answer::Later { why, wait } => match patience::wait_after(letter.attempts) {
+        Answer::Later { why, wait } => match patience::wait_after(letter.refusals) {
             None => {
-                error!(run.id = %run, "{name} is given up after {} tries: {why}; {REMEDY} {run}`", letter.attempts + 1);
+                error!(run.id = %run, "{name} is given up after {} tries: {why}; {REMEDY} {run}`", letter.refusals + 1);
                 insist(claim, |claim| desk.store.give_up(claim, &why, Timestamp::now())).await;
             }
             Some(own) => {

@@ -11,8 +11,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// With the waits below, about three days.
 const ATTEMPTS_MAX: u32 = 80;
 
-/// The wait after the attempt that followed `attempts` earlier ones. `None`: it was the last.
-pub fn wait_after(attempts: u32) -> Option<Duration> {
+/// The wait after an answer that followed so many earlier ones. `None`: it was the last.
+pub fn wait_after(refusals: u32) -> Option<Duration> {
     let waits = ExponentialBuilder::new()
         .with_min_delay(FIRST)
         .with_factor(2.0)
@@ -20,11 +20,11 @@ pub fn wait_after(attempts: u32) -> Option<Duration> {
         .with_jitter()
         .without_max_times()
         .build();
-    if attempts + 1 >= ATTEMPTS_MAX {
+    if refusals + 1 >= ATTEMPTS_MAX {
         return None;
     }
     // Jitter adds up to the wait itself.
-    waits.into_iter().nth(attempts as usize).map(|it| it.min(LONGEST))
+    waits.into_iter().nth(refusals as usize).map(|it| it.min(LONGEST))
 }
 
 #[cfg(test)]

@@ -68,16 +68,17 @@ pub(in crate::store) fn next(tx: &Connection, now: Timestamp) -> Result<Turn, St
 fn take(tx: &Connection, letter: i64) -> Result<Letter, StoreError> {
     let mut statement = tx.prepare_cached(
         "UPDATE letter SET taken = 1, attempts = attempts + 1 WHERE letter = ?1
-         RETURNING run, occasion, address, attempts - 1",
+         RETURNING run, occasion, address, attempts - 1, refusals",
     )?;
-    let (run, occasion, address, attempts): (i64, String, String, u32) =
-        statement.query_row([letter], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    let (run, occasion, address, attempts, refusals): (i64, String, String, u32, u32) =
+        statement.query_row([letter], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?;
     Ok(Letter {
         id: LetterId(letter),
         run: RunId(run),
         occasion: known("occasion", &occasion, Occasion::parse(&occasion))?,
         address: journal::letter::decode_address(&address)?,
         attempts,
+        refusals,
     })
 }
 
@@ -117,7 +118,7 @@ pub(in crate::store) fn try_later(
 ) -> Result<(), StoreError> {
     let at = now.saturating_add(wait).unwrap_or(Timestamp::MAX);
     let mut statement = tx.prepare_cached(
-        "UPDATE letter SET due_at = ?3, taken = 0, why = ?4
+        "UPDATE letter SET due_at = ?3, taken = 0, why = ?4, refusals = refusals + 1
          WHERE letter = ?1 AND attempts = ?2 + 1 AND due_at IS NOT NULL",
     )?;
     statement.execute(params![letter.id.0, letter.attempts, millis(at), why])?;

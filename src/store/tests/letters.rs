@@ -64,7 +64,8 @@ async fn a_letter_leaves_the_outbox_only_when_it_was_sent_or_given_up() {
     let LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") else {
         panic!("it is due again");
     };
-    assert_eq!((letter.letter().id, letter.letter().attempts), (id, 1), "the same letter, tried before");
+    let tried = (letter.letter().id, letter.letter().attempts, letter.letter().refusals);
+    assert_eq!(tried, (id, 1, 1), "the same letter, tried before");
     world.store.sent(letter, world.now).await.expect("noted");
     let letters = world.store.letters_of(run).await.expect("a read");
     assert_eq!(letters[0].state, LetterState::Sent { at: world.now });
@@ -86,4 +87,5 @@ async fn a_letter_that_was_being_sent_when_the_daemon_was_killed_is_due_at_the_n
         panic!("it is due at once");
     };
     assert_eq!((again.letter().id, again.letter().run), (id, run), "the same letter, so the same Message-ID");
+    assert_eq!((again.letter().attempts, again.letter().refusals), (1, 0), "nobody has refused it");
 }
