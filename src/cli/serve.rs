@@ -58,7 +58,6 @@ pub(super) fn serve(options: Options) -> Exit {
             "there is no hooks.yaml here nor in /etc/landfall; name one with --config",
         ));
     };
-    hidden::hide();
     // Nothing has started a thread yet.
     let emptied = hidden::empty_environment_block();
     if let Err(trouble) = start_log(&options) {

@@ -4,21 +4,17 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::geteuid;
 
 use super::{GitFailure, shell};
-
-/// A user's name; in a container there may be none.
-pub(super) fn name(user: Uid) -> String {
-    User::from_uid(user).ok().flatten().map_or_else(|| user.to_string(), |it| it.name)
-}
+use crate::process::way::user_name;
 
 /// The refusal where we may not do something with a path, such as "read it", and the command that lets us.
 pub(super) fn refusal(path: &Path, what: &str) -> GitFailure {
-    let owner = fs::symlink_metadata(path).map(|it| Uid::from_raw(it.uid()));
-    let (shown, us, word) = (path.display(), name(geteuid()), shell::path_word(path));
-    let whose = owner.as_ref().map_or_else(|_| "nobody we know".to_owned(), |it| name(*it));
-    let command = match owner.is_ok_and(|it| it == geteuid()) {
+    let owner = fs::symlink_metadata(path).map(|it| it.uid());
+    let (shown, us, word) = (path.display(), user_name(geteuid().as_raw()), shell::path_word(path));
+    let whose = owner.as_ref().map_or_else(|_| "nobody we know".to_owned(), |it| user_name(*it));
+    let command = match owner.is_ok_and(|it| it == geteuid().as_raw()) {
         true => format!("chmod -R u+rwX {word}"),
         false => format!("chown -R {} {word}", shell::word(&us)),
     };

@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
-use nix::unistd::{Uid, User, geteuid};
+use nix::unistd::geteuid;
 
 use crate::{
     hooks::{
@@ -21,6 +21,7 @@ use crate::{
         push::RepoName,
         source::{Forge, Source, SourcePath},
     },
+    process::way::user_name,
 };
 
 /// What a hook needs to know of the rest of the file.
@@ -305,7 +306,7 @@ fn warn_of_who_becomes_root(section: &Section, hook: &Hook, check: &mut Check) {
     if hook.user.as_deref() != Some("root") || owner == 0 {
         return;
     }
-    let user = User::from_uid(Uid::from_raw(owner)).ok().flatten().map_or_else(|| owner.to_string(), |it| it.name);
+    let user = user_name(owner);
     let shown = path.display();
     let message =
         format!("`{}: root` runs steps as root in `{shown}`, so its owner `{user}` can become root", field.path);

@@ -83,7 +83,7 @@ use crate::{
     },
     model::limits::RunLimits,
     model::run::{FailureClass, Mood, Outcome, RunStep},
-    process::{hidden, user::Account},
+    process::user::Account,
 };
 
 /// The longest message of secrets.
@@ -108,7 +108,6 @@ enum NotStarted {
 /// Standard input is the message of secrets, standard output a bell (a line for each journal entry), descriptor 3 the
 /// lane's lock. TERM cancels the run. Of the keeper's own environment only what the hook passes on gets to scripts.
 pub fn serve(run_dir: &Path) -> ExitCode {
-    hidden::hide();
     // First of all, before anything is opened.
     let lock = LaneLock::inherit();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

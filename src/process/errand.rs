@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::{hidden, text_form};
+use super::text_form;
 use crate::model::run::FailureClass;
 
 /// This very program, even if another file stands at its path by now.
@@ -64,7 +64,6 @@ pub fn decode<A: DeserializeOwned>(answer: &[u8]) -> Result<A, ErrandFailure> {
 
 /// Serves one errand: reads the order from standard input, carries it out, and writes the answer to standard output.
 pub fn serve<O: DeserializeOwned, A: Serialize>(carry_out: impl FnOnce(O) -> Result<A, ErrandFailure>) -> ExitCode {
-    hidden::hide();
     let unreadable = |err: &dyn std::fmt::Display| ErrandFailure::other(format!("cannot read the order: {err}"));
     let mut text = String::new();
     let read = io::stdin().read_to_string(&mut text).map_err(|err| unreadable(&err));

@@ -10,7 +10,7 @@ use std::{env, fs, io};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 /// Lets nobody but root look into this process: its memory, environment and descriptors (prctl(2), `PR_SET_DUMPABLE`). It
-/// leaves no core file either. Programs that it starts begin anew, so each calls this for itself, first of all.
+/// leaves no core file either. Programs that it starts begin anew; so whatever this program is asked to do, `main` calls this first of all.
 pub fn hide() {
     // It is refused to nobody. Were it, the run would be no less right for that.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

@@ -9,28 +9,28 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{Uid, geteuid};
+use nix::unistd::geteuid;
 use rustix::{
     fs::{Access, AtFlags, CWD, accessat},
     io::Errno,
 };
 
 use crate::{
-    git::{GitFailure, cannot, entries::as_path, owner::name, shell},
-    process::way,
+    git::{GitFailure, cannot, entries::as_path, shell},
+    process::way::{self, user_name},
 };
 
 /// Fails where a folder that is there cannot be written to.
 pub(super) fn judge(folder: &Path) -> Result<(), GitFailure> {
     refusal(folder, || {
-        format!("`chown -R {} {}` gives it over", shell::word(&name(geteuid())), shell::path_word(folder))
+        format!("`chown -R {} {}` gives it over", shell::word(&user_name(geteuid().as_raw())), shell::path_word(folder))
     })
 }
 
 /// Fails where a folder that is not there cannot be made.
 pub(super) fn judge_new(folder: &Path) -> Result<(), GitFailure> {
     let Some(above) = folder.ancestors().skip(1).find(|it| it.exists()) else { return Ok(()) };
-    let (user, path) = (shell::word(&name(geteuid())), shell::path_word(folder));
+    let (user, path) = (shell::word(&user_name(geteuid().as_raw())), shell::path_word(folder));
     refusal(above, || format!("`install -d -o {user} {path}` makes the one that is wanted"))
 }
 
@@ -42,8 +42,8 @@ pub(super) fn judge_all<'a>(
     spares_others: bool,
 ) -> Result<(), GitFailure> {
     if spares_others && let Some((path, owner)) = paths.clone().find_map(|it| of_another(root, it)) {
-        let (shown, own) = (path.display(), shell::word(&name(geteuid())));
-        let owner = name(Uid::from_raw(owner));
+        let (shown, own) = (path.display(), shell::word(&user_name(geteuid().as_raw())));
+        let owner = user_name(owner);
         return Err(GitFailure::permanent(format!(
             "the commit changes `{shown}`, which belongs to `{owner}`, and this hook works as {own}, who leaves alone \
              what is another's: `chown -hR {own} {}` gives it over, or `user:` names who works",
@@ -65,7 +65,8 @@ pub(super) fn judge_way(top: &Path, folder: &Path) -> Result<(), GitFailure> {
     for at in way {
         let Ok(metadata) = fs::symlink_metadata(at) else { return Ok(()) };
         if let Some((path, who, is_theirs)) = who_else(at, &metadata, at == git) {
-            let (shown, own, word) = (path.display(), shell::word(&name(geteuid())), shell::path_word(&path));
+            let (shown, own, word) =
+                (path.display(), shell::word(&user_name(geteuid().as_raw())), shell::path_word(&path));
             let mend = if is_theirs { format!("chown -hR {own} {word}") } else { format!("chmod go-w {word}") };
             return Err(GitFailure::permanent(format!(
                 "`{shown}` {who}, so something else could take its place, and this hook works as {own}, who writes \
@@ -84,7 +85,7 @@ pub(super) fn judge_way(top: &Path, folder: &Path) -> Result<(), GitFailure> {
 fn who_else(at: &Path, metadata: &fs::Metadata, is_repository: bool) -> Option<(PathBuf, String, bool)> {
     let own = geteuid();
     if metadata.uid() != own.as_raw() {
-        return Some((at.to_owned(), format!("belongs to `{}`", name(Uid::from_raw(metadata.uid()))), true));
+        return Some((at.to_owned(), format!("belongs to `{}`", user_name(metadata.uid())), true));
     }
     if !own.is_root() {
         return None;
@@ -130,14 +131,14 @@ fn refusal(folder: &Path, advice: impl FnOnce() -> String) -> Result<(), GitFail
             "`{shown}` is on a file system that is mounted read-only: mount it to be written"
         ))),
         Err(Errno::ACCESS | Errno::PERM) => {
-            let owner = fs::symlink_metadata(folder).ok().map(|it| Uid::from_raw(it.uid()));
-            if owner == Some(geteuid()) {
+            let owner = fs::symlink_metadata(folder).ok().map(|it| it.uid());
+            if owner == Some(geteuid().as_raw()) {
                 return Err(own_and_closed(folder));
             }
-            let owner = owner.map_or_else(|| "nobody we know".into(), name);
+            let owner = owner.map_or_else(|| "nobody we know".into(), user_name);
             Err(GitFailure::permanent(format!(
                 "`{shown}` belongs to `{owner}`, and `{}`, as whom this hook works, may not write to it: {}",
-                name(geteuid()),
+                user_name(geteuid().as_raw()),
                 advice()
             )))
         }

@@ -114,9 +114,7 @@ async fn a_letter_waits_no_longer_where_the_clock_is_set_back() {
     let run = world.queue(&all("site"), 'a').await;
     let claim = world.claim().await;
     world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
-    let LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("a letter is due");
-    };
+    let letter = world.letter().await;
     let wait = Duration::from_secs(30);
     world.store.try_later(letter, wait, "421 try later", world.now).await.expect("put back");
     world.set_back(YEAR);
@@ -134,15 +132,11 @@ async fn a_letter_that_is_being_sent_is_not_sent_twice_where_the_clock_is_set_ah
     let run = world.queue(&all("site"), 'a').await;
     let claim = world.claim().await;
     world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
-    let LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("a letter is due");
-    };
+    let letter = world.letter().await;
     world.pass(YEAR);
     assert!(matches!(world.store.next_letter(world.now).await, Ok(LetterTurn::NothingUntil(None))));
     world.store.owe_again(letter.letter().id).await.expect("its sender is gone");
-    let LetterTurn::Letter(again) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("it is due again");
-    };
+    let again = world.letter().await;
     assert_eq!((again.letter().run, again.letter().attempts), (run, 1));
 }
 

@@ -48,9 +48,7 @@ async fn a_letter_leaves_the_outbox_only_when_it_was_sent_or_given_up() {
     let run = world.queue(&hook, 'a').await;
     let claim = world.claim().await;
     world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
-    let LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("a letter is due");
-    };
+    let letter = world.letter().await;
     let id = letter.letter().id;
     world.pass(Duration::from_secs(1));
     let later = world.now.saturating_add(Duration::from_secs(30)).expect("a time");
@@ -61,9 +59,7 @@ async fn a_letter_leaves_the_outbox_only_when_it_was_sent_or_given_up() {
     assert_eq!(due, Some(later));
     let mut world = world.reopen().await;
     world.pass(Duration::from_secs(31));
-    let LetterTurn::Letter(letter) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("it is due again");
-    };
+    let letter = world.letter().await;
     let tried = (letter.letter().id, letter.letter().attempts, letter.letter().refusals);
     assert_eq!(tried, (id, 1, 1), "the same letter, tried before");
     world.store.sent(letter, world.now).await.expect("noted");
@@ -77,15 +73,11 @@ async fn a_letter_that_was_being_sent_when_the_daemon_was_killed_is_due_at_the_n
     let run = world.queue(&all("site"), 'a').await;
     let claim = world.claim().await;
     world.store.finish(claim, Outcome::Succeeded, RunFacts::default(), world.now).await.expect("finished");
-    let LetterTurn::Letter(in_hand) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("a letter is due");
-    };
+    let in_hand = world.letter().await;
     let id = in_hand.letter().id;
     drop(in_hand);
     let world = world.reopen().await;
-    let LetterTurn::Letter(again) = world.store.next_letter(world.now).await.expect("a turn") else {
-        panic!("it is due at once");
-    };
+    let again = world.letter().await;
     assert_eq!((again.letter().id, again.letter().run), (id, run), "the same letter, so the same Message-ID");
     assert_eq!((again.letter().attempts, again.letter().refusals), (1, 0), "nobody has refused it");
 }

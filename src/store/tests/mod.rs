@@ -40,7 +40,7 @@ use crate::{
         source::{Forge, SourcePath},
     },
     route::{Ticket, by_hand},
-    store::{Arrival, Claim, Claimed, Receipt, RunState, Store, Verdict},
+    store::{Arrival, Claim, Claimed, LetterClaim, LetterTurn, Receipt, RunState, Store, Verdict},
 };
 
 /// A store, the folder it lives in, and a clock.
@@ -96,6 +96,14 @@ impl World {
         match self.store.claim(self.now).await.expect("a look at the queue") {
             Claimed::Run(claim) => claim,
             Claimed::NothingUntil(due) => panic!("nothing to claim until {due:?}"),
+        }
+    }
+
+    /// The letter that is due, taken for sending.
+    async fn letter(&self) -> LetterClaim {
+        match self.store.next_letter(self.now).await.expect("a turn") {
+            LetterTurn::Letter(letter) => letter,
+            LetterTurn::NothingUntil(due) => panic!("no letter is due before {due:?}"),
         }
     }
 
