@@ -160,6 +160,23 @@ mod tests {
     }
 
     #[test]
+    fn as_root_a_state_folder_that_others_can_put_another_in_the_place_of_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let state = folder.path().join("cfg/state");
+        fs::create_dir_all(&state).expect("folders");
+        judge(&state).expect("all of it is root's");
+        chown(folder.path().join("cfg"), NOBODY, NOBODY).expect("given away");
+        for state in [state.clone(), folder.path().join("cfg/not-yet")] {
+            let refused = judge(&state).expect_err("refused").to_string();
+            assert!(refused.contains("belongs to `nobody`: `chown root "), "{refused}");
+            assert!(refused.contains("or name another by `server.state`"), "{refused}");
+        }
+    }
+
+    #[test]
     fn as_root_what_belongs_to_another_is_refused_with_the_command_that_mends_it() {
         if !nix::unistd::geteuid().is_root() {
             return;
